@@ -1,0 +1,3 @@
+"""Hermes: a tool-using agent behind an OpenAI-compatible API."""
+
+__version__ = "0.1.0"
