@@ -1,0 +1,1 @@
+"""One turn: instructions and history → model ↔ tools → events. No database, no HTTP."""

@@ -1,0 +1,132 @@
+"""The agent of one home: puts a turn together from what was asked and what this home allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hermes.core.clock import Clock
+from hermes.core.message import Message
+from hermes.core.model import Model
+from hermes.core.ports import ApprovalDesk, Steering, ToolContext
+from hermes.core.run import Limits, RunRequest, Usage
+from hermes.core.session import Session
+from hermes.toolsets.registry import Registry
+
+from . import prompt
+from .approval import Gate
+from .history import with_answered_calls
+from .turn import Turn
+
+
+@dataclass(slots=True, kw_only=True)
+class Agent:
+    """`make_gate` gives the approval gate for a desk: the mode, lists and session allowances are the home's.
+
+    `soul` is read at each turn, so that an edit of SOUL.md holds from the next one. `toolsets` is what is offered
+    when a request names none.
+    """
+
+    registry: Registry
+    make_gate: Callable[[ApprovalDesk], Gate]
+    clock: Clock
+    home: Path | None
+    workdir: Path
+    environment: Mapping[str, str]
+    read_soul: Callable[[], str | None] = lambda: None
+    toolsets: tuple[str, ...] | None = None
+    limits: Limits = field(default_factory=Limits)
+    session_states: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def clashes(self, request: RunRequest) -> list[str]:
+        """Names of client tools that hide one of the server's."""
+        if not request.client_tools:
+            return []
+        own = self.registry.select(request.toolsets or self.toolsets, request.disabled_toolsets)
+        return [spec.name for spec in request.client_tools if spec.name in own]
+
+    def forget(self, session_id: str) -> None:
+        """The session will not be spoken to again: let go of what its tools remember."""
+        self.session_states.pop(session_id, None)
+
+    def turn(
+        self,
+        run_id: str,
+        session: Session,
+        request: RunRequest,
+        model: Model,
+        messages: Sequence[Message],
+        desk: ApprovalDesk,
+        steering: Steering,
+        used: Usage | None = None,
+    ) -> Turn:
+        """`messages` are the history and the new turn. Reads SOUL.md and the folder's context files.
+
+        Raises InvalidInput for a toolset that does not exist.
+        """
+        tools = self.registry.select(request.toolsets or self.toolsets, request.disabled_toolsets)
+        for spec in request.client_tools:
+            tools.pop(spec.name, None)  # the client's wins; the run has warned of it
+        workdir = Path(request.workdir) if request.workdir else self.workdir
+        context_files = [] if request.skip_context_files or not tools else prompt.read_context_files(workdir)
+        text = prompt.instructions(
+            soul=self.read_soul(),
+            workdir=workdir,
+            tool_names=list(tools),
+            caller=request.instructions,
+            session_prompt=session.system_prompt,
+            now=self.clock.now(),
+            context_files=context_files,
+        )
+        return Turn(
+            run_id=run_id,
+            session_id=session.id,
+            model=model,
+            instructions=text,
+            messages=with_answered_calls(messages),
+            gate=self.make_gate(desk),
+            clock=self.clock,
+            context=self._contexts(run_id, session, request, workdir),
+            tools=tools,
+            client_tools=request.client_tools,
+            tool_choice=request.tool_choice,
+            params=request.params,
+            limits=narrower(self.limits, request.limits),
+            ask=request.ask,
+            steering=steering,
+            used=used or Usage(),
+        )
+
+    def _contexts(
+        self, run_id: str, session: Session, request: RunRequest, workdir: Path
+    ) -> Callable[[str], ToolContext]:
+        def context(tool_call_id: str) -> ToolContext:
+            return ToolContext(
+                session_id=session.id,
+                run_id=run_id,
+                tool_call_id=tool_call_id,
+                workdir=workdir,
+                home=self.home,
+                clock=self.clock,
+                environment=self.environment,
+                state=self.session_states.setdefault(session.id, {}),
+                session_key=request.session_key or session.session_key,
+            )
+
+        return context
+
+
+def narrower(first: Limits, second: Limits) -> Limits:
+    """The smaller of each limit: a request can tighten what the home allows, never widen it."""
+
+    def least(a: float | None, b: float | None) -> Any:
+        return min((value for value in (a, b) if value is not None), default=None)
+
+    return Limits(
+        max_steps=least(first.max_steps, second.max_steps),
+        max_tokens=least(first.max_tokens, second.max_tokens),
+        max_seconds=least(first.max_seconds, second.max_seconds),
+        max_usd=least(first.max_usd, second.max_usd),
+    )

@@ -1,0 +1,50 @@
+"""What a run may spend: steps, tokens, seconds, money. Spec: security.md, runaway work."""
+
+from __future__ import annotations
+
+from hermes.core.clock import Clock
+from hermes.core.errors import LimitReached
+from hermes.core.run import Limits, Usage
+
+
+class Meter:
+    """Adds up what a run has used. `before_step` raises `LimitReached` when the next step would pass a limit."""
+
+    def __init__(self, limits: Limits, clock: Clock, used: Usage | None = None) -> None:
+        self.limits = limits
+        self.usage = used or Usage()
+        self._clock = clock
+        self._started = clock.monotonic()
+
+    def add(self, usage: Usage) -> None:
+        self.usage += usage
+
+    @property
+    def seconds_left(self) -> float | None:
+        if self.limits.max_seconds is None:
+            return None
+        return max(0.0, self.limits.max_seconds - (self._clock.monotonic() - self._started))
+
+    @property
+    def tokens_left(self) -> int | None:
+        if self.limits.max_tokens is None:
+            return None
+        return max(0, self.limits.max_tokens - self.usage.total_tokens)
+
+    def before_step(self) -> None:
+        limits, used = self.limits, self.usage
+        if limits.max_steps is not None and used.api_calls >= limits.max_steps:
+            raise _reached("max_steps", limits.max_steps, f"{used.api_calls} calls of the model were made")
+        if limits.max_tokens is not None and used.total_tokens >= limits.max_tokens:
+            raise _reached("max_tokens", limits.max_tokens, f"{used.total_tokens} tokens were used")
+        if limits.max_usd is not None and (used.cost_usd or 0.0) >= limits.max_usd:
+            raise _reached("max_usd", limits.max_usd, f"{used.cost_usd or 0.0:.4f} USD were spent")
+        if self.seconds_left == 0.0:
+            raise self.out_of_time()
+
+    def out_of_time(self) -> LimitReached:
+        return _reached("max_seconds", self.limits.max_seconds, "the time is over")
+
+
+def _reached(limit: str, value: float | None, seen: str) -> LimitReached:
+    return LimitReached(f"The run stopped at its limit {limit}={value}: {seen}.", limit=limit)

@@ -1,0 +1,280 @@
+"""One turn: instructions and history → model ↔ tools → events.
+
+The loop knows no database and no HTTP. What happens goes into a `Sink`; a step starts only when what came before it
+is recorded, so that the list of events and messages is always a place to go on from (DESIGN decision 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hermes.core import event as events
+from hermes.core.clock import Clock
+from hermes.core.errors import LimitReached, ToolFailed, UpstreamError
+from hermes.core.event import RunCompleted
+from hermes.core.message import Message, ToolCall
+from hermes.core.model import (
+    Model,
+    ModelDone,
+    ModelRequest,
+    ModelRetried,
+    ReasoningDelta,
+    TextDelta,
+    ToolSpec,
+)
+from hermes.core.ports import NoSteering, Sink, Steering, Tool, ToolContext, ToolResult
+from hermes.core.run import Ask, Limits, Usage
+from hermes.core.toolset import TOOLS, Risk
+
+from .approval import Gate
+from .limits import Meter
+
+log = logging.getLogger(__name__)
+
+PREVIEW_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Everything one turn needs. `messages` are history and the new turn, without the instructions.
+
+    `tools` are the server's own by name; `client_tools` end the turn when the model calls them.
+    `context` gives the context of one tool call by its id. `used` is what a resumed run has spent before.
+    """
+
+    run_id: str
+    session_id: str
+    model: Model
+    instructions: str
+    messages: Sequence[Message]
+    gate: Gate
+    clock: Clock
+    context: Callable[[str], ToolContext]
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    client_tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str = "auto"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    ask: Ask = Ask.WAIT
+    steering: Steering = field(default_factory=NoSteering)
+    used: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResult:
+    """How the turn ended. `last` is the message that is not recorded yet: it belongs beside the final event."""
+
+    completed: RunCompleted
+    last: Message | None
+    last_usage: Usage
+    usage: Usage
+
+
+async def run_turn(turn: Turn, sink: Sink) -> TurnResult:
+    """Run the turn to its end. Raises UpstreamError when the model fails; cancelling the task is the way to stop it.
+
+    A limit is not an error: the turn ends with finish_reason `length`, a `run.warning`, and what was said so far.
+    """
+    meter = Meter(turn.limits, turn.clock, turn.used)
+    said = list(turn.messages)
+    try:
+        async with asyncio.timeout(meter.seconds_left) as deadline:
+            return await _steps(turn, said, meter, sink)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        limit = meter.out_of_time()
+    except LimitReached as reached:
+        limit = reached
+    await sink.record(events.Warned(limit.message))
+    output = next((m.text for m in reversed(said) if m.role == "assistant"), "") if len(said) > len(turn.messages) else ""
+    return TurnResult(_completed(output, "length", meter, turn.model.name), None, Usage(), meter.usage)
+
+
+async def _steps(turn: Turn, said: list[Message], meter: Meter, sink: Sink) -> TurnResult:
+    specs = (*(tool.spec for tool in turn.tools.values()), *turn.client_tools)
+    client_names = {spec.name for spec in turn.client_tools}
+    tool_choice = turn.tool_choice
+    while True:
+        await _hear(turn.steering.take(), said, sink)
+        meter.before_step()
+        answer, done = await _ask_model(turn, said, specs, tool_choice, meter, sink)
+        said.append(answer)
+        finish = _completed(answer.text, done.finish_reason, meter, done.model or turn.model.name)
+        if not answer.tool_calls:
+            steered = turn.steering.take()
+            if not steered:
+                return TurnResult(finish, answer, done.usage, meter.usage)
+            await sink.record(answer, usage=done.usage)
+            await _hear(steered, said, sink)  # said during the final text, a steer makes one more step
+            continue
+        await sink.record(answer, usage=done.usage)
+        own = [call for call in answer.tool_calls if call.name not in client_names]
+        said.extend(await _run_calls(turn, own, sink))
+        theirs = [call for call in answer.tool_calls if call.name in client_names]
+        if theirs:
+            await sink.record(*(events.ClientToolCalled(call.name, call.id, call.arguments) for call in theirs))
+            return TurnResult(replace(finish, finish_reason="tool_calls"), None, Usage(), meter.usage)
+        tool_choice = "auto" if tool_choice != "none" else tool_choice  # a forced call is forced once, or it never ends
+
+
+async def _ask_model(
+    turn: Turn, said: Sequence[Message], specs: tuple[ToolSpec, ...], tool_choice: str, meter: Meter, sink: Sink
+) -> tuple[Message, ModelDone]:
+    text: list[str] = []
+    reasoning: list[str] = []
+    done: ModelDone | None = None
+    system = (Message("system", turn.instructions),) if turn.instructions else ()
+    params = _within_budget(turn.params, meter)
+    request = ModelRequest((*system, *said), specs, tool_choice, params, turn.session_id)
+    async for item in turn.model.stream(request):
+        match item:
+            case TextDelta(piece):
+                text.append(piece)
+                sink.delta(events.MessageDelta(piece))
+            case ReasoningDelta(piece):
+                reasoning.append(piece)
+                sink.delta(events.ReasoningDelta(piece))
+            case ModelRetried(reason, attempt, wait_seconds, model):
+                await sink.record(events.ModelRetrying(reason, attempt, wait_seconds, model))
+            case ModelDone():
+                done = item
+    if done is None:
+        raise UpstreamError(f"The model {turn.model.name} ended its answer without saying why.")
+    meter.add(done.usage)
+    thought = "".join(reasoning)
+    notes: list[events.RunEvent] = [events.Warned(warning) for warning in done.warnings]
+    if done.ignored_params:
+        notes.append(events.Warned(f"Not honoured by {done.model or turn.model.name}: {', '.join(done.ignored_params)}"))
+    if thought:
+        notes.append(events.ReasoningAvailable(thought))
+    if notes:
+        await sink.record(*notes)
+    return Message("assistant", "".join(text) or done.refusal or "", done.tool_calls, reasoning=thought), done
+
+
+def _within_budget(params: Mapping[str, Any], meter: Meter) -> Mapping[str, Any]:
+    left = meter.tokens_left
+    if left is None:
+        return params
+    return {**params, "max_tokens": min(left, params.get("max_tokens") or left)}
+
+
+async def _hear(steered: Sequence[Message], said: list[Message], sink: Sink) -> None:
+    for message in steered:
+        said.append(message)
+        await sink.record(events.RunSteered(message.text), message)
+
+
+async def _run_calls(turn: Turn, calls: Sequence[ToolCall], sink: Sink) -> list[Message]:
+    """Run the calls of one step side by side; those that write or run take their turns, in the order of the step."""
+    if not calls:
+        return []
+    prepared = [_prepare(turn, call) for call in calls]
+    await sink.record(*(call.started for call in prepared))
+    writing = asyncio.Lock()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_run_call(turn, call, writing, sink)) for call in prepared]
+    return [task.result() for task in tasks]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    call: ToolCall
+    started: events.ToolStarted
+    tool: Tool | None
+    arguments: Any
+    problem: str | None
+
+
+def _prepare(turn: Turn, call: ToolCall) -> _Prepared:
+    info = TOOLS.get(call.name)
+    emoji, label = (info.emoji, info.label) if info else ("🔌", call.name)
+    tool = turn.tools.get(call.name)
+    if tool is None:
+        known = ", ".join(sorted(turn.tools)) or "none"
+        started = events.ToolStarted(call.name, call.id, call.name, {}, emoji, label)
+        return _Prepared(call, started, None, None, f"There is no tool {call.name!r}. The tools are: {known}.")
+    try:
+        arguments = tool.parse(call.arguments)
+    except ToolFailed as failed:
+        started = events.ToolStarted(call.name, call.id, call.name, {}, emoji, label)
+        return _Prepared(call, started, tool, None, failed.message)
+    preview = tool.preview(arguments)
+    started = events.ToolStarted(call.name, call.id, preview, arguments_data(arguments), emoji, label)
+    return _Prepared(call, started, tool, arguments, None)
+
+
+def arguments_data(arguments: Any) -> dict[str, Any]:
+    """Parsed arguments as JSON values, for the event; what was left at its default is left out."""
+    dump = getattr(arguments, "model_dump", None)
+    return dump(mode="json", exclude_unset=True) if dump else dict(arguments)
+
+
+async def _run_call(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, sink: Sink) -> Message:
+    call = prepared.call
+    began = turn.clock.monotonic()
+    result = await _result(turn, prepared, writing)
+    duration = round(turn.clock.monotonic() - began, 3)
+    preview = result.preview or first_line(result.content)
+    error = (first_line(result.content) or "failed") if result.is_error else None
+    message = Message("tool", result.content, tool_call_id=call.id, name=call.name)
+    await sink.record(message, events.ToolCompleted(call.name, call.id, duration, error, preview))
+    return message
+
+
+async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock) -> ToolResult:
+    if prepared.tool is None or prepared.problem is not None:
+        return ToolResult(prepared.problem or "", is_error=True)
+    context = turn.context(prepared.call.id)
+    try:
+        action = prepared.tool.action(prepared.arguments, context)
+        if action is not None:
+            await turn.gate.check(
+                tool=prepared.call.name,
+                tool_call_id=prepared.call.id,
+                action=action,
+                run_id=turn.run_id,
+                session_id=turn.session_id,
+                ask=turn.ask,
+            )
+        info = TOOLS.get(prepared.call.name)
+        in_turn: AbstractAsyncContextManager[Any] = (
+            nullcontext() if info is not None and info.risk is Risk.READ else writing
+        )
+        async with in_turn:
+            return await prepared.tool.run(prepared.arguments, context)
+    except ToolFailed as failed:
+        return ToolResult(failed.message, is_error=True)
+    except Exception:
+        # A fault of ours in one tool is told to the model and to the log; it does not end the conversation.
+        log.exception("tool %s failed", prepared.call.name)
+        return ToolResult(f"{prepared.call.name} failed inside the server; its log says why.", is_error=True)
+
+
+def first_line(text: str) -> str:
+    line = text.lstrip().split("\n", 1)[0]
+    return line if len(line) <= PREVIEW_CHARACTERS else line[: PREVIEW_CHARACTERS - 1] + "…"
+
+
+def _completed(output: str, finish_reason: str, meter: Meter, model: str) -> RunCompleted:
+    return RunCompleted(output, usage_data(meter.usage), finish_reason, model)
+
+
+def usage_data(usage: Usage) -> dict[str, Any]:
+    """Usage as it stands in events and answers."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "api_calls": usage.api_calls,
+        "cost_usd": usage.cost_usd,
+    }

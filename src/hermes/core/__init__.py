@@ -1,0 +1,1 @@
+"""What things are. Standard library only: values, errors and the ports that `hermes.app` fills."""

@@ -1,0 +1,235 @@
+"""What happens in a run, as values. The list of a run's events is the one source every protocol projects from.
+
+An event's `name` is its published name (spec: api-server section 5). `seq` counts from 1 within a run, without gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    name: ClassVar[str] = "run.started"
+    session_id: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDelta:
+    name: ClassVar[str] = "message.delta"
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    name: ClassVar[str] = "reasoning.delta"
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningAvailable:
+    name: ClassVar[str] = "reasoning.available"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """`preview` is one line for a person; `args` the parsed arguments, secrets redacted."""
+
+    name: ClassVar[str] = "tool.started"
+    tool: str
+    tool_call_id: str
+    preview: str
+    args: Mapping[str, Any]
+    emoji: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCompleted:
+    """`duration` in seconds; `error` is None on success, else the reason; `preview` the head of the result."""
+
+    name: ClassVar[str] = "tool.completed"
+    tool: str
+    tool_call_id: str
+    duration: float
+    error: str | None
+    preview: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientToolCalled:
+    """The model calls a tool that the client offered: the run ends, and the client answers in its next request."""
+
+    name: ClassVar[str] = "tool.client_call"
+    tool: str
+    tool_call_id: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequested:
+    """`expires_at` in unix seconds. `command` is the real text with control characters escaped."""
+
+    name: ClassVar[str] = "approval.request"
+    approval_id: str
+    tool: str
+    tool_call_id: str
+    command: str
+    description: str
+    choices: tuple[str, ...]
+    allow_permanent: bool
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalResponded:
+    """`outcome`: user, timeout or policy. `by` names the key or device, None without a person."""
+
+    name: ClassVar[str] = "approval.responded"
+    approval_id: str
+    choice: str
+    by: str | None
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRetrying:
+    """The model failed before it showed anything and is asked again; `model` is the one asked next."""
+
+    name: ClassVar[str] = "model.retry"
+    reason: str
+    attempt: int
+    wait_seconds: float
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something was not done as asked; a client sees it in X-Hermes-Warnings as well where headers can still be set."""
+
+    name: ClassVar[str] = "run.warning"
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSteered:
+    name: ClassVar[str] = "run.steered"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunResumed:
+    name: ClassVar[str] = "run.resumed"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunCompleted:
+    """`finish_reason`: stop, length, tool_calls or content_filter. `usage` is `Usage` as a mapping."""
+
+    name: ClassVar[str] = "run.completed"
+    output: str
+    usage: Mapping[str, Any]
+    finish_reason: str = "stop"
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """`error` is `{"message", "code", "type", "status", "retry_after"}`: what the edge answers with."""
+
+    name: ClassVar[str] = "run.failed"
+    error: Mapping[str, Any]
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCancelled:
+    name: ClassVar[str] = "run.cancelled"
+    reason: str = ""
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunInterrupted:
+    name: ClassVar[str] = "run.interrupted"
+    reason: str
+
+
+RunEvent = (
+    RunStarted
+    | MessageDelta
+    | ReasoningDelta
+    | ReasoningAvailable
+    | ToolStarted
+    | ToolCompleted
+    | ClientToolCalled
+    | ApprovalRequested
+    | ApprovalResponded
+    | ModelRetrying
+    | Warned
+    | RunSteered
+    | RunResumed
+    | RunCompleted
+    | RunFailed
+    | RunCancelled
+    | RunInterrupted
+)
+
+FinalEvent = RunCompleted | RunFailed | RunCancelled | RunInterrupted
+
+EVENT_TYPES: dict[str, type[RunEvent]] = {
+    kind.name: kind
+    for kind in (
+        RunStarted,
+        MessageDelta,
+        ReasoningDelta,
+        ReasoningAvailable,
+        ToolStarted,
+        ToolCompleted,
+        ClientToolCalled,
+        ApprovalRequested,
+        ApprovalResponded,
+        ModelRetrying,
+        Warned,
+        RunSteered,
+        RunResumed,
+        RunCompleted,
+        RunFailed,
+        RunCancelled,
+        RunInterrupted,
+    )
+}
+
+_FIELDS: dict[str, tuple[str, ...]] = {name: tuple(f.name for f in fields(kind)) for name, kind in EVENT_TYPES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEvent:
+    """An event with its place in the run's list. It exists only once it is committed. `timestamp`: unix seconds."""
+
+    seq: int
+    timestamp: float
+    event: RunEvent
+
+
+def event_data(event: RunEvent) -> dict[str, Any]:
+    """The event's own fields as JSON values, in the order they are declared."""
+    return {name: getattr(event, name) for name in _FIELDS[event.name]}
+
+
+def event_from_data(name: str, data: Mapping[str, Any]) -> RunEvent:
+    """The inverse of `event_data`. Fields that a later version added are ignored. Raises KeyError for a bad name."""
+    kind = EVENT_TYPES[name]
+    known = {key: data[key] for key in _FIELDS[name] if key in data}
+    if name == ApprovalRequested.name:
+        known["choices"] = tuple(known["choices"])
+    return kind(**known)
+
+
+def is_final(event: RunEvent) -> bool:
+    return isinstance(event, RunCompleted | RunFailed | RunCancelled | RunInterrupted)

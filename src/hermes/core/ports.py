@@ -1,0 +1,154 @@
+"""What a lower part needs of a higher one, as protocols; `hermes.app` fills them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from .clock import Clock
+from .event import RunEvent
+from .message import Message
+from .model import Model, ToolSpec
+from .run import Usage
+
+
+class Sink(Protocol):
+    """Where a turn's events and messages go. `hermes.runs` keeps them, then sends them; a script may just collect.
+
+    `delta` gathers text and returns at once; it never raises for a slow store. `record` returns when all of it is
+    committed, in order and behind every delta before it: a turn's next step starts only then.
+    """
+
+    def delta(self, event: RunEvent) -> None: ...
+
+    async def record(self, *items: RunEvent | Message, usage: Usage | None = None) -> None: ...
+
+
+class ActionKind(StrEnum):
+    COMMAND = "command"
+    """Text for a shell, or for the input of a process that may be one."""
+    WRITE = "write"
+    """A file is written; `paths` are absolute."""
+    READ = "read"
+    """A file is read; `paths` are absolute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a tool call would do, in the words of the approval rules. `text` is the real command or a summary."""
+
+    kind: ActionKind
+    text: str
+    paths: tuple[Path, ...] = ()
+    workdir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What a tool may know of the run that calls it.
+
+    `workdir` is where relative paths start. `home` is None where no home exists (a script).
+    `environment` is what children get: secrets are out of it already.
+    `emit` shows progress as an event. `state` lives as long as the session: the terminal keeps its directory there.
+    """
+
+    session_id: str
+    run_id: str
+    tool_call_id: str
+    workdir: Path
+    home: Path | None
+    clock: Clock
+    environment: Mapping[str, str]
+    state: dict[str, Any]
+    session_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """`content` goes to the model, cut to size already, with a line that says what was cut and where the rest is.
+
+    `is_error`: the call did not do what was asked; `content` then says why. `preview` is one line for a person.
+    """
+
+    content: str
+    is_error: bool = False
+    preview: str = ""
+
+
+class Tool(Protocol):
+    """One tool. `run` raises `ToolFailed` with a message for the model, or lets cancellation through.
+
+    `parse` takes the model's JSON arguments and gives the validated value that the others take; it raises
+    `ToolFailed` naming the wrong argument. `action` is None where there is nothing to approve.
+    `is_idempotent`: may be run again when its outcome was lost with the process.
+    """
+
+    @property
+    def spec(self) -> ToolSpec: ...
+
+    @property
+    def is_idempotent(self) -> bool: ...
+
+    def parse(self, arguments: str) -> Any: ...
+
+    def preview(self, arguments: Any) -> str: ...
+
+    def action(self, arguments: Any, context: ToolContext) -> Action | None: ...
+
+    async def run(self, arguments: Any, context: ToolContext) -> ToolResult: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalQuestion:
+    """`pattern` is what `session` and `always` would allow from now on."""
+
+    id: str
+    run_id: str
+    session_id: str
+    tool: str
+    tool_call_id: str
+    command: str
+    description: str
+    pattern: str
+    choices: tuple[str, ...] = ("once", "session", "always", "deny")
+    allow_permanent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAnswer:
+    """`choice`: once, session, always or deny. `outcome`: user, timeout or policy."""
+
+    choice: str
+    outcome: str
+    by: str | None = None
+    reason: str | None = None
+
+
+class ApprovalDesk(Protocol):
+    """Where a question waits for a person. It records the question and its answer as events of the run.
+
+    `ask` always returns: a time-out is an answer (`deny`, `timeout`). It is cancelled with the run.
+    """
+
+    async def ask(self, question: ApprovalQuestion) -> ApprovalAnswer: ...
+
+
+class Steering(Protocol):
+    """What a person said to the run since it was last read; read before each call of the model."""
+
+    def take(self) -> tuple[Message, ...]: ...
+
+
+ModelSource = Callable[[str | None], Awaitable[Model]]
+"""The model for a request's `model` field (None: the default). Raises InvalidInput or NoModel."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoSteering:
+    messages: tuple[Message, ...] = field(default=())
+
+    def take(self) -> tuple[Message, ...]:
+        return ()

@@ -1,0 +1,61 @@
+"""The catalogue of toolsets: data that the agent, `hermes tools` and Link show alike.
+
+Names and labels are the published ones. A toolset that is not in this build yet is not listed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Risk(StrEnum):
+    READ = "read"
+    WRITE = "write"
+    RUN = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolInfo:
+    name: str
+    emoji: str
+    label: str
+    risk: Risk
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsetInfo:
+    """`is_default`: offered unless the configuration says otherwise."""
+
+    name: str
+    label: str
+    description: str
+    tools: tuple[ToolInfo, ...]
+    is_default: bool = True
+
+
+CATALOGUE: tuple[ToolsetInfo, ...] = (
+    ToolsetInfo(
+        "terminal",
+        "Terminal",
+        "Run shell commands and manage background processes",
+        (
+            ToolInfo("terminal", "💻", "Run a command", Risk.RUN),
+            ToolInfo("process", "⚙️", "Manage a background process", Risk.RUN),
+        ),
+    ),
+    ToolsetInfo(
+        "file",
+        "Files",
+        "Read, write, edit and search files",
+        (
+            ToolInfo("read_file", "📖", "Read a file", Risk.READ),
+            ToolInfo("write_file", "✍️", "Write a file", Risk.WRITE),
+            ToolInfo("patch", "🔧", "Edit a file", Risk.WRITE),
+            ToolInfo("search_files", "🔎", "Search files", Risk.READ),
+        ),
+    ),
+)
+
+TOOLSETS: dict[str, ToolsetInfo] = {toolset.name: toolset for toolset in CATALOGUE}
+TOOLS: dict[str, ToolInfo] = {tool.name: tool for toolset in CATALOGUE for tool in toolset.tools}

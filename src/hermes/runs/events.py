@@ -1,0 +1,285 @@
+"""The list of a run's events: numbered and kept, then sent.
+
+One flusher serves all runs: whatever has gathered while the last transaction was written goes into the next one, so
+an idle store commits an event at once and a busy one commits many together (DESIGN decision 7). Readers hold only a
+position in the list; they read its tail from memory and what lies before it from the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hermes.core.clock import Clock
+from hermes.core.errors import HermesError, NotFound
+from hermes.core.event import KeptEvent, MessageDelta, ReasoningDelta, RunEvent, is_final
+from hermes.core.message import Message
+from hermes.core.run import Usage
+from hermes.store import events as event_store
+from hermes.store import sessions as session_store
+from hermes.store.database import Connection, Database
+
+log = logging.getLogger(__name__)
+
+KEPT_IN_MEMORY = 4096
+READ_AT_ONCE = 500
+
+Operation = Callable[[Connection], Any]
+
+
+@dataclass(slots=True)
+class _Tail:
+    """The newest events of a run that is going on. `events[i]` has seq `before + i + 1`."""
+
+    before: int = 0
+    events: list[KeptEvent] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    broken: HermesError | None = None
+
+    @property
+    def last_seq(self) -> int:
+        return self.before + len(self.events)
+
+    def extend(self, kept: Sequence[KeptEvent]) -> None:
+        self.events.extend(kept)
+        if len(self.events) > KEPT_IN_MEMORY:
+            dropped = len(self.events) - KEPT_IN_MEMORY // 2
+            del self.events[:dropped]
+            self.before += dropped
+        self.wake()
+
+    def wake(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What one `record` brought, or the deltas gathered since. Operations run behind the events, in order."""
+
+    events: list[RunEvent]
+    operations: list[Operation]
+    is_durable: bool = False
+    done: asyncio.Future[None] | None = None
+
+
+class Recorder:
+    """The `Sink` of one run. Numbers its events; keeps the text of the message that is being said."""
+
+    def __init__(self, log: EventLog, run_id: str, session_id: str, last_seq: int = 0) -> None:
+        self.run_id = run_id
+        self.session_id = session_id
+        self.last_seq = last_seq
+        self.tail = _Tail(before=last_seq)
+        self.entries: list[_Entry] = []
+        self._log = log
+        self._said: list[str] = []
+        self._gathering: _Delta | None = None
+
+    @property
+    def said_so_far(self) -> str:
+        """Text of the answer that is under way and not recorded as a message yet."""
+        return "".join(self._said)
+
+    def delta(self, event: RunEvent) -> None:
+        if isinstance(event, MessageDelta):
+            self._said.append(event.delta)
+        if isinstance(event, MessageDelta | ReasoningDelta):
+            gathering = self._gathering
+            if gathering is not None and gathering.kind is type(event):
+                gathering.pieces.append(event.delta)
+                return
+            self._gathering = _Delta(type(event), [event.delta])
+        else:
+            self._close_gathering()
+            self.entries.append(_Entry([event], []))
+        self._log.touch(self)
+
+    async def record(
+        self,
+        *items: RunEvent | Message,
+        usage: Usage | None = None,
+        operations: Sequence[Operation] = (),
+        is_durable: bool = False,
+        is_end: bool = False,
+    ) -> None:
+        """Returns when everything is committed. Raises StoreUnavailable when it, or what came before it, was not.
+
+        `operations` run in the same transaction, behind the events. `is_durable` survives a power cut. `is_end`
+        records how the run ended even where something before it was lost.
+        """
+        if self.tail.broken is not None and not is_end:
+            raise self.tail.broken
+        self._close_gathering()
+        done = asyncio.get_running_loop().create_future()
+        messages = [item for item in items if isinstance(item, Message)]
+        happened = [item for item in items if not isinstance(item, Message)]
+        work = list(operations)
+        if messages or usage is not None:
+            work.insert(0, self._keep_messages(messages, usage or Usage()))
+        if any(message.role == "assistant" for message in messages):
+            self._said.clear()
+        self.entries.append(_Entry(happened, work, is_durable, done))
+        self._log.touch(self)
+        await done
+
+    def take(self, now: float) -> tuple[list[KeptEvent], list[_Entry]]:
+        """What waits, numbered. Only the flusher calls it."""
+        self._close_gathering()
+        entries, self.entries = self.entries, []
+        kept = [event for entry in entries for event in entry.events]
+        first = self.last_seq + 1
+        self.last_seq += len(kept)
+        return [KeptEvent(first + i, now, event) for i, event in enumerate(kept)], entries
+
+    def _close_gathering(self) -> None:
+        if self._gathering is not None:
+            self.entries.append(_Entry([self._gathering.event()], []))
+            self._gathering = None
+
+    def _keep_messages(self, messages: list[Message], usage: Usage) -> Operation:
+        session_id, run_id, now = self.session_id, self.run_id, self._log.clock.now()
+
+        def keep(conn: Connection) -> None:
+            session_store.add_messages(conn, session_id, run_id, messages, now)
+            if usage.api_calls:
+                session_store.add_usage(conn, session_id, usage, now)
+
+        return keep
+
+
+@dataclass(slots=True)
+class _Delta:
+    kind: type[MessageDelta] | type[ReasoningDelta]
+    pieces: list[str]
+
+    def event(self) -> RunEvent:
+        return self.kind("".join(self.pieces))
+
+
+class EventLog:
+    """Every run's events. `flush_forever` must run as a task for as long as runs do."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.clock = clock
+        self._database = database
+        self._live: dict[str, Recorder] = {}
+        self._dirty: dict[str, Recorder] = {}
+        self._wake = asyncio.Event()
+
+    def open(self, run_id: str, session_id: str, last_seq: int = 0) -> Recorder:
+        recorder = Recorder(self, run_id, session_id, last_seq)
+        self._live[run_id] = recorder
+        return recorder
+
+    def close(self, run_id: str) -> None:
+        """The run has ended, or never began. Its readers go on from what they hold, then from the store."""
+        recorder = self._live.pop(run_id, None)
+        if recorder is not None:
+            recorder.tail.wake()
+
+    def touch(self, recorder: Recorder) -> None:
+        self._dirty[recorder.run_id] = recorder
+        self._wake.set()
+
+    async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[KeptEvent]:
+        """Every event with seq > `after`, once, in order, until the run's final one. Replays, then goes on live.
+
+        Raises NotFound when the run is unknown, StoreUnavailable when its events can no longer be kept.
+        """
+        position = after
+        while True:
+            recorder = self._live.get(run_id)
+            if recorder is None or position < recorder.tail.before:
+                rows = await self._database.read(event_store.after, run_id, position, READ_AT_ONCE)
+                for kept in rows:
+                    position = kept.seq
+                    yield kept
+                    if is_final(kept.event):
+                        return
+                if not rows and recorder is None and run_id not in self._live:
+                    if position == 0:
+                        raise NotFound(f"no run {run_id!r}", code="run_not_found")
+                    return
+                continue
+            tail = recorder.tail
+            async for kept in self._follow_tail(run_id, tail, position):
+                position = kept.seq
+                yield kept
+                if is_final(kept.event):
+                    return
+
+    async def _follow_tail(self, run_id: str, tail: _Tail, position: int) -> AsyncIterator[KeptEvent]:
+        """Live events behind `position`; ends when the reader has fallen out of the tail or the run is closed."""
+        while True:
+            while tail.before <= position < tail.last_seq:
+                kept = tail.events[position - tail.before]
+                position += 1
+                yield kept
+            if position < tail.before:
+                return
+            if tail.broken is not None:
+                raise tail.broken
+            if run_id not in self._live:
+                return
+            await tail.changed.wait()
+
+    async def flush_forever(self) -> None:
+        """The flusher: one transaction at a time, everything that waits in it."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            dirty, self._dirty = self._dirty, {}
+            if dirty:
+                await self._flush(list(dirty.values()))
+
+    async def _flush(self, recorders: list[Recorder]) -> None:
+        now = self.clock.now()
+        taken = [(recorder, *recorder.take(now)) for recorder in recorders]
+        if await self._commit(taken) or len(taken) == 1:
+            return
+        for one in taken:  # one run's bad row must not take the others with it
+            await self._commit([one], is_last_try=True)
+
+    async def _commit(
+        self, taken: list[tuple[Recorder, list[KeptEvent], list[_Entry]]], *, is_last_try: bool = False
+    ) -> bool:
+        rows = [(recorder.run_id, kept) for recorder, happened, _ in taken for kept in happened]
+        operations = [operation for _, _, entries in taken for entry in entries for operation in entry.operations]
+        is_durable = any(entry.is_durable for _, _, entries in taken for entry in entries)
+        try:
+            await self._database.write(_commit, rows, operations, durable=is_durable)
+        except Exception as error:
+            if len(taken) > 1 and not is_last_try:
+                return False
+            _fail(taken[0][0], taken[0][2], error)
+            return False
+        for recorder, happened, entries in taken:
+            if happened:
+                recorder.tail.extend(happened)
+            for entry in entries:
+                if entry.done is not None and not entry.done.done():
+                    entry.done.set_result(None)
+        return True
+
+
+def _commit(conn: Connection, rows: list[tuple[str, KeptEvent]], operations: list[Operation]) -> None:
+    if rows:
+        event_store.append_many(conn, rows)
+    for operation in operations:
+        operation(conn)
+
+
+def _fail(recorder: Recorder, entries: list[_Entry], error: Exception) -> None:
+    """The events were never kept, so they are not sent: readers and the run are told instead."""
+    told = error if isinstance(error, HermesError) else HermesError(f"an event could not be kept: {error}")
+    log.error("events of %s could not be kept: %s", recorder.run_id, error)
+    recorder.last_seq = recorder.tail.last_seq  # the numbers were not used up
+    recorder.tail.broken = told
+    recorder.tail.wake()
+    for entry in entries:
+        if entry.done is not None and not entry.done.done():
+            entry.done.set_exception(told)

@@ -1,0 +1,112 @@
+"""Who may run now: one run at a time a session, so many at once in all, and a fair line behind that.
+
+Spec: api-server section 1, concurrency. A place is freed when its run ends, whoever reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from hermes.core.errors import Busy
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A run's place. `is_running` once it has both its session's pen and one of the slots."""
+
+    session_id: str
+    owner: str
+    is_running: bool = False
+    has_pen: bool = False
+    ready: asyncio.Future[None] | None = field(default=None)
+
+
+class Line:
+    def __init__(self, max_running: int = 32, max_waiting: int = 256) -> None:
+        self.max_running = max_running
+        self.max_waiting = max_waiting
+        self.running = 0
+        self._sessions: dict[str, deque[Place]] = {}
+        self._owners: OrderedDict[str, deque[Place]] = OrderedDict()
+        self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        return self._waiting
+
+    def join(self, session_id: str, owner: str) -> Place:
+        """A place, running at once where there is room. Raises Busy when the line is full."""
+        place = Place(session_id, owner)
+        pens = self._sessions.get(session_id)
+        if pens is None and self.running < self.max_running and not self._owners:
+            self._sessions[session_id] = deque((place,))
+            place.has_pen = place.is_running = True
+            self.running += 1
+            return place
+        if self._waiting >= self.max_waiting:
+            raise Busy(
+                f"{self.running} runs are going on and {self._waiting} wait; try again in a moment "
+                "(settings: api_server.max_concurrent_runs, api_server.max_queued_runs).",
+                retry_after_seconds=2,
+            )
+        self._waiting += 1
+        place.ready = asyncio.get_running_loop().create_future()
+        if pens is None:
+            self._sessions[session_id] = deque((place,))
+            self._give_pen(place)
+        else:
+            pens.append(place)
+        return place
+
+    async def wait(self, place: Place) -> None:
+        """Until the place runs. Cancelling it leaves the place in the line: `leave` gives it up."""
+        if place.ready is not None:
+            await asyncio.shield(place.ready)
+
+    def leave(self, place: Place) -> None:
+        """Give the place up, from wherever it stands."""
+        pens = self._sessions.get(place.session_id)
+        if pens is None or place not in pens:
+            return
+        pens.remove(place)
+        if place.is_running:
+            self.running -= 1
+            place.is_running = False
+        else:
+            self._waiting -= 1
+            self._forget(place)
+        if not pens:
+            del self._sessions[place.session_id]
+        elif place.has_pen:
+            self._give_pen(pens[0])
+        place.has_pen = False
+        self._fill()
+
+    def _give_pen(self, place: Place) -> None:
+        place.has_pen = True
+        self._owners.setdefault(place.owner, deque()).append(place)
+        self._fill()
+
+    def _forget(self, place: Place) -> None:
+        waiting = self._owners.get(place.owner)
+        if waiting is not None and place in waiting:
+            waiting.remove(place)
+            if not waiting:
+                del self._owners[place.owner]
+
+    def _fill(self) -> None:
+        """Free slots go round the owners, one each, so that a busy one does not starve the others."""
+        while self._owners and self.running < self.max_running:
+            owner, waiting = next(iter(self._owners.items()))
+            place = waiting.popleft()
+            if waiting:
+                self._owners.move_to_end(owner)
+            else:
+                del self._owners[owner]
+            self._waiting -= 1
+            self.running += 1
+            place.is_running = True
+            if place.ready is not None and not place.ready.done():
+                place.ready.set_result(None)

@@ -1,0 +1,448 @@
+"""Runs: start, follow, approve, steer, stop. The one engine behind every protocol.
+
+A run is a task of its own; no request owns it. `start` returns when the run is kept, `follow` reads its events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hermes.agent.agent import Agent
+from hermes.agent.turn import TurnResult, run_turn, usage_data
+from hermes.core import event as events
+from hermes.core.clock import Clock
+from hermes.core.errors import Busy, Conflict, Draining, HermesError, NotFound, StoreUnavailable, UpstreamError
+from hermes.core.event import KeptEvent, RunEvent
+from hermes.core.ids import new_id
+from hermes.core.message import Message
+from hermes.core.model import Model
+from hermes.core.ports import ModelSource
+from hermes.core.run import Run, RunRequest, RunStatus, Usage
+from hermes.core.session import Session
+from hermes.store import idempotency as idempotency_store
+from hermes.store import runs as run_store
+from hermes.store import sessions as session_store
+from hermes.store.database import Connection, Database
+
+from .approvals import Desk, PendingApproval, parse_choice
+from .events import EventLog, Recorder
+from .line import Line, Place
+
+log = logging.getLogger(__name__)
+
+PREVIEW_CHARACTERS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """Seconds throughout."""
+
+    max_running: int = 32
+    max_waiting: int = 256
+    queue_timeout_seconds: float = 30.0
+    approval_timeout_seconds: float = 60.0
+
+
+@dataclass(slots=True)
+class _Steers:
+    messages: list[Message] = field(default_factory=list)
+
+    def take(self) -> tuple[Message, ...]:
+        taken, self.messages = tuple(self.messages), []
+        return taken
+
+
+@dataclass(slots=True)
+class _Active:
+    """A run this process conducts. `why` is set when its turn was ended from outside."""
+
+    run: Run
+    request: RunRequest
+    model: Model
+    recorder: Recorder
+    desk: Desk
+    place: Place
+    steers: _Steers = field(default_factory=_Steers)
+    turn: asyncio.Task[TurnResult] | None = None
+    why: RunEvent | None = None
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Runner:
+    """Enter it as a context manager: the runs are tasks of its group and end with it.
+
+    Leaving it ends what still runs as interrupted.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        agent: Agent,
+        models: ModelSource,
+        clock: Clock,
+        settings: RunnerSettings | None = None,
+    ) -> None:
+        self.settings = settings or RunnerSettings()
+        self.line = Line(self.settings.max_running, self.settings.max_waiting)
+        self.log = EventLog(database, clock)
+        self.is_draining = False
+        self._database = database
+        self._agent = agent
+        self._models = models
+        self._clock = clock
+        self._active: dict[str, _Active] = {}
+        self._group = asyncio.TaskGroup()
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Runner:
+        await self._group.__aenter__()
+        self._flusher = self._group.create_task(self.log.flush_forever())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.drain(0.0)
+        if self._flusher is not None:
+            self._flusher.cancel()
+        await self._group.__aexit__(None, None, None)
+
+    @property
+    def active(self) -> int:
+        return len(self._active)
+
+    @property
+    def queued(self) -> int:
+        return self.line.waiting
+
+    async def recover(self) -> int:
+        """What an earlier process left open is told as interrupted. Call it before the first `start`; returns how many.
+
+        Nothing else can be said of it truthfully: its last step may or may not have taken effect.
+        """
+        left = await self._database.read(run_store.open_runs)
+        for run in left:
+            reason = "the server stopped while it ran"
+            recorder = self.log.open(run.id, run.session_id, run.last_seq)
+            kept = [one async for one in _stored(self._database, run.id)]
+            recorder.last_seq = recorder.tail.before = kept[-1].seq if kept else 0
+            said = _unfinished_text(kept)
+            final = events.RunInterrupted(reason)
+            messages = [Message("assistant", said)] if said else []
+            await self._record_end(recorder, run, RunStatus.INTERRUPTED, final, messages, Usage(), output=said or None)
+            self.log.close(run.id)
+        return len(left)
+
+    async def start(self, request: RunRequest) -> Run:
+        """Keep the run and its new messages, and begin, or queue behind the session's other runs.
+
+        Raises NoModel, InvalidInput (model, toolset), NotFound `session_not_found` (someone else's session), Conflict
+        `idempotency_key_conflict`, Busy, Draining. The answer of a repeated idempotency key is the first run, with
+        `is_replay`.
+        """
+        if self.is_draining:
+            raise Draining("the gateway is stopping; try again in a moment", retry_after_seconds=5)
+        model = await self._models(request.model)
+        clashes = self._agent.clashes(request)
+        now = self._clock.now()
+        session = _new_session(request, now)
+        place = self.line.join(session.id, request.owner)
+        run = _new_run(request, session, model, now, is_running=place.is_running)
+        recorder = self.log.open(run.id, session.id)
+        try:
+            first = await self._database.write(_begin, run, session, request, now, durable=request.is_durable)
+        except BaseException:
+            self.log.close(run.id)
+            self.line.leave(place)
+            raise
+        if first is not None:
+            self.log.close(run.id)
+            self.line.leave(place)
+            return replace(first, is_replay=True)
+        desk = Desk(recorder, self._clock, self.settings.approval_timeout_seconds)
+        active = _Active(run, request, model, recorder, desk, place)
+        self._active[run.id] = active
+        for warning in (*request.warnings, *(f"the client's tool {name!r} hides the server's" for name in clashes)):
+            recorder.delta(events.Warned(warning))
+        self._group.create_task(self._conduct(active, session))
+        return run
+
+    def follow(self, run_id: str, after: int = 0) -> AsyncIterator[KeptEvent]:
+        """Every event behind `after`, once, in order, to the final one; see `EventLog.follow`."""
+        return self.log.follow(run_id, after)
+
+    async def get(self, run_id: str, owner: str) -> Run:
+        """Raises NotFound `run_not_found`; someone else's run is as unknown as none."""
+        run = await self._database.read(run_store.get, run_id)
+        if run is None or run.owner != owner:
+            raise NotFound(f"no run {run_id!r}", code="run_not_found")
+        return run
+
+    async def pending_approvals(self, run_id: str, owner: str) -> list[PendingApproval]:
+        await self.get(run_id, owner)
+        active = self._active.get(run_id)
+        return active.desk.pending if active else []
+
+    async def answer(
+        self,
+        run_id: str,
+        owner: str,
+        choice: object,
+        *,
+        approval_id: str | None = None,
+        all_pending: bool = False,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """How many questions this answered; see `Desk.answer`."""
+        await self.get(run_id, owner)
+        word = parse_choice(choice)
+        active = self._active.get(run_id)
+        if active is None:
+            raise Conflict(f"run {run_id!r} has ended", code="approval_not_active")
+        return await active.desk.answer(word, approval_id=approval_id, all_pending=all_pending, by=by, reason=reason)
+
+    async def steer(self, run_id: str, owner: str, text: str) -> None:
+        """Said to the model before its next step. Raises Conflict `run_not_accepting_steer` when it has ended."""
+        await self.get(run_id, owner)
+        active = self._active.get(run_id)
+        if active is None or active.why is not None or (active.turn is not None and active.turn.done()):
+            raise Conflict(f"run {run_id!r} takes no more steering", code="run_not_accepting_steer")
+        active.steers.messages.append(Message("user", text))
+
+    async def stop(self, run_id: str, owner: str, reason: str = "stopped by the user") -> None:
+        """End the run's model call and tools. Raises Conflict `run_not_active` when it is ending or has ended."""
+        await self.get(run_id, owner)
+        active = self._active.get(run_id)
+        if active is None or active.why is not None:
+            raise Conflict(f"run {run_id!r} is not running", code="run_not_active")
+        self._end(active, events.RunCancelled(reason))
+        await self._database.write(run_store.set_status, run_id, RunStatus.STOPPING, self._clock.now())
+
+    async def drain(self, timeout_seconds: float) -> None:
+        """Take no more runs, give the open ones so long, then end them as interrupted."""
+        self.is_draining = True
+        running = [active.done.wait() for active in self._active.values()]
+        if running and timeout_seconds > 0:
+            await asyncio.wait([asyncio.ensure_future(one) for one in running], timeout=timeout_seconds)
+        else:
+            for waiting in running:
+                waiting.close()
+        left = list(self._active.values())
+        for active in left:
+            self._end(active, events.RunInterrupted("the gateway was stopped"))
+        for active in left:
+            await active.done.wait()
+
+    def _end(self, active: _Active, why: RunEvent) -> None:
+        if active.why is None:
+            active.why = why
+        if active.turn is not None:
+            active.turn.cancel()
+
+    async def _conduct(self, active: _Active, session: Session) -> None:
+        """The life of a run, from its place in the line to its final event."""
+        try:
+            final, status, result = await self._turn(active, session)
+            await self._finish(active, status, final, result)
+        except StoreUnavailable:
+            log.exception("the end of %s could not be kept; it is told as interrupted at the next start", active.run.id)
+        finally:
+            del self._active[active.run.id]
+            self.log.close(active.run.id)
+            self.line.leave(active.place)
+            if active.request.is_stateless:
+                self._agent.forget(active.run.session_id)
+            active.done.set()
+
+    async def _turn(self, active: _Active, session: Session) -> tuple[RunEvent, RunStatus, TurnResult | None]:
+        active.turn = self._group.create_task(self._wait_and_run(active, session))
+        if active.why is not None:
+            active.turn.cancel()
+        await asyncio.wait((active.turn,))
+        task = active.turn
+        if task.cancelled():
+            why = active.why or events.RunInterrupted("the gateway was stopped")
+            is_asked = isinstance(why, events.RunCancelled)
+            return why, RunStatus.CANCELLED if is_asked else RunStatus.INTERRUPTED, None
+        error = task.exception()
+        if error is None:
+            result = task.result()
+            return result.completed, RunStatus.COMPLETED, result
+        if not isinstance(error, HermesError):
+            log.error("run %s failed", active.run.id, exc_info=error)
+        return events.RunFailed(error_data(error)), RunStatus.FAILED, None
+
+    async def _wait_and_run(self, active: _Active, session: Session) -> TurnResult:
+        run, request = active.run, active.request
+        if not active.place.is_running:
+            await self._wait_in_line(active)
+        if request.history is not None:
+            messages = [*request.history, *request.messages]
+        elif request.session_id is None:
+            messages = list(request.messages)
+        else:
+            messages = await self._database.read(session_store.history, session.id)
+            session = await self._database.read(session_store.get, session.id) or session
+        active.recorder.delta(events.RunStarted(run.session_id, active.model.name))
+        turn = self._agent.turn(run.id, session, request, active.model, messages, active.desk, active.steers)
+        return await run_turn(turn, active.recorder)
+
+    async def _wait_in_line(self, active: _Active) -> None:
+        run, request = active.run, active.request
+        timeout = None if request.may_wait_forever else self.settings.queue_timeout_seconds
+        try:
+            async with asyncio.timeout(timeout):
+                await self.line.wait(active.place)
+        except TimeoutError:
+            raise Busy(
+                f"the run waited {timeout:g} s in line and got no place (settings: api_server.queue_timeout_seconds)",
+                retry_after_seconds=timeout or 1,
+            ) from None
+        now = self._clock.now()
+        await self._database.write(_take_up, run, request, now)
+
+    async def _finish(
+        self, active: _Active, status: RunStatus, final: RunEvent, result: TurnResult | None
+    ) -> None:
+        said = active.recorder.said_so_far
+        if result is not None:
+            messages = [result.last] if result.last is not None else []
+            output = result.completed.output
+            last_usage = result.last_usage
+        else:
+            messages = [Message("assistant", said)] if said else []
+            output = said or None
+            last_usage = Usage()
+        await self._record_end(active.recorder, active.run, status, final, messages, last_usage, output=output)
+
+    async def _record_end(
+        self,
+        recorder: Recorder,
+        run: Run,
+        status: RunStatus,
+        final: RunEvent,
+        messages: list[Message],
+        last_usage: Usage,
+        *,
+        output: str | None,
+    ) -> None:
+        now = self._clock.now()
+
+        def finish(conn: Connection) -> None:
+            run_store.finish(
+                conn,
+                run.id,
+                status,
+                now,
+                output=output,
+                finish_reason=getattr(final, "finish_reason", None),
+                usage=getattr(final, "usage", None) or {},
+                error=getattr(final, "error", None),
+                model=getattr(final, "model", "") or run.model,
+                last_event=final.name,
+                last_seq=recorder.last_seq,
+            )
+
+        await recorder.record(
+            *messages, final, usage=last_usage, operations=(finish,), is_durable=run.is_durable, is_end=True
+        )
+
+
+def error_data(error: BaseException) -> dict[str, Any]:
+    """What a failed run tells: the edge answers from it, today or after a restart."""
+    if not isinstance(error, HermesError):
+        return {"message": "The run failed inside the server; its log says why.", "code": "internal_error"}
+    data: dict[str, Any] = {"message": error.message, "code": error.code}
+    if error.param is not None:
+        data["param"] = error.param
+    if isinstance(error, UpstreamError):
+        data["upstream_status"] = error.status
+    retry_after = getattr(error, "retry_after_seconds", None)
+    if retry_after is not None:
+        data["retry_after"] = retry_after
+    return data
+
+
+def _new_session(request: RunRequest, now: float) -> Session:
+    preview = next((m.text for m in request.messages if m.role == "user"), "")
+    return Session(
+        id=request.session_id or new_id("sess"),
+        owner=request.owner,
+        source=request.source,
+        started_at=now,
+        last_active=now,
+        session_key=request.session_key,
+        is_stateless=request.is_stateless,
+        preview=" ".join(preview.split())[:PREVIEW_CHARACTERS],
+    )
+
+
+def _new_run(request: RunRequest, session: Session, model: Model, now: float, *, is_running: bool) -> Run:
+    return Run(
+        id=new_id("run"),
+        session_id=session.id,
+        owner=request.owner,
+        source=request.source,
+        status=RunStatus.RUNNING if is_running else RunStatus.QUEUED,
+        created_at=now,
+        updated_at=now,
+        started_at=now if is_running else None,
+        model=model.name,
+        is_durable=request.is_durable,
+    )
+
+
+def _begin(conn: Connection, run: Run, session: Session, request: RunRequest, now: float) -> Run | None:
+    """One transaction: claim, session, run, and its messages. Gives the earlier run when the key was used before."""
+    claim = request.idempotency
+    if claim is not None:
+        earlier = idempotency_store.claim(conn, run.owner, claim.key, claim.fingerprint, run.id, now)
+        if earlier is not None:
+            if earlier.fingerprint != claim.fingerprint:
+                raise Conflict(
+                    "this Idempotency-Key was used with another request; take a new key",
+                    code="idempotency_key_conflict",
+                    param="Idempotency-Key",
+                )
+            return run_store.get(conn, earlier.run_id)
+    known = session_store.get(conn, session.id) if request.session_id else None
+    if known is None:
+        session_store.create(conn, session)
+    elif known.owner != session.owner:
+        raise NotFound(f"no session {session.id!r}", code="session_not_found")
+    run_store.insert(conn, run)
+    if run.status is RunStatus.RUNNING:
+        session_store.add_messages(conn, session.id, run.id, request.messages, now)
+    return None
+
+
+def _take_up(conn: Connection, run: Run, request: RunRequest, now: float) -> None:
+    """The queued run begins: its messages come behind those of the runs before it."""
+    run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now)
+    session_store.add_messages(conn, run.session_id, run.id, request.messages, now)
+
+
+async def _stored(database: Database, run_id: str) -> AsyncIterator[KeptEvent]:
+    from hermes.store import events as event_store
+
+    after = 0
+    while rows := await database.read(event_store.after, run_id, after, 500):
+        for kept in rows:
+            yield kept
+        after = rows[-1].seq
+
+
+def _unfinished_text(kept: list[KeptEvent]) -> str:
+    """The text behind the last step that was kept as a message."""
+    said: list[str] = []
+    for one in kept:
+        match one.event:
+            case events.MessageDelta(delta):
+                said.append(delta)
+            case events.ToolStarted() | events.ClientToolCalled() | events.RunSteered():
+                said.clear()
+    return "".join(said)
