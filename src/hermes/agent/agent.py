@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hermes.agent import prompt
+from hermes.agent.approval import Gate
+from hermes.agent.history import with_answered_calls
+from hermes.agent.turn import Turn
 from hermes.core.clock import Clock
 from hermes.core.message import Message
 from hermes.core.model import Model
@@ -14,11 +18,6 @@ from hermes.core.ports import ApprovalDesk, Steering, ToolContext
 from hermes.core.run import Limits, RunRequest, Usage
 from hermes.core.session import Session
 from hermes.toolsets.registry import Registry
-
-from . import prompt
-from .approval import Gate
-from .history import with_answered_calls
-from .turn import Turn
 
 
 @dataclass(slots=True, kw_only=True)

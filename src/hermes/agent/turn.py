@@ -13,6 +13,8 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hermes.agent.approval import Gate
+from hermes.agent.limits import Meter
 from hermes.core import event as events
 from hermes.core.clock import Clock
 from hermes.core.errors import LimitReached, ToolFailed, UpstreamError
@@ -30,9 +32,6 @@ from hermes.core.model import (
 from hermes.core.ports import NoSteering, Sink, Steering, Tool, ToolContext, ToolResult
 from hermes.core.run import Ask, Limits, Usage
 from hermes.core.toolset import TOOLS, Risk
-
-from .approval import Gate
-from .limits import Meter
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +81,9 @@ async def run_turn(turn: Turn, sink: Sink) -> TurnResult:
     """
     meter = Meter(turn.limits, turn.clock, turn.used)
     said = list(turn.messages)
+    deadline = asyncio.timeout(meter.seconds_left)
     try:
-        async with asyncio.timeout(meter.seconds_left) as deadline:
+        async with deadline:
             return await _steps(turn, said, meter, sink)
     except TimeoutError:
         if not deadline.expired():
@@ -92,7 +92,9 @@ async def run_turn(turn: Turn, sink: Sink) -> TurnResult:
     except LimitReached as reached:
         limit = reached
     await sink.record(events.Warned(limit.message))
-    output = next((m.text for m in reversed(said) if m.role == "assistant"), "") if len(said) > len(turn.messages) else ""
+    output = (
+        next((m.text for m in reversed(said) if m.role == "assistant"), "") if len(said) > len(turn.messages) else ""
+    )
     return TurnResult(_completed(output, "length", meter, turn.model.name), None, Usage(), meter.usage)
 
 
@@ -124,7 +126,12 @@ async def _steps(turn: Turn, said: list[Message], meter: Meter, sink: Sink) -> T
 
 
 async def _ask_model(
-    turn: Turn, said: Sequence[Message], specs: tuple[ToolSpec, ...], tool_choice: str, meter: Meter, sink: Sink
+    turn: Turn,
+    said: Sequence[Message],
+    specs: tuple[ToolSpec, ...],
+    tool_choice: str,
+    meter: Meter,
+    sink: Sink,
 ) -> tuple[Message, ModelDone]:
     text: list[str] = []
     reasoning: list[str] = []
@@ -150,7 +157,9 @@ async def _ask_model(
     thought = "".join(reasoning)
     notes: list[events.RunEvent] = [events.Warned(warning) for warning in done.warnings]
     if done.ignored_params:
-        notes.append(events.Warned(f"Not honoured by {done.model or turn.model.name}: {', '.join(done.ignored_params)}"))
+        notes.append(
+            events.Warned(f"Not honoured by {done.model or turn.model.name}: {', '.join(done.ignored_params)}")
+        )
     if thought:
         notes.append(events.ReasoningAvailable(thought))
     if notes:

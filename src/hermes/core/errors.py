@@ -79,7 +79,12 @@ class Busy(HermesError):
     code = "rate_limit_exceeded"
 
     def __init__(
-        self, message: str, *, retry_after_seconds: float = 1.0, code: str | None = None, param: str | None = None
+        self,
+        message: str,
+        *,
+        retry_after_seconds: float = 1.0,
+        code: str | None = None,
+        param: str | None = None,
     ) -> None:
         super().__init__(message, code=code, param=param)
         self.retry_after_seconds = retry_after_seconds

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from .message import Message, ToolCall
-from .run import Usage
+from hermes.core.message import Message, ToolCall
+from hermes.core.run import Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -20,8 +20,6 @@ class ToolSpec:
     description: str
     parameters: Mapping[str, Any]
     strict: bool | None = None
-
-
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from .clock import Clock
-from .event import RunEvent
-from .message import Message
-from .model import Model, ToolSpec
-from .run import Usage
+from hermes.core.clock import Clock
+from hermes.core.event import RunEvent
+from hermes.core.message import Message
+from hermes.core.model import Model, ToolSpec
+from hermes.core.run import Usage
 
 
 class Sink(Protocol):

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from .message import Message
+from hermes.core.message import Message
 
 if TYPE_CHECKING:
-    from .model import ToolSpec
+    from hermes.core.model import ToolSpec
 
 
 class RunStatus(StrEnum):

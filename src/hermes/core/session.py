@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .message import Message
-from .run import Usage
+from hermes.core.message import Message
+from hermes.core.run import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,10 @@ from hermes.core.clock import Clock
 from hermes.core.errors import Conflict, InvalidInput
 from hermes.core.ports import ApprovalAnswer, ApprovalQuestion
 from hermes.core.run import RunStatus
+from hermes.runs.events import Operation, Recorder
 from hermes.store import approvals as approval_store
 from hermes.store import runs as run_store
 from hermes.store.database import Connection
-
-from .events import Operation, Recorder
 
 ALIASES = {"approve": "once", "approved": "once", "allow": "once", "denied": "deny", "reject": "deny"}
 CHOICES = ("once", "session", "always", "deny")

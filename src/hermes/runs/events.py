@@ -252,7 +252,7 @@ class EventLog:
         is_durable = any(entry.is_durable for _, _, entries in taken for entry in entries)
         try:
             await self._database.write(_commit, rows, operations, durable=is_durable)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 whatever it was, the runs are told and the flusher lives on
             if len(taken) > 1 and not is_last_try:
                 return False
             _fail(taken[0][0], taken[0][2], error)

@@ -12,10 +12,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hermes.agent.agent import Agent
-from hermes.agent.turn import TurnResult, run_turn, usage_data
+from hermes.agent.turn import TurnResult, run_turn
 from hermes.core import event as events
 from hermes.core.clock import Clock
-from hermes.core.errors import Busy, Conflict, Draining, HermesError, NotFound, StoreUnavailable, UpstreamError
+from hermes.core.errors import (
+    Busy,
+    Conflict,
+    Draining,
+    HermesError,
+    NotFound,
+    StoreUnavailable,
+    UpstreamError,
+)
 from hermes.core.event import KeptEvent, RunEvent
 from hermes.core.ids import new_id
 from hermes.core.message import Message
@@ -23,14 +31,13 @@ from hermes.core.model import Model
 from hermes.core.ports import ModelSource
 from hermes.core.run import Run, RunRequest, RunStatus, Usage
 from hermes.core.session import Session
+from hermes.runs.approvals import Desk, PendingApproval, parse_choice
+from hermes.runs.events import EventLog, Recorder
+from hermes.runs.line import Line, Place
 from hermes.store import idempotency as idempotency_store
 from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store.database import Connection, Database
-
-from .approvals import Desk, PendingApproval, parse_choice
-from .events import EventLog, Recorder
-from .line import Line, Place
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +172,10 @@ class Runner:
         desk = Desk(recorder, self._clock, self.settings.approval_timeout_seconds)
         active = _Active(run, request, model, recorder, desk, place)
         self._active[run.id] = active
-        for warning in (*request.warnings, *(f"the client's tool {name!r} hides the server's" for name in clashes)):
+        for warning in (
+            *request.warnings,
+            *(f"the client's tool {name!r} hides the server's" for name in clashes),
+        ):
             recorder.delta(events.Warned(warning))
         self._group.create_task(self._conduct(active, session))
         return run
@@ -305,10 +315,9 @@ class Runner:
         now = self._clock.now()
         await self._database.write(_take_up, run, request, now)
 
-    async def _finish(
-        self, active: _Active, status: RunStatus, final: RunEvent, result: TurnResult | None
-    ) -> None:
+    async def _finish(self, active: _Active, status: RunStatus, final: RunEvent, result: TurnResult | None) -> None:
         said = active.recorder.said_so_far
+        output: str | None
         if result is not None:
             messages = [result.last] if result.last is not None else []
             output = result.completed.output
