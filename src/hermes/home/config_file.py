@@ -1,0 +1,260 @@
+"""config.yaml: read by ruamel.yaml, changed in place.
+
+A change replaces the characters of one value and leaves every other byte alone, comments and layout included; a
+round trip through a tree of values loses the comment behind a list. What was written is read again before it counts.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hermes.core.errors import ConfigError
+from hermes.home.files import write_private
+from hermes.home.locks import edit_lock
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The file as plain values; {} when there is none. Raises `ConfigError` with the line that cannot be read."""
+    return _values(_read(path), path)
+
+
+def set_config(path: Path, keys: Sequence[str], value: Any) -> None:
+    """Writes one value under `keys`, making the sections that are missing. Whole or not at all."""
+    with edit_lock(path):
+        text = _read(path)
+        wanted = _values(text, path)
+        _put(wanted, keys, value, path)
+        _write(path, _edits(text, keys, wanted), wanted)
+
+
+def unset_config(path: Path, keys: Sequence[str]) -> bool:
+    """Removes one value, and the sections it leaves empty. False when it was not there."""
+    with edit_lock(path):
+        text = _read(path)
+        wanted = _values(text, path)
+        keys = _drop(wanted, list(keys))
+        if not keys:
+            return False
+        _write(path, _edits(text, keys, wanted), wanted)
+    return True
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path} cannot be read: {exc}") from exc
+
+
+def _write(path: Path, candidates: Iterator[str], wanted: dict[str, Any]) -> None:
+    """The first text that says what is wanted. None of them does where anchors or several documents are in the way."""
+    for text in candidates:
+        with suppress(ConfigError):
+            if _values(text, path) == wanted:
+                write_private(path, text)
+                return
+    raise ConfigError(f"{path} cannot be changed without risk to its other lines; edit it by hand")
+
+
+def _values(text: str, path: Path) -> dict[str, Any]:
+    if all(not line.strip() or line.lstrip().startswith("#") for line in text.splitlines()):
+        return {}  # the file as it was made: the parser need not be imported
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        values = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{path}{line}: {exc.problem or exc.context or 'not YAML'}") from exc
+    except (YAMLError, ValueError) as exc:
+        raise ConfigError(f"{path}: {exc}") from exc
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected names with values, such as `toolsets: [file]`")
+    return values
+
+
+def _put(values: dict[str, Any], keys: Sequence[str], value: Any, path: Path) -> None:
+    for index, key in enumerate(keys[:-1]):
+        inner = values.get(key)
+        if inner is None:
+            inner = values[key] = {}
+        elif not isinstance(inner, dict):
+            raise ConfigError(f"{path}: {'.'.join(keys[: index + 1])} has a value, so nothing can stand below it")
+        values = inner
+    values[keys[-1]] = value
+
+
+def _drop(values: dict[str, Any], keys: list[str]) -> list[str]:
+    """Takes the value away, and what it leaves empty; what was taken away in the end, [] when it was not there."""
+    holders: list[dict[str, Any]] = [values]
+    for key in keys[:-1]:
+        inner = holders[-1].get(key)
+        if not isinstance(inner, dict):
+            return []
+        holders.append(inner)
+    if keys[-1] not in holders[-1]:
+        return []
+    while len(keys) > 1 and len(holders[-1]) == 1:
+        holders.pop()
+        keys.pop()
+    del holders[-1][keys[-1]]
+    return keys
+
+
+def _edits(text: str, keys: Sequence[str], wanted: dict[str, Any]) -> Iterator[str]:
+    """Texts in which `keys` has its value of `wanted`, the nicest first."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    text = text.replace("\r\n", "\n")
+    if text and not text.endswith("\n"):
+        text += "\n"
+    for edited in _edited(text, keys, wanted):
+        yield edited.replace("\n", newline)
+
+
+def _edited(text: str, keys: Sequence[str], wanted: dict[str, Any]) -> Iterator[str]:
+    node = _compose(text)
+    value: Any = wanted
+    if node is None or (_is_empty(node) and not node.flow_style):
+        yield from _added_at_top(text, keys[0], wanted[keys[0]])
+        return
+    for depth, key in enumerate(keys):
+        entry = next(((name, inner) for name, inner in node.value if name.value == key), None)
+        is_kept = key in value
+        value = value.get(key)
+        if entry is None:
+            if depth == 0:
+                yield from _added_at_top(text, key, value)
+            yield _added_last(text, node, key, value)
+            return
+        if not is_kept:
+            yield _removed(text, *entry)
+            return
+        if depth == len(keys) - 1 or _is_empty(entry[1]) or entry[1].flow_style:
+            yield _replaced(text, *entry, value)
+            return
+        node = entry[1]
+
+
+def _compose(text: str) -> Any:
+    from ruamel.yaml import YAML
+
+    node: Any = YAML(typ="safe", pure=True).compose(io.StringIO(text))
+    return node
+
+
+def _is_empty(node: Any) -> bool:
+    """Not a mapping with something in it: nothing can be added below, only in its place."""
+    return node.id != "mapping" or not node.value
+
+
+def _added_at_top(text: str, key: str, value: Any) -> Iterator[str]:
+    """Below the comment that shows the section, else at the end."""
+    entry = _dump(key, value)
+    lines = text.splitlines(keepends=True)
+    shown = re.compile(rf"#\s*{re.escape(key)}:")
+    for number, line in enumerate(lines):
+        if shown.match(line):
+            while number < len(lines) and lines[number].startswith("#"):
+                number += 1
+            yield "".join([*lines[:number], entry, *lines[number:]])
+    yield f"{text}{entry}"
+
+
+def _added_last(text: str, mapping: Any, key: str, value: Any) -> str:
+    end = _line_end(text, _end(text, mapping))
+    return text[:end] + _indented(_dump(key, value), mapping.value[0][0].start_mark.column) + text[end:]
+
+
+def _removed(text: str, key: Any, value: Any) -> str:
+    end = _line_end(text, max(_end(text, value), key.end_mark.index))
+    return text[: _line_start(text, key)] + text[end:]
+
+
+def _replaced(text: str, key: Any, node: Any, value: Any) -> str:
+    """One entry written anew; comments behind its name, above its first line and behind its last line stay."""
+    if node.id == "sequence" and not node.flow_style and isinstance(value, list):
+        longer = _lengthened(text, node, value)
+        if longer is not None:
+            return longer
+    end = max(_end(text, node), key.end_mark.index)
+    line_end = _line_end(text, end)
+    tail = text[end : line_end - 1]
+    colon = text.index(":", key.end_mark.index) + 1
+    head, middle = "", ""
+    is_below = "\n" in text[colon : max(colon, node.start_mark.index)]
+    if is_below:
+        head, _, middle = text[colon : _line_start(text, node)].partition("\n")
+    first, _, block = _indented(_dump(key.value, value), key.start_mark.column).partition("\n")
+    if is_below and not block:
+        tail = f"\n{' ' * (key.start_mark.column + 2)}{tail.strip()}" if tail.strip() else ""
+    elif not is_below:
+        head, tail = tail, ""
+    parts = [first + head.rstrip(), middle.rstrip("\n"), block.rstrip("\n")]
+    entry = "\n".join(part for part in parts if part)
+    return text[: _line_start(text, key)] + entry + tail + "\n" + text[line_end:]
+
+
+def _lengthened(text: str, node: Any, value: list[Any]) -> str | None:
+    """Items put behind the ones that are there, which keep their comments; None when more is to be done."""
+    from ruamel.yaml import YAML
+
+    column: int = node.start_mark.column
+    items = " " * column + text[node.start_mark.index : _end(text, node)]
+    old = YAML(typ="safe", pure=True).load(items)
+    if not old or len(value) <= len(old) or value[: len(old)] != old:
+        return None
+    end = _line_end(text, _end(text, node))
+    _, _, added = _dump("x", value[len(old) :]).partition("\n")
+    return text[:end] + _indented(added, column - 2) + text[end:]
+
+
+def _end(text: str, node: Any) -> int:
+    """Behind the last character of the value. The parser puts the end of a block behind the comments that follow."""
+    if node.id == "scalar":
+        index: int = node.end_mark.index
+        return len(text[:index].rstrip()) if node.style in ("|", ">") else index
+    if node.flow_style or not node.value:
+        return int(node.end_mark.index)
+    last = node.value[-1]
+    if node.id == "mapping":
+        return max(_end(text, last[1]), int(last[0].end_mark.index))
+    return _end(text, last)
+
+
+def _line_start(text: str, node: Any) -> int:
+    return text.rfind("\n", 0, node.start_mark.index) + 1
+
+
+def _line_end(text: str, index: int) -> int:
+    """Behind the line break; every text here ends with one."""
+    return text.index("\n", index) + 1
+
+
+def _dump(key: str, value: Any) -> str:
+    from ruamel.yaml import YAML
+
+    yaml: Any = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 100_000
+    yaml.sort_base_mapping_type_on_output = False
+    out = io.StringIO()
+    yaml.dump({key: value}, out)
+    return out.getvalue()
+
+
+def _indented(text: str, columns: int) -> str:
+    """Moved to the right; to the left for a negative number."""
+    lines = text.splitlines(keepends=True)
+    return "".join(" " * columns + line if columns >= 0 else line[-columns:] for line in lines)

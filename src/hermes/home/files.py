@@ -1,0 +1,79 @@
+"""Files that only their owner can read, whatever the umask says, and that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+FILE_MODE = 0o600
+DIRECTORY_MODE = 0o700
+
+
+def make_private_directory(path: Path) -> None:
+    """Makes `path` and what is missing above it; one that exists is left as it is."""
+    for directory in [*reversed(path.parents), path]:
+        if directory.is_dir():
+            continue
+        try:
+            directory.mkdir(mode=DIRECTORY_MODE)
+        except FileExistsError:
+            if not directory.is_dir():
+                raise
+            continue  # somebody else made it just now
+        directory.chmod(DIRECTORY_MODE)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replaces the file in one step, so that no reader ever sees half of it. A symbolic link stays a link."""
+    target = path.resolve()
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), FILE_MODE)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_directory(target.parent)
+
+
+def open_private(path: str | Path, flags: int) -> int:
+    """An `opener` for `open()`: the file it makes is readable by its owner alone."""
+    handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), FILE_MODE)
+    if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(handle).st_mode) & 0o077 and flags & os.O_CREAT:
+        os.fchmod(handle, FILE_MODE)
+    return handle
+
+
+def too_open(paths: Iterable[Path]) -> list[str]:
+    """One sentence for each that others on this machine can read or change. Nothing on Windows, which has ACLs."""
+    if os.name == "nt":
+        return []
+    found = []
+    for path in paths:
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError:
+            continue
+        if mode & 0o077:
+            right = "700" if path.is_dir() else "600"
+            found.append(f"{path} can be read by others (mode {mode:03o}); close it with: chmod {right} {path}")
+    return found
+
+
+def _sync_directory(path: Path) -> None:
+    """The rename itself survives a power cut only when the directory is on disk too."""
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,127 @@
+"""Locks between processes. The kernel lets go of them when their holder dies, however it dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hermes.core.errors import Conflict
+from hermes.home.files import make_private_directory, open_private
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayProcess:
+    """`url` is where it listens, None while it does not. `started_at` in unix seconds."""
+
+    pid: int
+    started_at: float
+    url: str | None = None
+
+
+class GatewayLock:
+    """Held by the one gateway of a home; what it says of itself is for `running_gateway`."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def announce(self, process: GatewayProcess) -> None:
+        data = {"pid": process.pid, "started_at": process.started_at, "url": process.url}
+        text = (json.dumps(data) + "\n").encode()
+        os.ftruncate(self._handle, 0)
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        os.write(self._handle, text)
+
+    def release(self) -> None:
+        """May be called twice."""
+        if self._handle < 0:
+            return
+        os.ftruncate(self._handle, 0)
+        os.close(self._handle)
+        self._handle = -1
+
+
+def lock_gateway(pid_file: Path, *, now: float, name: str = "") -> GatewayLock:
+    """Raises `Conflict` (`gateway_running`) when this home's gateway runs already. `name` is the profile's."""
+    make_private_directory(pid_file.parent)
+    handle = open_private(pid_file, os.O_RDWR | os.O_CREAT)
+    if not _try_lock(handle):
+        os.close(handle)
+        other = running_gateway(pid_file)
+        who = f"the gateway of profile {name}" if name else "the gateway of this home"
+        pid = f" (pid {other.pid}); stop it with: kill {other.pid}" if other is not None else "; it is just starting"
+        raise Conflict(f"{who} already runs{pid}", code="gateway_running")
+    lock = GatewayLock(handle)
+    lock.announce(GatewayProcess(os.getpid(), now))
+    return lock
+
+
+def running_gateway(pid_file: Path) -> GatewayProcess | None:
+    """The process that holds the lock now. A pid that a killed gateway left behind does not count."""
+    try:
+        handle = os.open(pid_file, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        if _try_lock(handle):
+            return None
+        data = json.loads(os.pread(handle, 4096, 0))
+        return GatewayProcess(data["pid"], data["started_at"], data["url"])
+    except ValueError:  # it holds the lock and has not written yet
+        return None
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Waits its turn. The file stays: removing it would let two in."""
+    make_private_directory(path.parent)
+    handle = open_private(path, os.O_RDWR | os.O_CREAT)
+    try:
+        _lock(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def edit_lock(file: Path) -> AbstractContextManager[None]:
+    """Held while .env or config.yaml of a home is read, changed and written."""
+    return file_lock(file.parent / "run" / "files.lock")
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    # Windows locks bytes, and a locked byte cannot be read: lock one far behind the text.
+    _FAR = 1 << 30
+
+    def _lock(handle: int) -> None:
+        while True:
+            os.lseek(handle, _FAR, os.SEEK_SET)
+            with suppress(OSError):  # raised after ten tries, a second apart
+                msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+                return
+
+    def _try_lock(handle: int) -> bool:
+        os.lseek(handle, _FAR, os.SEEK_SET)
+        with suppress(OSError):
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            return True
+        return False
+
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+    def _try_lock(handle: int) -> bool:
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False

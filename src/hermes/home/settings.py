@@ -1,0 +1,249 @@
+"""What a home can be told, with types and defaults, and how the three places it is told in become one value.
+
+The environment beats .env, .env beats config.yaml, config.yaml beats the defaults below. `docs/reference/settings.md`
+is made from these classes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+
+from hermes.core.errors import ConfigError
+from hermes.home.config_file import read_config
+from hermes.home.env import env_problems, read_env
+from hermes.home.paths import Home
+
+SECRET: dict[str, Any] = {"secret": True}
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _named(value: object) -> object:
+    """A model may be given by its name alone, and some configurations call the name `model`."""
+    if isinstance(value, str):
+        return {"default": value}
+    if isinstance(value, dict) and "model" in value and "default" not in value:
+        return {"default" if key == "model" else key: inner for key, inner in value.items()}
+    return value
+
+
+def _off(value: object) -> object:
+    """YAML of old turns a bare `off` into false."""
+    return "off" if value is False else value
+
+
+def _web_address(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("an address that starts with http:// or https://")
+    return value.rstrip("/")
+
+
+def _stripped(value: str | None) -> str | None:
+    return None if value is None else value.strip()
+
+
+CommaList = Annotated[list[str], BeforeValidator(_split), Field(json_schema_extra={"commas": True})]
+Address = Annotated[str, AfterValidator(_web_address)]
+Secret = Annotated[str | None, AfterValidator(_stripped), Field(repr=False, json_schema_extra=SECRET)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class ModelSettings(Section):
+    default: str | None = Field(None, description="Name of the model, as its provider calls it.")
+    provider: str | None = Field(
+        None, description="Who serves it: openai, anthropic, openrouter, ollama, … or custom with a base_url."
+    )
+    base_url: Address | None = Field(None, description="Address of an OpenAI-compatible server, up to /v1.")
+    api_key: Secret = Field(None, description="The provider's key. Better kept in .env: see key_env.")
+    key_env: str | None = Field(None, description="Name of the variable in .env that holds the provider's key.")
+    context_length: int | None = Field(None, gt=0, description="Tokens the model takes, where it does not say so.")
+
+
+NamedModel = Annotated[ModelSettings, BeforeValidator(_named)]
+
+
+class ApprovalSettings(Section):
+    mode: Annotated[Literal["manual", "smart", "off"], BeforeValidator(_off)] = Field(
+        "manual",
+        description="manual asks before each dangerous command. smart asks like manual in this version. off never "
+        "asks; what is blocked stays blocked.",
+    )
+    timeout: float = Field(60, gt=0, description="Seconds to wait for an answer. No answer is a no.")
+    cron_mode: Literal["deny", "approve"] = Field(
+        "deny", description="What a job does when it would have to ask: nobody is there."
+    )
+    deny: list[str] = Field([], description="Patterns (* and ?) of commands that are never run, whatever the mode.")
+
+
+class TerminalSettings(Section):
+    backend: Literal["local"] = Field("local", description="Where commands run. Only this machine so far.")
+    cwd: str | None = Field(
+        None, description="Directory that sessions start in. Unset: the one the gateway was started in."
+    )
+    timeout: float = Field(180, gt=0, description="Seconds a command may take unless the call says otherwise.")
+    env_passthrough: CommaList = Field(
+        [], description="Variables that commands get although their names look like a secret's."
+    )
+
+
+class ApiServerSettings(Section):
+    enabled: bool | None = Field(
+        None, description="Whether the gateway serves the API. Unset: it runs jobs only and says how to switch it on."
+    )
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address to listen on. Any but loopback needs a long random key."
+    )
+    port: int = Field(8642, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    key: Secret = Field(None, description="The owner's API key. Without one the API does not start.")
+    cors_origins: CommaList = Field([], description="Web origins whose pages may call the API; * allows any.")
+    allowed_hosts: CommaList = Field([], description="Further names that clients may reach this server by (Host).")
+    model_name: str | None = Field(
+        None, description="The model id that clients see. Unset: the profile's name, else hermes-agent."
+    )
+    max_concurrent_runs: int = Field(32, gt=0, description="Runs at the same time, over all ways in.")
+    max_queued_runs: int = Field(256, ge=0, description="Requests that may wait for a free place; then 429.")
+    queue_timeout_seconds: float = Field(30, ge=0, description="Seconds a chat waits for a free place; then 429.")
+    drain_timeout: float = Field(10, ge=0, description="Seconds that open runs get when the gateway stops.")
+    disconnect_grace: float = Field(
+        2, ge=0, description="Seconds until a chat is cancelled whose client closed the connection."
+    )
+    tool_progress: Literal["events", "inline"] = Field(
+        "events",
+        description="How a chat stream shows tools: as named events, or as text for clients that drop those.",
+    )
+    retention_days: float = Field(
+        30, gt=0, description="Days that sessions of chats without a session header are kept."
+    )
+
+
+class StreamingSettings(Section):
+    enabled: bool = Field(True, description="false sends the whole reply as one chunk.")
+
+
+class ResponsesSettings(Section):
+    tool_items: Literal["function_call", "mcp_call"] = Field(
+        "function_call", description="How /v1/responses shows tools that the server ran itself."
+    )
+
+
+class LimitSettings(Section):
+    max_steps: int | None = Field(90, gt=0, description="Calls of the model in one run.")
+    max_tokens: int | None = Field(None, gt=0, description="Input and output tokens of one run.")
+    max_seconds: float | None = Field(None, gt=0, description="Seconds of one run.")
+    max_usd: float | None = Field(None, gt=0, description="Cost of one run, where the price is known.")
+
+
+class DatabaseSettings(Section):
+    url: Secret = Field(None, description="Where sessions and runs are kept. Unset: state.db in the home.")
+
+
+class LoggingSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What goes to logs/gateway.log and to the screen."
+    )
+
+
+class Settings(Section):
+    """`load_settings` makes it."""
+
+    model: NamedModel = Field(ModelSettings(), description="The language model that answers.")
+    fallback_models: list[NamedModel] = Field(
+        [],
+        description="Models asked in this order when the first fails before it said anything: names, or mappings "
+        "like model.",
+    )
+    model_routes: dict[str, NamedModel] = Field(
+        {}, description="Names that a request's model may have, each with a mapping like model."
+    )
+    direct_model_requests: bool = Field(
+        False, description="Whether a request's model names the provider's model. Otherwise it is only echoed."
+    )
+    toolsets: CommaList | None = Field(
+        None, description="The toolsets the agent has. Unset: all that are on by default."
+    )
+    platform_toolsets: dict[str, CommaList] = Field(
+        {}, description="Toolsets for one way in, such as api_server: [file]. Beats toolsets."
+    )
+    approvals: ApprovalSettings = Field(ApprovalSettings(), description="Who is asked before something dangerous.")
+    command_allowlist: list[str] = Field([], description="Patterns that were allowed for always.")
+    terminal: TerminalSettings = Field(TerminalSettings(), description="How commands run.")
+    memory: dict[str, Any] = Field({}, description="Not read by this version.")
+    compression: dict[str, Any] = Field({}, description="Not read by this version.")
+    mcp_servers: dict[str, Any] = Field({}, description="Not read by this version.")
+    api_server: ApiServerSettings = Field(
+        ApiServerSettings(), description="The HTTP API. gateway.api_server and platforms.api_server mean the same."
+    )
+    streaming: StreamingSettings = Field(StreamingSettings(), description="How chats are streamed.")
+    responses: ResponsesSettings = Field(ResponsesSettings(), description="The /v1/responses API.")
+    limits: LimitSettings = Field(LimitSettings(), description="Where a run ends at the latest.")
+    database: DatabaseSettings = Field(DatabaseSettings(), description="Where sessions and runs are kept.")
+    logging: LoggingSettings = Field(LoggingSettings(), description="What is logged.")
+
+    _environ: dict[str, str] = PrivateAttr(default_factory=dict)
+    _problems: list[str] = PrivateAttr(default_factory=list)
+    _errors: list[str] = PrivateAttr(default_factory=list)
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment over .env: where keys of providers are looked up. Never what a child process gets."""
+        return self._environ
+
+    @property
+    def problems(self) -> list[str]:
+        """All that is unknown, wrong or too open, one sentence each, with its file and its name."""
+        return [*self._errors, *self._problems]
+
+    @property
+    def errors(self) -> list[str]:
+        """The wrong values among the problems; they were left out, and the gateway does not start with them."""
+        return self._errors
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Dotted name → environment, .env or config.yaml, for what is set."""
+        return self._sources
+
+
+def load_settings(home: Home, environ: Mapping[str, str] | None = None, *, is_lenient: bool = False) -> Settings:
+    """Raises `ConfigError` for a wrong value: its default may be less safe than what was meant.
+
+    Unknown names stop nothing; they are in `problems`. `is_lenient` leaves wrong values out instead, for commands
+    that show or mend the configuration. A home that does not exist has default settings.
+    """
+    from hermes.home.reading import Reading
+
+    reading = Reading()
+    environment = os.environ if environ is None else environ
+    try:
+        reading.add_config(read_config(home.config_file))
+    except ConfigError as exc:
+        reading.errors.append(exc.message)
+    dotenv: dict[str, str] = {}
+    try:
+        dotenv = read_env(home.env_file)
+        reading.problems.extend(env_problems(home.env_file))
+    except ConfigError as exc:
+        reading.errors.append(exc.message)
+    reading.add_environment(dotenv, ".env")
+    set_outside = {name: value for name, value in environment.items() if value.strip()}
+    reading.add_environment(set_outside, "environment")
+    settings = reading.settings()
+    reading.problems.extend(home.too_open())
+    settings._environ.update({**dotenv, **set_outside})
+    settings._problems.extend(reading.problems)
+    settings._errors.extend(reading.errors)
+    settings._sources.update(reading.sources)
+    if reading.errors and not is_lenient:
+        check = f"{home.command} config check"
+        raise ConfigError("\n".join([*reading.errors, f"see also: {check}"]))
+    return settings
