@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hermes.agent import prompt
-from hermes.agent.approval import Gate
 from hermes.agent.history import with_answered_calls
 from hermes.agent.turn import Turn
 from hermes.core.clock import Clock
 from hermes.core.message import Message
 from hermes.core.model import Model
-from hermes.core.ports import ApprovalDesk, Steering, ToolContext
+from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, ToolContext
 from hermes.core.run import Limits, RunRequest, Usage
 from hermes.core.session import Session
 from hermes.toolsets.registry import Registry
@@ -29,7 +28,7 @@ class Agent:
     """
 
     registry: Registry
-    make_gate: Callable[[ApprovalDesk], Gate]
+    make_gate: Callable[[ApprovalDesk], ApprovalGate]
     clock: Clock
     home: Path | None
     workdir: Path

@@ -13,7 +13,6 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hermes.agent.approval import Gate
 from hermes.agent.limits import Meter
 from hermes.core import event as events
 from hermes.core.clock import Clock
@@ -29,7 +28,7 @@ from hermes.core.model import (
     TextDelta,
     ToolSpec,
 )
-from hermes.core.ports import NoSteering, Sink, Steering, Tool, ToolContext, ToolResult
+from hermes.core.ports import ApprovalGate, NoSteering, Sink, Steering, Tool, ToolContext, ToolResult
 from hermes.core.run import Ask, Limits, Usage
 from hermes.core.toolset import TOOLS, Risk
 
@@ -51,7 +50,7 @@ class Turn:
     model: Model
     instructions: str
     messages: Sequence[Message]
-    gate: Gate
+    gate: ApprovalGate
     clock: Clock
     context: Callable[[str], ToolContext]
     tools: Mapping[str, Tool] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from hermes.core.clock import Clock
 from hermes.core.event import RunEvent
 from hermes.core.message import Message
 from hermes.core.model import Model, ToolSpec
-from hermes.core.run import Usage
+from hermes.core.run import Ask, Usage
 
 
 class Sink(Protocol):
@@ -134,6 +134,14 @@ class ApprovalDesk(Protocol):
     """
 
     async def ask(self, question: ApprovalQuestion) -> ApprovalAnswer: ...
+
+
+class ApprovalGate(Protocol):
+    """What every tool call passes. `check` returns when the call may run and raises ToolFailed when it may not."""
+
+    async def check(
+        self, *, tool: str, tool_call_id: str, action: Action, run_id: str, session_id: str, ask: Ask
+    ) -> object: ...
 
 
 class Steering(Protocol):

@@ -14,16 +14,11 @@ from hermes.core.run import RunStatus
 from hermes.runs.events import Operation, Recorder
 from hermes.store import approvals as approval_store
 from hermes.store import runs as run_store
+from hermes.store.approvals import PendingApproval
 from hermes.store.database import Connection
 
 ALIASES = {"approve": "once", "approved": "once", "allow": "once", "denied": "deny", "reject": "deny"}
 CHOICES = ("once", "session", "always", "deny")
-
-
-@dataclass(frozen=True, slots=True)
-class PendingApproval:
-    question: ApprovalQuestion
-    expires_at: float
 
 
 @dataclass(slots=True)

@@ -73,6 +73,7 @@ class Recorder:
         self.run_id = run_id
         self.session_id = session_id
         self.last_seq = last_seq
+        self.usage = Usage()
         self.tail = _Tail(before=last_seq)
         self.entries: list[_Entry] = []
         self._log = log
@@ -120,6 +121,7 @@ class Recorder:
         work = list(operations)
         if messages or usage is not None:
             work.insert(0, self._keep_messages(messages, usage or Usage()))
+            self.usage += usage or Usage()
         if any(message.role == "assistant" for message in messages):
             self._said.clear()
         self.entries.append(_Entry(happened, work, is_durable, done))
@@ -142,11 +144,13 @@ class Recorder:
 
     def _keep_messages(self, messages: list[Message], usage: Usage) -> Operation:
         session_id, run_id, now = self.session_id, self.run_id, self._log.clock.now()
+        tool_calls = sum(len(message.tool_calls) for message in messages)
 
         def keep(conn: Connection) -> None:
-            session_store.add_messages(conn, session_id, run_id, messages, now)
+            if messages:
+                session_store.add_messages(conn, session_id, run_id, messages, now)
             if usage.api_calls:
-                session_store.add_usage(conn, session_id, usage, now)
+                session_store.add_usage(conn, session_id, usage, tool_calls, now)
 
         return keep
 
@@ -247,7 +251,7 @@ class EventLog:
     async def _commit(
         self, taken: list[tuple[Recorder, list[KeptEvent], list[_Entry]]], *, is_last_try: bool = False
     ) -> bool:
-        rows = [(recorder.run_id, kept) for recorder, happened, _ in taken for kept in happened]
+        rows = [(recorder.run_id, happened) for recorder, happened, _ in taken if happened]
         operations = [operation for _, _, entries in taken for entry in entries for operation in entry.operations]
         is_durable = any(entry.is_durable for _, _, entries in taken for entry in entries)
         try:
@@ -266,9 +270,9 @@ class EventLog:
         return True
 
 
-def _commit(conn: Connection, rows: list[tuple[str, KeptEvent]], operations: list[Operation]) -> None:
-    if rows:
-        event_store.append_many(conn, rows)
+def _commit(conn: Connection, rows: list[tuple[str, list[KeptEvent]]], operations: list[Operation]) -> None:
+    for run_id, kept in rows:
+        event_store.append(conn, run_id, kept)
     for operation in operations:
         operation(conn)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hermes.agent.agent import Agent
-from hermes.agent.turn import TurnResult, run_turn
+from hermes.agent.turn import TurnResult, run_turn, usage_data
 from hermes.core import event as events
 from hermes.core.clock import Clock
 from hermes.core.errors import (
@@ -31,12 +31,15 @@ from hermes.core.model import Model
 from hermes.core.ports import ModelSource
 from hermes.core.run import Run, RunRequest, RunStatus, Usage
 from hermes.core.session import Session
-from hermes.runs.approvals import Desk, PendingApproval, parse_choice
+from hermes.runs.approvals import Desk, parse_choice
 from hermes.runs.events import EventLog, Recorder
 from hermes.runs.line import Line, Place
+from hermes.store import events as event_store
 from hermes.store import idempotency as idempotency_store
+from hermes.store import messages as message_store
 from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
+from hermes.store.approvals import PendingApproval
 from hermes.store.database import Connection, Database
 
 log = logging.getLogger(__name__)
@@ -134,12 +137,13 @@ class Runner:
         for run in left:
             reason = "the server stopped while it ran"
             recorder = self.log.open(run.id, run.session_id, run.last_seq)
-            kept = [one async for one in _stored(self._database, run.id)]
-            recorder.last_seq = recorder.tail.before = kept[-1].seq if kept else 0
-            said = _unfinished_text(kept)
+            said = _unfinished_text([one async for one in self._stored(run.id)])
+            messages = [message_store.decode(row) for row in run.request.get("messages", ())]
+            if said:
+                messages.append(Message("assistant", said))
+            recorder.usage = run.usage
             final = events.RunInterrupted(reason)
-            messages = [Message("assistant", said)] if said else []
-            await self._record_end(recorder, run, RunStatus.INTERRUPTED, final, messages, Usage(), output=said or None)
+            await self._record_end(recorder, run, RunStatus.INTERRUPTED, final, messages, Usage(), said or None)
             self.log.close(run.id)
         return len(left)
 
@@ -247,6 +251,13 @@ class Runner:
         for active in left:
             await active.done.wait()
 
+    async def _stored(self, run_id: str) -> AsyncIterator[KeptEvent]:
+        after = 0
+        while rows := await self._database.read(event_store.after, run_id, after, 500):
+            for kept in rows:
+                yield kept
+            after = rows[-1].seq
+
     def _end(self, active: _Active, why: RunEvent) -> None:
         if active.why is None:
             active.why = why
@@ -316,17 +327,16 @@ class Runner:
         await self._database.write(_take_up, run, request, now)
 
     async def _finish(self, active: _Active, status: RunStatus, final: RunEvent, result: TurnResult | None) -> None:
-        said = active.recorder.said_so_far
-        output: str | None
+        recorder = active.recorder
         if result is not None:
             messages = [result.last] if result.last is not None else []
-            output = result.completed.output
+            output: str | None = result.completed.output
             last_usage = result.last_usage
-        else:
+        else:  # what was said before it broke off stays in the session
+            said = recorder.said_so_far
             messages = [Message("assistant", said)] if said else []
-            output = said or None
-            last_usage = Usage()
-        await self._record_end(active.recorder, active.run, status, final, messages, last_usage, output=output)
+            output, last_usage = said or None, Usage()
+        await self._record_end(recorder, active.run, status, final, messages, last_usage, output)
 
     async def _record_end(
         self,
@@ -336,25 +346,18 @@ class Runner:
         final: RunEvent,
         messages: list[Message],
         last_usage: Usage,
-        *,
         output: str | None,
     ) -> None:
         now = self._clock.now()
+        usage = recorder.usage + last_usage
+        if isinstance(final, events.RunFailed | events.RunCancelled):
+            final = replace(final, usage=usage_data(usage))
+        finish_reason = final.finish_reason if isinstance(final, events.RunCompleted) else None
+        error = final.error if isinstance(final, events.RunFailed) else None
 
         def finish(conn: Connection) -> None:
-            run_store.finish(
-                conn,
-                run.id,
-                status,
-                now,
-                output=output,
-                finish_reason=getattr(final, "finish_reason", None),
-                usage=getattr(final, "usage", None) or {},
-                error=getattr(final, "error", None),
-                model=getattr(final, "model", "") or run.model,
-                last_event=final.name,
-                last_seq=recorder.last_seq,
-            )
+            last_seq = recorder.last_seq
+            run_store.finish(conn, run.id, status, now, output, finish_reason, usage, error, final.name, last_seq)
 
         await recorder.record(
             *messages, final, usage=last_usage, operations=(finish,), is_durable=run.is_durable, is_end=True
@@ -402,7 +405,13 @@ def _new_run(request: RunRequest, session: Session, model: Model, now: float, *,
         started_at=now if is_running else None,
         model=model.name,
         is_durable=request.is_durable,
+        request={} if is_running else _queued(request),
     )
+
+
+def _queued(request: RunRequest) -> dict[str, Any]:
+    """The messages of a run that waits are kept with it: they join the session when its turn comes, in order."""
+    return {"messages": [tuple(message_store.encode(message).values()) for message in request.messages]}
 
 
 def _begin(conn: Connection, run: Run, session: Session, request: RunRequest, now: float) -> Run | None:
@@ -423,7 +432,7 @@ def _begin(conn: Connection, run: Run, session: Session, request: RunRequest, no
         session_store.create(conn, session)
     elif known.owner != session.owner:
         raise NotFound(f"no session {session.id!r}", code="session_not_found")
-    run_store.insert(conn, run)
+    run_store.insert_run(conn, run)
     if run.status is RunStatus.RUNNING:
         session_store.add_messages(conn, session.id, run.id, request.messages, now)
     return None
@@ -431,18 +440,8 @@ def _begin(conn: Connection, run: Run, session: Session, request: RunRequest, no
 
 def _take_up(conn: Connection, run: Run, request: RunRequest, now: float) -> None:
     """The queued run begins: its messages come behind those of the runs before it."""
-    run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now)
+    run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request={})
     session_store.add_messages(conn, run.session_id, run.id, request.messages, now)
-
-
-async def _stored(database: Database, run_id: str) -> AsyncIterator[KeptEvent]:
-    from hermes.store import events as event_store
-
-    after = 0
-    while rows := await database.read(event_store.after, run_id, after, 500):
-        for kept in rows:
-            yield kept
-        after = rows[-1].seq
 
 
 def _unfinished_text(kept: list[KeptEvent]) -> str:
