@@ -1,0 +1,83 @@
+"""Brings a database to the newest schema. At head that is one small read, and Alembic is not imported.
+
+An empty database is made from `schema.metadata`, which is quicker; a test holds that the migrations make the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, inspect, select
+from sqlalchemy import insert as insert_into
+
+from hermes.core.errors import StoreUnavailable
+
+from .schema import HEAD, alembic_version, metadata
+
+
+def bring_to_head(conn: Connection, place: str) -> None:
+    """Raises StoreUnavailable where the database is not ours, or newer than this program."""
+    if _has_version(conn) and revision(conn) == HEAD:
+        return
+    with _alone(conn):  # of two processes that open it at once, the second finds it done
+        if not _has_version(conn):
+            if inspect(conn).get_table_names():
+                raise StoreUnavailable(f"{place} is a database of another program: move it away, or set database.url")
+            metadata.create_all(conn, checkfirst=False)
+            conn.execute(insert_into(alembic_version).values(version_num=HEAD))
+        elif revision(conn) != HEAD:
+            _upgrade(conn, place)
+
+
+def revision(conn: Connection) -> str | None:
+    found: str | None = conn.execute(select(alembic_version.c.version_num)).scalar()
+    return found
+
+
+def upgrade(conn: Connection, to: str = "head") -> None:
+    """Runs the migrations from where the database is."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "hermes.store:migrations")
+    config.attributes["connection"] = conn
+    command.upgrade(config, to)
+
+
+def _upgrade(conn: Connection, place: str) -> None:
+    from alembic.util import CommandError
+
+    found = revision(conn)
+    try:
+        upgrade(conn)
+    except CommandError as error:
+        raise StoreUnavailable(
+            f"this program is older than the database {place} (revision {found!r}, known up to {HEAD!r}): "
+            "install the newer hermes-server again, or move the file away"
+        ) from error
+
+
+def _has_version(conn: Connection) -> bool:
+    return conn.dialect.has_table(conn, alembic_version.name)
+
+
+@contextmanager
+def _alone(conn: Connection) -> Iterator[None]:
+    """One transaction, after which every reference holds; while tables are rebuilt in it, nothing cascades."""
+    driver: Any = conn.connection.driver_connection
+    driver.execute("PRAGMA foreign_keys=OFF")  # has no effect within a transaction
+    try:
+        driver.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            if broken := driver.execute("PRAGMA foreign_key_check").fetchone():
+                raise StoreUnavailable(f"the migration would leave a row of {broken[0]!r} without its parent")
+            driver.execute("COMMIT")
+        finally:
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON")

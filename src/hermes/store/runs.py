@@ -1,0 +1,199 @@
+"""Runs. A status changes only along `core.run.TRANSITIONS`, which the same UPDATE checks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, bindparam
+
+from hermes.core.run import TRANSITIONS, Run, RunStatus, Usage
+
+from .encoding import from_json, to_json
+from .schema import events, runs
+from .statement import Row, Statement
+
+SETTABLE = frozenset({"model", "started_at", "resumed", "lease", "last_event", "last_seq", "request"})
+
+
+def insert(conn: Connection, run: Run) -> None:
+    """Its session must exist. Raises Conflict for an id that is taken."""
+    values = {name: getattr(run, name) for name in _PLAIN}
+    usage = run.usage
+    for name in _USAGE:
+        values[name] = getattr(usage, name)
+    values["status"] = run.status.value
+    values["error"] = None if run.error is None else to_json(run.error)
+    values["request"] = to_json(run.request)
+    _INSERT.run(conn, values)
+
+
+def get(conn: Connection, run_id: str) -> Run | None:
+    row = _GET.first(conn, {"run": run_id})
+    return None if row is None else _run(row)
+
+
+def set_status(conn: Connection, run_id: str, status: RunStatus, now: float, **fields: Any) -> bool:
+    """`fields` are of SETTABLE. False, and nothing written, where its status does not lead to this one."""
+    if "request" in fields:
+        fields["request"] = to_json(fields["request"])
+    values = {"run": run_id, "new_status": status.value, "now": now, **fields}
+    return _set_status(status, frozenset(fields)).run(conn, values) == 1
+
+
+def finish(
+    conn: Connection,
+    run_id: str,
+    status: RunStatus,
+    now: float,
+    output: str | None,
+    finish_reason: str | None,
+    usage: Usage,
+    error: Mapping[str, Any] | None,
+    last_event: str,
+    last_seq: int,
+) -> bool:
+    """Ends it. False, and nothing written, where it has ended already."""
+    if not status.is_final:
+        raise ValueError(f"a run does not end as {status}")
+    values = {name: getattr(usage, name) for name in _USAGE}
+    values |= {
+        "run": run_id,
+        "new_status": status.value,
+        "now": now,
+        "output": output,
+        "finish_reason": finish_reason,
+        "error": None if error is None else to_json(error),
+        "last_event": last_event,
+        "last_seq": last_seq,
+    }
+    return _finish(status).run(conn, values) == 1
+
+
+def open_runs(conn: Connection) -> list[Run]:
+    """Those that have not ended, oldest first."""
+    return [_run(row) for row in _OPEN.all(conn, {})]
+
+
+def list_runs(
+    conn: Connection,
+    owner: str,
+    *,
+    session_id: str | None = None,
+    statuses: Collection[RunStatus] = (),
+    limit: int = 50,
+    before: tuple[float, str] | None = None,
+) -> list[Run]:
+    """The newest first. `before`: the (created_at, id) of the last one seen."""
+    values: dict[str, Any] = {"owner": owner, "limit": limit}
+    if session_id is not None:
+        values["session"] = session_id
+    if before is not None:
+        values["before_time"], values["before_id"] = before
+    statement = _list(session_id is not None, tuple(sorted(set(statuses))), before is not None)
+    return [_run(row) for row in statement.all(conn, values)]
+
+
+_USAGE = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "api_calls",
+    "cost_usd",
+)
+_PLAIN = (
+    "id",
+    "session_id",
+    "owner",
+    "source",
+    "status",
+    "created_at",
+    "updated_at",
+    "model",
+    "started_at",
+    "finished_at",
+    "last_event",
+    "last_seq",
+    "output",
+    "finish_reason",
+    "error",
+    "is_durable",
+    "resumed",
+    "request",
+)
+
+
+def _run(row: Row) -> Run:
+    values: dict[str, Any] = dict(zip(_PLAIN, row, strict=False))
+    values["status"] = RunStatus(values["status"])
+    values["error"] = None if values["error"] is None else from_json(values["error"])
+    values["is_durable"] = bool(values["is_durable"])
+    values["request"] = from_json(values["request"])
+    return Run(**values, usage=Usage(*row[len(_PLAIN) :]))
+
+
+# While a run goes on, its events say what came last; the columns are written once, at its end.
+_newest = sa.select(sa.func.max(events.c.seq)).where(events.c.run_id == runs.c.id).scalar_subquery()
+_newest_name = (
+    sa.select(events.c.name)
+    .where(events.c.run_id == runs.c.id)
+    .order_by(events.c.seq.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_COMPUTED = {
+    "last_seq": sa.case((runs.c.finished_at.is_(None), sa.func.coalesce(_newest, 0)), else_=runs.c.last_seq),
+    "last_event": sa.case((runs.c.finished_at.is_(None), _newest_name), else_=runs.c.last_event),
+}
+_COLUMNS = [_COMPUTED.get(name, runs.c[name]) for name in (*_PLAIN, *_USAGE)]
+
+_INSERT = Statement(
+    sa.insert(runs).values({name: bindparam(name) for name in (*_PLAIN, *_USAGE)} | {"lease": sa.literal(0)})
+)
+_GET = Statement(sa.select(*_COLUMNS).where(runs.c.id == bindparam("run")))
+_OPEN = Statement(sa.select(*_COLUMNS).where(runs.c.finished_at.is_(None)).order_by(runs.c.created_at, runs.c.id))
+
+
+def _may_become(status: RunStatus) -> Any:
+    return runs.c.status.in_([sa.literal(before.value) for before, ways in TRANSITIONS.items() if status in ways])
+
+
+@cache
+def _set_status(status: RunStatus, fields: frozenset[str]) -> Statement:
+    if unknown := fields - SETTABLE:
+        raise TypeError(f"set_status does not set {', '.join(sorted(unknown))}")
+    values: dict[str, Any] = {"status": bindparam("new_status"), "updated_at": bindparam("now")}
+    if status.is_final:
+        values["finished_at"] = bindparam("now")
+    values |= {name: bindparam(name) for name in fields}
+    return Statement(sa.update(runs).where(runs.c.id == bindparam("run"), _may_become(status)).values(values))
+
+
+@cache
+def _finish(status: RunStatus) -> Statement:
+    values: dict[str, Any] = {
+        name: bindparam(name) for name in (*_USAGE, "output", "finish_reason", "error", "last_event", "last_seq")
+    }
+    values |= {
+        "status": bindparam("new_status"),
+        "updated_at": bindparam("now"),
+        "finished_at": bindparam("now"),
+    }
+    return Statement(sa.update(runs).where(runs.c.id == bindparam("run"), _may_become(status)).values(values))
+
+
+@cache
+def _list(of_session: bool, statuses: tuple[RunStatus, ...], after_one: bool) -> Statement:
+    query = sa.select(*_COLUMNS).where(runs.c.owner == bindparam("owner"))
+    if of_session:
+        query = query.where(runs.c.session_id == bindparam("session"))
+    if statuses:
+        query = query.where(runs.c.status.in_([sa.literal(status.value) for status in statuses]))
+    if after_one:
+        place = sa.tuple_(runs.c.created_at, runs.c.id)
+        query = query.where(place < sa.tuple_(bindparam("before_time"), bindparam("before_id")))
+    return Statement(query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(bindparam("limit")))

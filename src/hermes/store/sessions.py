@@ -1,0 +1,228 @@
+"""Sessions and their messages.
+
+Every function runs inside `Database.write` or `Database.read` and commits with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, bindparam
+
+from hermes.core.errors import Conflict
+from hermes.core.message import Message
+from hermes.core.run import Usage
+from hermes.core.session import KeptMessage, Session
+
+from . import messages as message_rows
+from . import schema
+from .problems import is_duplicate
+from .statement import Row, Statement
+
+PREVIEW_CHARACTERS = 120
+
+
+def create(conn: Connection, session: Session) -> None:
+    """Raises Conflict `session_exists`."""
+    values = {name: getattr(session, name) for name in _PLAIN}
+    usage = session.usage
+    for name in _USAGE:
+        values[name] = getattr(usage, name)
+    try:
+        _INSERT.run(conn, values)
+    except Exception as error:
+        if is_duplicate(error):
+            raise Conflict(f"the session {session.id!r} exists already", code="session_exists") from error
+        raise
+
+
+def get(conn: Connection, session_id: str) -> Session | None:
+    row = _GET.first(conn, {"session": session_id})
+    return None if row is None else _session(row)
+
+
+def history(conn: Connection, session_id: str) -> list[Message]:
+    """All that was said, oldest first. Empty for an unknown session."""
+    return [message_rows.decode(row) for row in _HISTORY.all(conn, {"session": session_id})]
+
+
+def messages(conn: Connection, session_id: str, after_id: int = 0, limit: int = 100) -> list[KeptMessage]:
+    """A page of the messages with their ids, oldest first."""
+    rows = _PAGE.all(conn, {"session": session_id, "after": after_id, "limit": limit})
+    return [KeptMessage(place, session_id, run, at, message_rows.decode(row)) for place, run, at, *row in rows]
+
+
+def add_messages(conn: Connection, session_id: str, run_id: str | None, added: Sequence[Message], now: float) -> None:
+    """Appends, and keeps the session's count, activity and preview (the first user message's head) true."""
+    rows = []
+    preview = ""
+    for message in added:
+        row = message_rows.encode(message)
+        row["session_id"], row["run_id"], row["created_at"] = session_id, run_id, now
+        rows.append(row)
+        if not preview and message.role == "user":
+            preview = _preview(row["content"])
+    if len(rows) == 1:
+        _ADD.run(conn, rows[0])
+    elif rows:
+        _ADD.run_many(conn, rows)
+    _COUNT.run(conn, {"session": session_id, "added": len(rows), "now": now, "head": preview})
+
+
+def add_usage(
+    conn: Connection, session_id: str, usage: Usage, tool_calls: int, now: float, model: str | None = None
+) -> None:
+    """Adds to the session's totals. `model` becomes the session's when given."""
+    values: dict[str, Any] = {f"add_{name}": getattr(usage, name) for name in _USAGE}
+    values |= {"session": session_id, "tool_calls": tool_calls, "now": now}
+    if usage.cost_usd is None:
+        del values["add_cost_usd"]
+    if model is not None:
+        values["model"] = model
+    _add_usage(usage.cost_usd is not None, model is not None).run(conn, values)
+
+
+def list_sessions(
+    conn: Connection,
+    owner: str,
+    *,
+    limit: int = 50,
+    offset: int = 0,
+    before: tuple[float, str] | None = None,
+    source: str | None = None,
+    include_stateless: bool = False,
+) -> list[Session]:
+    """The most recently active first. `before`: (last_active, id) of the last one seen, instead of an offset.
+
+    Stateless ones are hidden unless asked for, or named by their source.
+    """
+    values: dict[str, Any] = {"owner": owner, "limit": limit, "offset": offset}
+    if source is not None:
+        values["source"] = source
+    if before is not None:
+        values["before_time"], values["before_id"] = before
+    statement = _list(source is not None, before is not None, include_stateless or source is not None)
+    return [_session(row) for row in statement.all(conn, values)]
+
+
+def purge_stateless(conn: Connection, idle_since: float, limit: int = 200) -> int:
+    """Deletes stateless sessions last active before then, with all that hangs on them. Returns how many: at most
+    `limit`, so that the writer is never held long; call again until it is 0."""
+    return _PURGE.run(conn, {"idle_since": idle_since, "limit": limit})
+
+
+_SESSIONS, _MESSAGES, _RUNS = schema.sessions, schema.messages, schema.runs
+_USAGE = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "api_calls",
+    "cost_usd",
+)
+_PLAIN = (
+    "id",
+    "owner",
+    "source",
+    "started_at",
+    "last_active",
+    "title",
+    "model",
+    "user_id",
+    "session_key",
+    "system_prompt",
+    "parent_session_id",
+    "ended_at",
+    "end_reason",
+    "is_stateless",
+    "message_count",
+    "tool_call_count",
+    "preview",
+)
+_COLUMNS = [_SESSIONS.c[name] for name in (*_PLAIN, *_USAGE)]
+_PLACE_OF_STATELESS = _PLAIN.index("is_stateless")
+
+
+def _session(row: Row) -> Session:
+    values: dict[str, Any] = dict(zip(_PLAIN, row, strict=False))
+    values["is_stateless"] = bool(values["is_stateless"])
+    return Session(**values, usage=Usage(*row[len(_PLAIN) :]))
+
+
+def _preview(text: str) -> str:
+    """One line of the head of a text."""
+    line = " ".join(text[: 4 * PREVIEW_CHARACTERS].split())
+    return line if len(line) <= PREVIEW_CHARACTERS else line[: PREVIEW_CHARACTERS - 1] + "…"
+
+
+_INSERT = Statement(sa.insert(_SESSIONS).values({name: bindparam(name) for name in (*_PLAIN, *_USAGE)}))
+_GET = Statement(sa.select(*_COLUMNS).where(_SESSIONS.c.id == bindparam("session")))
+
+_MESSAGE_COLUMNS = [_MESSAGES.c[name] for name in message_rows.COLUMNS]
+_OF_SESSION = _MESSAGES.c.session_id == bindparam("session")
+_HISTORY = Statement(sa.select(*_MESSAGE_COLUMNS).where(_OF_SESSION).order_by(_MESSAGES.c.id))
+_PAGE = Statement(
+    sa.select(_MESSAGES.c.id, _MESSAGES.c.run_id, _MESSAGES.c.created_at, *_MESSAGE_COLUMNS)
+    .where(_OF_SESSION, _MESSAGES.c.id > bindparam("after"))
+    .order_by(_MESSAGES.c.id)
+    .limit(bindparam("limit"))
+)
+_ADD = Statement(
+    sa.insert(_MESSAGES).values(
+        {name: bindparam(name) for name in ("session_id", "run_id", "created_at", *message_rows.COLUMNS)}
+    )
+)
+_COUNT = Statement(
+    sa.update(_SESSIONS)
+    .where(_SESSIONS.c.id == bindparam("session"))
+    .values(
+        message_count=_SESSIONS.c.message_count + bindparam("added"),
+        last_active=bindparam("now"),
+        preview=sa.case((_SESSIONS.c.preview == "", bindparam("head")), else_=_SESSIONS.c.preview),
+    )
+)
+
+
+@cache
+def _add_usage(with_cost: bool, with_model: bool) -> Statement:
+    values: dict[str, Any] = {name: _SESSIONS.c[name] + bindparam(f"add_{name}") for name in _USAGE[:-1]}
+    values["tool_call_count"] = _SESSIONS.c.tool_call_count + bindparam("tool_calls")
+    values["last_active"] = bindparam("now")
+    if with_cost:
+        values["cost_usd"] = sa.func.coalesce(_SESSIONS.c.cost_usd, 0.0) + bindparam("add_cost_usd")
+    if with_model:
+        values["model"] = bindparam("model")
+    return Statement(sa.update(_SESSIONS).where(_SESSIONS.c.id == bindparam("session")).values(values))
+
+
+@cache
+def _list(by_source: bool, after_one: bool, with_stateless: bool) -> Statement:
+    query = sa.select(*_COLUMNS).where(_SESSIONS.c.owner == bindparam("owner"))
+    if by_source:
+        query = query.where(_SESSIONS.c.source == bindparam("source"))
+    if not with_stateless:
+        query = query.where(~_SESSIONS.c.is_stateless)
+    place = sa.tuple_(_SESSIONS.c.last_active, _SESSIONS.c.id)
+    if after_one:
+        query = query.where(place < sa.tuple_(bindparam("before_time"), bindparam("before_id")))
+    newest_first = _SESSIONS.c.last_active.desc(), _SESSIONS.c.id.desc()
+    return Statement(query.order_by(*newest_first).limit(bindparam("limit")).offset(bindparam("offset")))
+
+
+_PURGE = Statement(
+    sa.delete(_SESSIONS).where(
+        _SESSIONS.c.id.in_(
+            sa.select(_SESSIONS.c.id)
+            .where(
+                _SESSIONS.c.is_stateless,
+                _SESSIONS.c.last_active < bindparam("idle_since"),
+                ~sa.exists().where(_RUNS.c.session_id == _SESSIONS.c.id, _RUNS.c.finished_at.is_(None)),
+            )
+            .limit(bindparam("limit"))
+        )
+    )
+)

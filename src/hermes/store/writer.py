@@ -1,0 +1,181 @@
+"""The one thread that writes to SQLite: it takes all that waits, and commits it as one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from hermes.core.errors import StoreUnavailable
+
+from .problems import translated
+
+MOST_AT_ONCE = 256
+"""So that the first of a batch does not wait for an endless queue behind it."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A function that waits for the thread. `loop` is None where a thread waits instead of a coroutine."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    is_durable: bool
+    future: asyncio.Future[Any] | Future[Any]
+    loop: asyncio.AbstractEventLoop | None
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """`connect` is called in the thread, so that opening blocks no loop either."""
+
+    def __init__(self, connect: Callable[[], Connection], place: str) -> None:
+        self.opened: Future[None] = Future()
+        self._connect = connect
+        self._place = place
+        self._queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self.is_closed = False
+        self._synchronous = ""
+        self._thread = threading.Thread(target=self._live, name="hermes-store-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def depth(self) -> int:
+        """How many calls wait."""
+        return self._queue.qsize()
+
+    def put(self, call: Call) -> None:
+        """Raises StoreUnavailable once it is closed."""
+        with self._closing:  # nothing may come behind the end mark, where nobody would answer it
+            if self.is_closed:
+                raise StoreUnavailable(f"the database {self._place} is closed")
+            self._queue.put(call)
+
+    def close(self) -> None:
+        """No more calls are taken; returns at once. `join` waits until those before are done."""
+        with self._closing:
+            if not self.is_closed:
+                self.is_closed = True
+                self._queue.put(None)
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _live(self) -> None:
+        try:
+            self._open()
+        except BaseException as error:  # noqa: BLE001 whoever opens it is told
+            self.is_closed = True
+            self.opened.set_exception(translated(error, self._place))
+            return
+        self.opened.set_result(None)
+        is_open = True
+        while is_open:
+            batch, is_open = self._take()
+            if batch:
+                self._commit(batch)
+                _deliver(batch)
+        with contextlib.suppress(Exception):
+            self._conn.close()
+
+    def _open(self) -> None:
+        self._conn = self._connect()
+        self._driver: Any = self._conn.connection.driver_connection
+        self._synchronous = ""
+
+    def _take(self) -> tuple[list[Call], bool]:
+        """What waits now, at least one call; and whether more may come."""
+        batch: list[Call] = []
+        call = self._queue.get()
+        while call is not None:
+            batch.append(call)
+            if len(batch) == MOST_AT_ONCE:
+                return batch, True
+            try:
+                call = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, True
+        return batch, False
+
+    def _commit(self, batch: Sequence[Call]) -> None:
+        """Runs all of them in one transaction. A call that raises is undone alone. If the transaction itself is
+        lost (no room, no lock, a broken disk), none of them was written, and all are told so."""
+        driver = self._driver
+        try:
+            self._set_synchronous("FULL" if any(call.is_durable for call in batch) else "NORMAL")
+            driver.execute("BEGIN IMMEDIATE")
+            if len(batch) == 1:
+                self._apply(batch[0])
+                if batch[0].error is not None:
+                    self._roll_back()
+                    return
+            else:
+                for call in batch:
+                    driver.execute("SAVEPOINT one")
+                    self._apply(call)
+                    if call.error is not None:
+                        if not driver.in_transaction:  # SQLite gave up the whole of it
+                            raise call.error
+                        driver.execute("ROLLBACK TO one")
+                    driver.execute("RELEASE one")
+            driver.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 whoever waits is told, and the thread lives on
+            self._roll_back()
+            for call in batch:
+                call.error = translated(error, self._place)
+
+    def _apply(self, call: Call) -> None:
+        try:
+            call.result = call.function(self._conn, *call.arguments)
+        except BaseException as error:  # noqa: BLE001 its caller gets it
+            call.error = translated(error, self._place)
+
+    def _set_synchronous(self, level: str) -> None:
+        if level != self._synchronous:
+            self._driver.execute(f"PRAGMA synchronous={level}")
+            self._synchronous = level
+
+    def _roll_back(self) -> None:
+        """Leaves a connection that can begin again, a new one if need be."""
+        try:
+            if self._driver.in_transaction:
+                self._driver.execute("ROLLBACK")
+        except Exception:  # noqa: BLE001 whatever is wrong with this connection, another one may do
+            with contextlib.suppress(Exception):
+                self._conn.invalidate()
+                self._conn.close()
+            with contextlib.suppress(Exception):  # the next batch tells, if it stays so
+                self._open()
+
+
+def _deliver(batch: Sequence[Call]) -> None:
+    """One wake-up a loop, however many waited."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Call]] = {}
+    for call in batch:
+        if call.loop is None:
+            _settle([call])
+        else:
+            by_loop.setdefault(call.loop, []).append(call)
+    for loop, calls in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # that loop is closed, and with it whoever waited
+            loop.call_soon_threadsafe(_settle, calls)
+
+
+def _settle(calls: Sequence[Call]) -> None:
+    for call in calls:
+        future = call.future
+        if future.done():  # its waiter was cancelled; the write stands all the same
+            continue
+        if call.error is not None:
+            future.set_exception(call.error)
+        else:
+            future.set_result(call.result)
