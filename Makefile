@@ -48,7 +48,7 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff format --check
 
 imports: $(VENV)/.dev
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 types: $(VENV)/.dev
 	@$(BIN)/mypy
