@@ -15,10 +15,9 @@ SOURCE = ROOT / "src"
 
 def source_files() -> set[str]:
     """The files below src that make the package, as paths relative to src."""
-    packaged = [SOURCE / "run_agent.py", *(SOURCE / "hermes").rglob("*")]
-    return {
+    return {"run_agent.py"} | {
         path.relative_to(SOURCE).as_posix()
-        for path in packaged
+        for path in (SOURCE / "hermes").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
     }
 
