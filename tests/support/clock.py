@@ -30,6 +30,11 @@ class FakeClock:
         heapq.heappush(self._sleepers, (self.time + seconds, next(self._count), future))
         await future
 
+    async def someone_sleeps(self) -> None:
+        """Lets the others run until one of them waits for this clock."""
+        while not self.sleepers:
+            await asyncio.sleep(0)
+
     def advance(self, seconds: float) -> None:
         self.time += seconds
         while self._sleepers and self._sleepers[0][0] <= self.time:

@@ -13,10 +13,9 @@ from hermes.agent.turn import Turn
 from hermes.core.clock import Clock
 from hermes.core.message import Message
 from hermes.core.model import Model
-from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, ToolContext
+from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, Toolbox, ToolContext
 from hermes.core.run import Limits, RunRequest, Usage
 from hermes.core.session import Session
-from hermes.toolsets.registry import Registry
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,7 +26,7 @@ class Agent:
     when a request names none.
     """
 
-    registry: Registry
+    toolbox: Toolbox
     make_gate: Callable[[ApprovalDesk], ApprovalGate]
     clock: Clock
     home: Path | None
@@ -42,7 +41,7 @@ class Agent:
         """Names of client tools that hide one of the server's."""
         if not request.client_tools:
             return []
-        own = self.registry.select(request.toolsets or self.toolsets, request.disabled_toolsets)
+        own = self.toolbox.select(request.toolsets or self.toolsets, request.disabled_toolsets)
         return [spec.name for spec in request.client_tools if spec.name in own]
 
     def forget(self, session_id: str) -> None:
@@ -64,7 +63,7 @@ class Agent:
 
         Raises InvalidInput for a toolset that does not exist.
         """
-        tools = self.registry.select(request.toolsets or self.toolsets, request.disabled_toolsets)
+        tools = self.toolbox.select(request.toolsets or self.toolsets, request.disabled_toolsets)
         for spec in request.client_tools:
             tools.pop(spec.name, None)  # the client's wins; the run has warned of it
         workdir = Path(request.workdir) if request.workdir else self.workdir

@@ -101,6 +101,12 @@ class Tool(Protocol):
     async def run(self, arguments: Any, context: ToolContext) -> ToolResult: ...
 
 
+class Toolbox(Protocol):
+    """The tools there are. None selects what is on by default. Raises InvalidInput naming an unknown toolset."""
+
+    def select(self, toolsets: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalQuestion:
     """`pattern` is what `session` and `always` would allow from now on."""

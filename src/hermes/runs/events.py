@@ -43,10 +43,10 @@ class _Tail:
     def last_seq(self) -> int:
         return self.before + len(self.events)
 
-    def extend(self, kept: Sequence[KeptEvent]) -> None:
+    def extend(self, kept: Sequence[KeptEvent], keep: int) -> None:
         self.events.extend(kept)
-        if len(self.events) > KEPT_IN_MEMORY:
-            dropped = len(self.events) - KEPT_IN_MEMORY // 2
+        if len(self.events) > keep:
+            dropped = len(self.events) - keep // 2
             del self.events[:dropped]
             self.before += dropped
         self.wake()
@@ -63,6 +63,7 @@ class _Entry:
     events: list[RunEvent]
     operations: list[Operation]
     is_durable: bool = False
+    before_sent: Callable[[], None] | None = None
     done: asyncio.Future[None] | None = None
 
 
@@ -93,6 +94,7 @@ class Recorder:
             if gathering is not None and gathering.kind is type(event):
                 gathering.pieces.append(event.delta)
                 return
+            self._close_gathering()
             self._gathering = _Delta(type(event), [event.delta])
         else:
             self._close_gathering()
@@ -106,11 +108,13 @@ class Recorder:
         operations: Sequence[Operation] = (),
         is_durable: bool = False,
         is_end: bool = False,
+        before_sent: Callable[[], None] | None = None,
     ) -> None:
         """Returns when everything is committed. Raises StoreUnavailable when it, or what came before it, was not.
 
         `operations` run in the same transaction, behind the events. `is_durable` survives a power cut. `is_end`
-        records how the run ended even where something before it was lost.
+        records how the run ended even where something before it was lost. `before_sent` is called between the commit
+        and the moment a reader sees the events: what it frees is free for whoever acts on them.
         """
         if self.tail.broken is not None and not is_end:
             raise self.tail.broken
@@ -124,7 +128,7 @@ class Recorder:
             self.usage += usage or Usage()
         if any(message.role == "assistant" for message in messages):
             self._said.clear()
-        self.entries.append(_Entry(happened, work, is_durable, done))
+        self.entries.append(_Entry(happened, work, is_durable, before_sent, done))
         self._log.touch(self)
         await done
 
@@ -167,8 +171,17 @@ class _Delta:
 class EventLog:
     """Every run's events. `flush_forever` must run as a task for as long as runs do."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        kept_in_memory: int = KEPT_IN_MEMORY,
+        read_at_once: int = READ_AT_ONCE,
+    ) -> None:
         self.clock = clock
+        self.kept_in_memory = kept_in_memory
+        self._read_at_once = read_at_once
         self._database = database
         self._live: dict[str, Recorder] = {}
         self._dirty: dict[str, Recorder] = {}
@@ -198,7 +211,7 @@ class EventLog:
         while True:
             recorder = self._live.get(run_id)
             if recorder is None or position < recorder.tail.before:
-                rows = await self._database.read(event_store.after, run_id, position, READ_AT_ONCE)
+                rows = await self._database.read(event_store.after, run_id, position, self._read_at_once)
                 for kept in rows:
                     position = kept.seq
                     yield kept
@@ -262,8 +275,11 @@ class EventLog:
             _fail(taken[0][0], taken[0][2], error)
             return False
         for recorder, happened, entries in taken:
+            for entry in entries:
+                if entry.before_sent is not None:
+                    entry.before_sent()
             if happened:
-                recorder.tail.extend(happened)
+                recorder.tail.extend(happened, self.kept_in_memory)
             for entry in entries:
                 if entry.done is not None and not entry.done.done():
                     entry.done.set_result(None)

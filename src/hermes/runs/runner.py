@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from hermes.agent.agent import Agent
@@ -77,7 +78,7 @@ class _Active:
     desk: Desk
     place: Place
     steers: _Steers = field(default_factory=_Steers)
-    turn: asyncio.Task[TurnResult] | None = None
+    turn: asyncio.Task[TurnResult | Exception] | None = None
     why: RunEvent | None = None
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -280,26 +281,32 @@ class Runner:
             active.done.set()
 
     async def _turn(self, active: _Active, session: Session) -> tuple[RunEvent, RunStatus, TurnResult | None]:
-        active.turn = self._group.create_task(self._wait_and_run(active, session))
+        active.turn = self._group.create_task(self._outcome(active, session))
         if active.why is not None:
             active.turn.cancel()
         await asyncio.wait((active.turn,))
-        task = active.turn
-        if task.cancelled():
+        if active.turn.cancelled():
             why = active.why or events.RunInterrupted("the gateway was stopped")
             is_asked = isinstance(why, events.RunCancelled)
             return why, RunStatus.CANCELLED if is_asked else RunStatus.INTERRUPTED, None
-        error = task.exception()
-        if error is None:
-            result = task.result()
-            return result.completed, RunStatus.COMPLETED, result
-        if not isinstance(error, HermesError):
-            log.error("run %s failed", active.run.id, exc_info=error)
-        return events.RunFailed(error_data(error)), RunStatus.FAILED, None
+        outcome = active.turn.result()
+        if isinstance(outcome, TurnResult):
+            return outcome.completed, RunStatus.COMPLETED, outcome
+        return events.RunFailed(error_data(outcome)), RunStatus.FAILED, None
+
+    async def _outcome(self, active: _Active, session: Session) -> TurnResult | Exception:
+        """A failure is a result here: raised, it would end the group, and with it every other run."""
+        try:
+            return await self._wait_and_run(active, session)
+        except HermesError as error:
+            return error
+        except Exception as error:
+            log.exception("run %s failed", active.run.id)
+            return error
 
     async def _wait_and_run(self, active: _Active, session: Session) -> TurnResult:
         run, request = active.run, active.request
-        if not active.place.is_running:
+        if run.status is RunStatus.QUEUED:
             await self._wait_in_line(active)
         if request.history is not None:
             messages = [*request.history, *request.messages]
@@ -307,7 +314,8 @@ class Runner:
             messages = list(request.messages)
         else:
             messages = await self._database.read(session_store.history, session.id)
-            session = await self._database.read(session_store.get, session.id) or session
+            kept = await self._database.read(session_store.get, session.id)
+            session = session if kept is None else kept
         active.recorder.delta(events.RunStarted(run.session_id, active.model.name))
         turn = self._agent.turn(run.id, session, request, active.model, messages, active.desk, active.steers)
         return await run_turn(turn, active.recorder)
@@ -336,7 +344,8 @@ class Runner:
             said = recorder.said_so_far
             messages = [Message("assistant", said)] if said else []
             output, last_usage = said or None, Usage()
-        await self._record_end(recorder, active.run, status, final, messages, last_usage, output)
+        free = partial(self.line.leave, active.place)
+        await self._record_end(recorder, active.run, status, final, messages, last_usage, output, before_sent=free)
 
     async def _record_end(
         self,
@@ -347,6 +356,7 @@ class Runner:
         messages: list[Message],
         last_usage: Usage,
         output: str | None,
+        before_sent: Callable[[], None] | None = None,
     ) -> None:
         now = self._clock.now()
         usage = recorder.usage + last_usage
@@ -360,7 +370,13 @@ class Runner:
             run_store.finish(conn, run.id, status, now, output, finish_reason, usage, error, final.name, last_seq)
 
         await recorder.record(
-            *messages, final, usage=last_usage, operations=(finish,), is_durable=run.is_durable, is_end=True
+            *messages,
+            final,
+            usage=last_usage,
+            operations=(finish,),
+            is_durable=run.is_durable,
+            is_end=True,
+            before_sent=before_sent,
         )
 
 
@@ -432,7 +448,7 @@ def _begin(conn: Connection, run: Run, session: Session, request: RunRequest, no
         session_store.create(conn, session)
     elif known.owner != session.owner:
         raise NotFound(f"no session {session.id!r}", code="session_not_found")
-    run_store.insert_run(conn, run)
+    run_store.insert(conn, run)
     if run.status is RunStatus.RUNNING:
         session_store.add_messages(conn, session.id, run.id, request.messages, now)
     return None

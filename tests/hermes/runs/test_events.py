@@ -1,0 +1,168 @@
+"""`follow` has no gap and no double, whoever joins when."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hermes.core import event as events
+from hermes.core.clock import SystemClock
+from hermes.core.errors import NotFound, StoreUnavailable
+from hermes.core.event import KeptEvent
+from hermes.core.run import Run, RunStatus
+from hermes.core.session import Session
+from hermes.runs.events import EventLog
+from hermes.store import events as event_store
+from hermes.store import runs as run_store
+from hermes.store import sessions as session_store
+from hermes.store.database import Connection, Database
+from tests.support.engine import ask, open_runner
+from tests.support.models import ScriptedModel, says
+
+
+async def open_with_runs(url: str, *run_ids: str) -> Database:
+    def prepare(conn: Connection) -> None:
+        session_store.create(conn, Session(id="s", owner="o", source="test", started_at=0, last_active=0))
+        for run_id in run_ids:
+            run = Run(
+                id=run_id,
+                session_id="s",
+                owner="o",
+                source="test",
+                status=RunStatus.RUNNING,
+                created_at=0,
+                updated_at=0,
+            )
+            run_store.insert(conn, run)
+
+    database = await Database.open(url)
+    await database.write(prepare)
+    return database
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("delta"), st.text(min_size=1, max_size=3)),
+        st.tuples(st.just("think"), st.text(min_size=1, max_size=3)),
+        st.tuples(st.just("record"), st.integers(1, 4)),
+        st.tuples(st.just("join"), st.integers(0, 12)),
+        st.tuples(st.just("pause"), st.integers(1, 5)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps, st.integers(1, 8), st.integers(1, 5))
+def test_every_reader_gets_every_event_once_in_order(
+    script: list[tuple[str, object]], kept_in_memory: int, read_at_once: int
+):
+    async def reader(log: EventLog, after: int) -> list[KeptEvent]:
+        return [kept async for kept in log.follow("run", after)]
+
+    async def play() -> None:
+        database = await open_with_runs("sqlite://", "run")
+        log = EventLog(database, SystemClock(), kept_in_memory=kept_in_memory, read_at_once=read_at_once)
+        flusher = asyncio.create_task(log.flush_forever())
+        recorder = log.open("run", "s")
+        readers = [(0, asyncio.create_task(reader(log, 0)))]
+        text = thought = ""
+        for word, value in script:
+            match word, value:
+                case "delta", str(piece):
+                    recorder.delta(events.MessageDelta(piece))
+                    text += piece
+                case "think", str(piece):
+                    recorder.delta(events.ReasoningDelta(piece))
+                    thought += piece
+                case "record", int(count):
+                    await recorder.record(*(events.Warned(str(n)) for n in range(count)))
+                case "join", int(after):
+                    readers.append((after, asyncio.create_task(reader(log, after))))
+                case "pause", int(turns):
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+        await recorder.record(events.RunCancelled())
+        log.close("run")
+        readers.append((0, asyncio.create_task(reader(log, 0))))
+        stored = await database.read(event_store.after, "run", 0, 10_000)
+        assert [kept.seq for kept in stored] == list(range(1, len(stored) + 1))
+        assert "".join(k.event.delta for k in stored if isinstance(k.event, events.MessageDelta)) == text
+        assert "".join(k.event.delta for k in stored if isinstance(k.event, events.ReasoningDelta)) == thought
+        for after, task in readers:
+            if after < len(stored):
+                assert await asyncio.wait_for(task, 10) == stored[after:]
+            else:
+                task.cancel()
+        flusher.cancel()
+        await asyncio.gather(flusher, *(task for _, task in readers), return_exceptions=True)
+        await database.close()
+
+    asyncio.run(play())
+
+
+async def test_a_reader_behind_the_last_event_of_an_ended_run_gets_nothing():
+    async with open_runner(ScriptedModel([says("Hi.")])) as runner:
+        run = await runner.start(ask())
+        count = len([one async for one in runner.follow(run.id)])
+        assert [one async for one in runner.follow(run.id, count)] == []
+
+
+async def test_an_unknown_run_is_not_found():
+    async with open_runner(ScriptedModel([])) as runner:
+        with pytest.raises(NotFound):
+            await anext(runner.follow("run_x"))
+
+
+async def test_a_reader_that_leaves_does_not_disturb_the_others():
+    hold = asyncio.Event()
+    async with open_runner(ScriptedModel([[hold, *says("Hi.")]])) as runner:
+        run = await runner.start(ask())
+        leaving = asyncio.create_task(_all(runner, run.id))
+        staying = asyncio.create_task(_all(runner, run.id))
+        await anext(runner.follow(run.id))
+        leaving.cancel()
+        hold.set()
+        assert (await staying)[-1].event.name == "run.completed"
+
+
+async def _all(runner, run_id: str) -> list[KeptEvent]:
+    return [one async for one in runner.follow(run_id)]
+
+
+async def test_an_event_that_cannot_be_kept_is_not_sent_and_uses_up_no_number(tmp_path):
+    database = await open_with_runs(f"sqlite:///{tmp_path}/state.db", "good", "bad")
+    log = EventLog(database, SystemClock())
+    flusher = asyncio.create_task(log.flush_forever())
+    good, bad = log.open("good", "s"), log.open("bad", "s")
+
+    def broken(conn: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    results = await asyncio.gather(
+        good.record(events.Warned("kept")),
+        bad.record(events.Warned("lost"), operations=(broken,)),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None), StoreUnavailable]
+    with pytest.raises(StoreUnavailable, match="disk is full"):
+        await anext(log.follow("bad"))
+    with pytest.raises(StoreUnavailable):
+        await bad.record(events.Warned("neither"))
+    await bad.record(events.RunFailed({"code": "store_unavailable"}), is_end=True)
+    assert [(k.seq, k.event.name) for k in await database.read(event_store.after, "bad", 0, 9)] == [(1, "run.failed")]
+    assert [k.event for k in await database.read(event_store.after, "good", 0, 9)] == [events.Warned("kept")]
+    flusher.cancel()
+    await asyncio.gather(flusher, return_exceptions=True)
+    await database.close()
+
+
+async def test_many_deltas_of_a_busy_moment_become_one_event():
+    async with open_runner(ScriptedModel([says(*"abcdefgh")])) as runner:
+        run = await runner.start(ask())
+        deltas = [k.event for k in await _all(runner, run.id) if isinstance(k.event, events.MessageDelta)]
+        assert "".join(delta.delta for delta in deltas) == "abcdefgh"
+        assert len(deltas) == 1
