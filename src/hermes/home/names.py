@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from hermes.core.redact import is_secret_name as looks_secret
 from hermes.home.settings import Settings
 
 ALIASED_SECTION = "api_server"
@@ -45,7 +46,10 @@ _OWN_PREFIXES = ("API_SERVER_", "HERMES_")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One leaf. `name` is dotted; `*` in it stands for a name of the user's. `env` is its UPPER_CASE name, if any."""
+    """One leaf. In its dotted `name`, `*` stands for a name of the user's and `[]` for each item.
+
+    `env` is its UPPER_CASE name, if any.
+    """
 
     name: str
     annotation: Any
@@ -55,6 +59,12 @@ class Setting:
     env: str | None
     is_secret: bool
     takes_commas: bool
+
+
+@cache
+def sections() -> tuple[str, ...]:
+    """The names at the top that have names below them."""
+    return tuple(key for key, info in Settings.model_fields.items() if _is_section(_bare(info.annotation)))
 
 
 @cache
@@ -102,7 +112,7 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
 
 def nearest_setting(name: str) -> str | None:
     """Sections count as well, so that `model_` finds `model`; the last part alone is tried where the path is wrong."""
-    names = [known for known in known_settings() if "*" not in known]
+    names = [known for known in known_settings() if "*" not in known and "[]" not in known]
     sections = {known.rpartition(".")[0] for known in names} - {""}
     found = nearest(name, [*names, *sections])
     if found is not None:
@@ -124,8 +134,7 @@ def is_secret_name(name: str) -> bool:
     setting = env_names().get(name)
     if setting is not None:
         return known_settings()[setting].is_secret
-    words = set(name.upper().split("_"))
-    return bool(words & {"KEY", "TOKEN", "SECRET", "PASSWORD", "PASS", "CREDENTIALS", "AUTH", "KEYS", "TOKENS"})
+    return looks_secret(name)
 
 
 def expected(annotation: Any, metadata: Iterable[Any] = ()) -> str:
@@ -141,23 +150,27 @@ def expected(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     if origin is list:
         inner = get_args(bare)[0]
         return "a list of texts" if _bare(inner) is str else "a list"
-    if origin is dict or (isinstance(bare, type) and issubclass(bare, BaseModel)):
+    if origin is dict or _is_section(bare):
         return "a mapping"
     return "text" if bare is str else "any value"
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _walk(section: type[BaseModel], prefix: str) -> Iterator[Setting]:
     for key, info in section.model_fields.items():
         name = prefix + key
         bare = _bare(info.annotation)
-        if isinstance(bare, type) and issubclass(bare, BaseModel):
+        if _is_section(bare):
             yield from _walk(bare, name + ".")
             continue
         yield _leaf(name, info)
         if get_origin(bare) in (dict, list):
             value = _bare(get_args(bare)[-1])
-            if isinstance(value, type) and issubclass(value, BaseModel):
-                yield from _walk(value, name + ".*.")
+            if _is_section(value):
+                yield from _walk(value, name + ("[]." if get_origin(bare) is list else ".*."))
             elif get_origin(bare) is dict and value is not Any:
                 yield Setting(name + ".*", value, None, info.description or "", expected(value), None, False, True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from hermes.home.names import (
     env_names,
     find_setting,
     nearest_setting,
+    sections,
     unknown_env_name,
 )
 from hermes.home.settings import Settings
@@ -22,13 +24,17 @@ CONFIG_NAME = "config.yaml"
 
 
 class Reading:
-    """Gathers; later additions beat earlier ones. `errors` are wrong values, `problems` all other findings."""
+    """Gathers; later additions beat earlier ones.
+
+    `errors` are wrong values, `problems` what else is wrong, `notes` what does nothing and is no mistake.
+    """
 
     def __init__(self) -> None:
         self.raw: dict[str, Any] = {}
         self.sources: dict[str, str] = {}
         self.errors: list[str] = []
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self._env_sources: dict[str, str] = {}
 
     def add_config(self, raw: Mapping[str, Any]) -> None:
@@ -39,7 +45,7 @@ class Reading:
     def add_environment(self, values: Mapping[str, str], place: str) -> None:
         for name, value in values.items():
             if name in WITHOUT_EFFECT:
-                self.problems.append(f"{place}: {name} {WITHOUT_EFFECT[name]}")
+                self.notes.append(f"{place}: {name} {WITHOUT_EFFECT[name]}")
             elif (dotted := env_names().get(name)) is not None:
                 section, _, key = dotted.partition(".")
                 inner = self.raw.get(section)
@@ -53,16 +59,17 @@ class Reading:
 
     def settings(self) -> Settings:
         """What is right of it; the rest is in `errors` and `problems` afterwards."""
+        # one schema holds all sections: a section made from its default would build its own first
+        empty: dict[str, Any] = {name: {} for name in sections()}
         while True:
             try:
-                return Settings.model_validate(self.raw)
+                return Settings.model_validate(empty | self.raw)
             except ValidationError as exc:
                 for error in exc.errors(include_url=False):
                     self._judge(error["type"], error["loc"], error["input"], error["msg"])
 
     def _judge(self, kind: str, loc: tuple[int | str, ...], value: object, message: str) -> None:
-        path = [str(part) for part in loc if part != "[key]"]
-        name = ".".join(path)
+        name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)[1:]
         where = self._env_sources.get(name, f"{CONFIG_NAME}: {name}")
         if kind == "extra_forbidden":
             near = nearest_setting(name)
@@ -74,13 +81,8 @@ class Reading:
 
 
 def _wrong(name: str, value: object, message: str) -> str:
-    parts = name.split(".")
-    setting = None
-    while parts and setting is None:  # a wrong item of a list is named with its number: the list has the type
-        setting = find_setting(".".join(parts))
-        if not parts[-1].isdigit():
-            break
-        parts.pop()
+    name = re.sub(r"\[\d+\]", "[]", name)
+    setting = find_setting(name) or find_setting(name.removesuffix("[]"))  # a list has the type of its items
     wanted = setting.expected if setting is not None else "a mapping"
     if message.startswith("Value error, "):
         wanted = message.removeprefix("Value error, ")

@@ -54,7 +54,7 @@ Secret = Annotated[str | None, AfterValidator(_stripped), Field(repr=False, json
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, defer_build=True)
 
 
 class ModelSettings(Section):
@@ -90,8 +90,20 @@ class TerminalSettings(Section):
         None, description="Directory that sessions start in. Unset: the one the gateway was started in."
     )
     timeout: float = Field(180, gt=0, description="Seconds a command may take unless the call says otherwise.")
+    max_timeout: float = Field(1800, gt=0, description="Seconds that a call may ask for at most.")
+    output_characters: int = Field(
+        30_000, gt=0, description="What the model sees of one output; the rest is kept on disk."
+    )
+    max_processes: int = Field(16, gt=0, description="Background processes of one session.")
+    shell: str | None = Field(None, description="The shell that runs commands. Unset: bash, or sh where it is missing.")
     env_passthrough: CommaList = Field(
         [], description="Variables that commands get although their names look like a secret's."
+    )
+
+
+class FileSettings(Section):
+    roots: list[str] = Field(
+        [], description="Directories that the file tools keep to. None: everywhere but files that hold secrets."
     )
 
 
@@ -106,6 +118,9 @@ class ApiServerSettings(Section):
     key: Secret = Field(None, description="The owner's API key. Without one the API does not start.")
     cors_origins: CommaList = Field([], description="Web origins whose pages may call the API; * allows any.")
     allowed_hosts: CommaList = Field([], description="Further names that clients may reach this server by (Host).")
+    trusted_proxies: CommaList = Field(
+        [], description="Addresses or networks of proxies in front, whose X-Forwarded-For is believed."
+    )
     model_name: str | None = Field(
         None, description="The model id that clients see. Unset: the profile's name, else hermes-agent."
     )
@@ -155,7 +170,9 @@ class LoggingSettings(Section):
 class Settings(Section):
     """`load_settings` makes it."""
 
-    model: NamedModel = Field(ModelSettings(), description="The language model that answers.")
+    model_config = ConfigDict(defer_build=False)
+
+    model: NamedModel = Field(default_factory=ModelSettings, description="The language model that answers.")
     fallback_models: list[NamedModel] = Field(
         [],
         description="Models asked in this order when the first fails before it said anything: names, or mappings "
@@ -173,23 +190,30 @@ class Settings(Section):
     platform_toolsets: dict[str, CommaList] = Field(
         {}, description="Toolsets for one way in, such as api_server: [file]. Beats toolsets."
     )
-    approvals: ApprovalSettings = Field(ApprovalSettings(), description="Who is asked before something dangerous.")
+    approvals: ApprovalSettings = Field(
+        default_factory=ApprovalSettings, description="Who is asked before something dangerous."
+    )
     command_allowlist: list[str] = Field([], description="Patterns that were allowed for always.")
-    terminal: TerminalSettings = Field(TerminalSettings(), description="How commands run.")
+    terminal: TerminalSettings = Field(default_factory=TerminalSettings, description="How commands run.")
+    file: FileSettings = Field(default_factory=FileSettings, description="What the file tools may reach.")
     memory: dict[str, Any] = Field({}, description="Not read by this version.")
     compression: dict[str, Any] = Field({}, description="Not read by this version.")
     mcp_servers: dict[str, Any] = Field({}, description="Not read by this version.")
     api_server: ApiServerSettings = Field(
-        ApiServerSettings(), description="The HTTP API. gateway.api_server and platforms.api_server mean the same."
+        default_factory=ApiServerSettings,
+        description="The HTTP API. gateway.api_server and platforms.api_server mean the same.",
     )
-    streaming: StreamingSettings = Field(StreamingSettings(), description="How chats are streamed.")
-    responses: ResponsesSettings = Field(ResponsesSettings(), description="The /v1/responses API.")
-    limits: LimitSettings = Field(LimitSettings(), description="Where a run ends at the latest.")
-    database: DatabaseSettings = Field(DatabaseSettings(), description="Where sessions and runs are kept.")
-    logging: LoggingSettings = Field(LoggingSettings(), description="What is logged.")
+    streaming: StreamingSettings = Field(default_factory=StreamingSettings, description="How chats are streamed.")
+    responses: ResponsesSettings = Field(default_factory=ResponsesSettings, description="The /v1/responses API.")
+    limits: LimitSettings = Field(default_factory=LimitSettings, description="Where a run ends at the latest.")
+    database: DatabaseSettings = Field(
+        default_factory=DatabaseSettings, description="Where sessions and runs are kept."
+    )
+    logging: LoggingSettings = Field(default_factory=LoggingSettings, description="What is logged.")
 
     _environ: dict[str, str] = PrivateAttr(default_factory=dict)
     _problems: list[str] = PrivateAttr(default_factory=list)
+    _notes: list[str] = PrivateAttr(default_factory=list)
     _errors: list[str] = PrivateAttr(default_factory=list)
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -202,6 +226,11 @@ class Settings(Section):
     def problems(self) -> list[str]:
         """All that is unknown, wrong or too open, one sentence each, with its file and its name."""
         return [*self._errors, *self._problems]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is accepted and does nothing."""
+        return self._notes
 
     @property
     def errors(self) -> list[str]:
@@ -241,6 +270,7 @@ def load_settings(home: Home, environ: Mapping[str, str] | None = None, *, is_le
     reading.problems.extend(home.too_open())
     settings._environ.update({**dotenv, **set_outside})
     settings._problems.extend(reading.problems)
+    settings._notes.extend(reading.notes)
     settings._errors.extend(reading.errors)
     settings._sources.update(reading.sources)
     if reading.errors and not is_lenient:

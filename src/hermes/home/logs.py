@@ -1,0 +1,131 @@
+"""Where log records go: JSON lines in logs/gateway.log, and what a person should see on stderr. One sink redacts both.
+
+Code logs through the standard library: `logging.getLogger(__name__).info("run ended", extra={"status": …})`. What is
+true of a whole request is bound once: `with log_context(request_id=…):`. Why not structlog: docs/adr/0012.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import IO, Any
+
+from hermes.core.redact import Redactor
+from hermes.home.files import make_private_directory, open_private
+from hermes.home.paths import Home
+
+LOG_NAME = "gateway.log"
+MAX_BYTES = 10 << 20
+BACKUPS = 3
+
+_CONTEXT: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default={})  # noqa: B039 — never changed
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def configure_logging(home: Home | None, level: str = "info", *, redactor: Redactor | None = None) -> None:
+    """Replaces whatever logging was set up. Without a home nothing is written to disk.
+
+    The file gets `level` and above; stderr only warnings and above, or everything with `debug`.
+    """
+    redact = redactor or Redactor()
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(level.upper())
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+    screen.setFormatter(LineFormatter(redact))
+    root.addHandler(screen)
+    if home is not None:
+        make_private_directory(home.logs_dir)
+        file = PrivateRotatingFile(home.logs_dir / LOG_NAME)
+        file.setFormatter(JsonFormatter(redact))
+        root.addHandler(file)
+
+
+@contextmanager
+def log_context(**fields: Any) -> Iterator[None]:
+    """Every record made inside, also in tasks started inside, carries the fields."""
+    token = _CONTEXT.set({**_CONTEXT.get(), **fields})
+    try:
+        yield
+    finally:
+        _CONTEXT.reset(token)
+
+
+def record_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """What was bound and what was handed over as `extra`."""
+    extra = {key: value for key, value in vars(record).items() if key not in _OWN}
+    return {**_CONTEXT.get(), **extra}
+
+
+class JsonFormatter(logging.Formatter):
+    """`{"time", "level", "logger", "message", …fields, "exception"?}`, time in UTC."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self.redact = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{when}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **record_fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(self.redact.value(line), ensure_ascii=False, default=lambda value: self.redact(str(value)))
+
+
+class LineFormatter(logging.Formatter):
+    """`14:03:09 warning hermes.api: message  key=value`, in one line: a message cannot forge another."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self.redact = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        fields = "".join(f"  {key}={value}" for key, value in record_fields(record).items())
+        line = f"{clock} {record.levelname.lower()} {record.name}: {_printable(record.getMessage() + fields)}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return self.redact(line)
+
+
+class PrivateRotatingFile(logging.handlers.RotatingFileHandler):
+    """Readable by the owner alone. A full disk is said once on stderr, and the gateway goes on."""
+
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, backups: int = BACKUPS) -> None:
+        super().__init__(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", delay=True)
+        self._has_failed = False
+
+    def _open(self) -> IO[Any]:  # type: ignore[override]
+        opener: Callable[[str, int], int] = open_private
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors="backslashreplace", opener=opener)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 — logging's name
+        if not self._has_failed:
+            self._has_failed = True
+            error = sys.exc_info()[1]
+            sys.stderr.write(f"{self.baseFilename} cannot be written: {error}{os.linesep}")
+
+
+def _printable(text: str) -> str:
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    )
