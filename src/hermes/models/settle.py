@@ -1,0 +1,292 @@
+"""How a setting, a key or a local server becomes a candidate: its gaps are filled, or it is said what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol
+
+from hermes.core.errors import ConfigError, HermesError, NoModel
+from hermes.core.model import Model
+
+from .choice import Candidate, ModelSetting
+from .known import (
+    LOCAL,
+    PROVIDERS,
+    PYDANTIC_AI_ONLY,
+    Provider,
+    canonical,
+    is_known,
+    provider_at,
+    provider_named,
+    provider_of_model,
+)
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from .discover import Found
+
+_ASKED_SECONDS = 5.0
+"""How long a configured server may take to list its models."""
+INSTALL_PROVIDERS = "pip install 'hermes-server[providers]'"
+
+
+class Builtin(Protocol):
+    """The built-in model as far as the choice is concerned. `missing` says what it lacks, None when it can start."""
+
+    def missing(self, name: str) -> str | None: ...
+
+    def open(self, name: str) -> Model: ...
+
+
+class Settler:
+    """Keys come from `environ`, local servers from `addresses`; `session` is only asked for when one is needed."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        addresses: Mapping[str, str],
+        own_ports: Sequence[int],
+        builtin: Builtin,
+        session: Callable[[], aiohttp.ClientSession],
+    ) -> None:
+        self._environ = environ
+        self._addresses = addresses
+        self._own_ports = own_ports
+        self._builtin = builtin
+        self._session = session
+
+    def of_environment(self) -> list[Candidate]:
+        """One for each provider of the table, in its order."""
+        return [self._of_environment(provider) for provider in PROVIDERS]
+
+    async def of_this_machine(self) -> list[Candidate]:
+        """The local servers, asked at once, and then the built-in model."""
+        from .discover import discover
+
+        found = await discover(self._session(), self._addresses, own_ports=self._own_ports)
+        return [*map(_of_found, found), await asyncio.to_thread(self._of_builtin, "embedded")]
+
+    async def settled(self, setting: ModelSetting, where: str) -> Candidate:
+        """A setting with its gaps filled. What cannot be filled is said in `why`."""
+        try:
+            return await self._filled(setting, where)
+        except HermesError as exc:
+            return Candidate("config", setting.provider or "", False, exc.message, model=setting.name)
+
+    async def _filled(self, setting: ModelSetting, where: str) -> Candidate:
+        name = setting.name
+        provider_name = canonical(setting.provider) if setting.provider else None
+        if name and provider_name is None and ":" in name and is_known(name.partition(":")[0]):
+            prefix, _, name = name.partition(":")
+            provider_name = canonical(prefix)
+        if setting.base_url:
+            return await self._at_address(setting, name, provider_name, where)
+        if name in ("embedded", "embedded-small") and provider_name is None:
+            provider_name = "embedded"
+        if provider_name == "embedded":
+            return await asyncio.to_thread(self._of_builtin, name or "embedded", f"set in {where}")
+        if provider_name is None:
+            provider_name = self._provider_for(name or "")
+        if provider_name in self._addresses:
+            return await self._of_local(setting, name, provider_name, where)
+        provider = provider_named(provider_name)
+        if provider is None and provider_name not in PYDANTIC_AI_ONLY:
+            known = ", ".join([*(p.name for p in PROVIDERS), *LOCAL, *PYDANTIC_AI_ONLY, "embedded"])
+            raise ConfigError(f"{where}.provider {setting.provider!r} is not known; there are {known}, or set base_url")
+        if provider is None:
+            return _native(provider_name, name, where)
+        key, key_name = self._key(setting, provider, where)
+        if key is None:
+            raise ConfigError(
+                f"{where} names {provider.title}, but {' or '.join(provider.keys)} is not set: put it into .env, "
+                f"or set {where}.key_env"
+            )
+        return self._of_provider(provider, name, key, key_name, f"set in {where}", "config", setting.context_length)
+
+    async def _at_address(
+        self, setting: ModelSetting, name: str | None, provider_name: str | None, where: str
+    ) -> Candidate:
+        assert setting.base_url is not None
+        base_url = setting.base_url.rstrip("/")
+        owner = provider_at(base_url)
+        named = provider_named(provider_name) if provider_name else None
+        # The key of the environment goes to its provider's own address, or where the configuration names the provider.
+        key, key_name = self._key(setting, owner or named, where)
+        if provider_name in (None, "custom"):
+            provider_name = owner.name if owner is not None else _host(base_url)
+        context_length, takes_images = setting.context_length, True
+        if name is None and owner is not None:
+            name = owner.default_model
+        if name is None:
+            found = await self._first_model_at(provider_name, base_url, key, where)
+            name, takes_images = found.model, found.takes_images
+            context_length = context_length or found.context_length
+        is_native = named is not None and named.api == "pydantic-ai" and owner is not named
+        return Candidate(
+            "config",
+            provider_name,
+            True,
+            f"set in {where}",
+            model=name,
+            base_url=base_url,
+            api="pydantic-ai" if is_native and _has_pydantic_ai() else "openai",
+            api_key=key,
+            key_name=key_name,
+            context_length=context_length,
+            takes_images=takes_images,
+        )
+
+    async def _first_model_at(self, provider: str, base_url: str, key: str | None, where: str) -> Found:
+        from .discover import discover
+
+        found = (await discover(self._session(), {provider: base_url}, key=key, seconds=_ASKED_SECONDS))[0]
+        if found.model is None:
+            raise NoModel(f"{where}.default is not set, and {found.why}")
+        return found
+
+    async def _of_local(self, setting: ModelSetting, name: str | None, provider: str, where: str) -> Candidate:
+        base_url = self._addresses[provider]
+        found: Found | None = None
+        if name is None:
+            found = await self._first_model_at(provider, base_url, None, where)
+            name = found.model
+        return Candidate(
+            "config",
+            provider,
+            True,
+            f"set in {where}",
+            model=name,
+            base_url=base_url,
+            api_key=setting.api_key,
+            context_length=setting.context_length or (found.context_length if found else None),
+            takes_images=found.takes_images if found else True,
+        )
+
+    def _of_environment(self, provider: Provider) -> Candidate:
+        key, key_name = self._key(ModelSetting(), provider, "")
+        if key is None:
+            return Candidate("environment", provider.name, False, f"{' or '.join(provider.keys)} is not set")
+        try:
+            return self._of_provider(provider, None, key, key_name, f"{key_name} is set", "environment", None)
+        except HermesError as exc:
+            return Candidate("environment", provider.name, False, exc.message)
+
+    def _of_provider(
+        self,
+        provider: Provider,
+        name: str | None,
+        key: str,
+        key_name: str,
+        why: str,
+        source: str,
+        context_length: int | None,
+    ) -> Candidate:
+        api, base_url = provider.api, provider.base_url
+        if api == "pydantic-ai":
+            if _has_pydantic_ai():
+                base_url = None
+            elif base_url is None:
+                raise NoModel(f"{provider.title} needs {INSTALL_PROVIDERS}")
+            else:
+                api = "openai"
+                why += f", through its OpenAI-compatible API ({INSTALL_PROVIDERS} speaks its own)"
+        if provider.name == "openai" and self._environ.get("OPENAI_BASE_URL"):
+            base_url = self._environ["OPENAI_BASE_URL"].rstrip("/")
+        return Candidate(
+            source,
+            provider.name,
+            True,
+            why,
+            model=name or provider.default_model,
+            base_url=base_url,
+            api=api,
+            api_key=key,
+            key_name=key_name,
+            context_length=context_length,
+        )
+
+    def _of_builtin(self, name: str, why: str = "no key and no local server: the small built-in model") -> Candidate:
+        missing = self._builtin.missing(name)
+        if missing is not None:
+            return Candidate("embedded", "embedded", False, missing, model=name)
+        return Candidate("embedded", "embedded", True, why, model=name, takes_images=False)
+
+    def _key(self, setting: ModelSetting, provider: Provider | None, where: str) -> tuple[str | None, str]:
+        """The key and what it is called. Raises ConfigError when `key_env` names what is not there."""
+        if setting.api_key:
+            return setting.api_key, f"{where}.api_key"
+        if setting.key_env:
+            value = self._environ.get(setting.key_env, "").strip()
+            if not value:
+                raise ConfigError(f"{where}.key_env names {setting.key_env}, which is not set: put it into .env")
+            return value, setting.key_env
+        for key_name in provider.keys if provider is not None else ():
+            value = self._environ.get(key_name, "").strip()
+            if value:
+                return value, key_name
+        return None, ""
+
+    def _provider_for(self, name: str) -> str:
+        """Whose a model is that comes without a provider: its name says it, or the first key that is there."""
+        maker = provider_of_model(name)
+        if maker is not None and "/" not in name and self._key(ModelSetting(), maker, "")[0] is not None:
+            return maker.name
+        with_key = [p for p in PROVIDERS if self._key(ModelSetting(), p, "")[0] is not None]
+        if "/" in name and any(provider.name == "openrouter" for provider in with_key):
+            return "openrouter"
+        if with_key and maker is None:
+            return with_key[0].name
+        if maker is not None:
+            return maker.name
+        return "ollama"
+
+
+class EmbeddedBuiltin:
+    """The models of `hermes.models.embedded`, imported when one is looked at."""
+
+    def missing(self, name: str) -> str | None:
+        from .embedded import BUILTINS, missing
+
+        if name not in BUILTINS:
+            return f"there is no built-in model {name!r}; there are {', '.join(BUILTINS)}"
+        error = missing(BUILTINS[name])
+        return error.message if error is not None else None
+
+    def open(self, name: str) -> Model:
+        from .embedded import BUILTINS, EmbeddedModel
+
+        return EmbeddedModel(BUILTINS[name])
+
+
+def _of_found(found: Found) -> Candidate:
+    return Candidate(
+        "local",
+        found.provider,
+        found.model is not None,
+        found.why,
+        model=found.model,
+        base_url=found.base_url,
+        context_length=found.context_length,
+        takes_images=found.takes_images,
+        models=found.models,
+    )
+
+
+def _native(provider: str, name: str | None, where: str) -> Candidate:
+    """A provider whose credentials are not ours to look for."""
+    if not _has_pydantic_ai():
+        raise NoModel(f"{where}.provider {provider} needs {INSTALL_PROVIDERS}")
+    if name is None:
+        raise ConfigError(f"{where}.default must name the model of {provider}")
+    return Candidate("config", provider, True, f"set in {where}", model=name, api="pydantic-ai")
+
+
+def _host(base_url: str) -> str:
+    return base_url.partition("://")[2].partition("/")[0].rpartition("@")[2] or "custom"
+
+
+def _has_pydantic_ai() -> bool:
+    return find_spec("pydantic_ai") is not None
