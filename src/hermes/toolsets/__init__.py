@@ -1,0 +1,1 @@
+"""What the agent can do: tools in toolsets. `registry.build_registry` makes all of them."""

@@ -1,0 +1,189 @@
+"""All toolsets: what there is, what works here, and what a run gets."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hermes.core.errors import InvalidInput, ToolFailed
+from hermes.core.model import ToolSpec
+from hermes.core.ports import Action, Tool, ToolContext, ToolResult
+from hermes.core.redact import Redactor
+from hermes.core.toolset import TOOLSETS, ToolsetInfo
+from hermes.toolsets.patch import PatchTool
+from hermes.toolsets.paths import Reach
+from hermes.toolsets.process import ProcessTool
+from hermes.toolsets.processes import Processes
+from hermes.toolsets.read_file import ReadFileTool
+from hermes.toolsets.search_files import SearchFilesTool, find_ripgrep
+from hermes.toolsets.settings import FileSettings, TerminalSettings
+from hermes.toolsets.terminal import TerminalTool
+from hermes.toolsets.write_file import WriteFileTool
+
+
+@dataclass(frozen=True, slots=True)
+class Toolset:
+    """A toolset of this build with its tools. `problem` says what it lacks to work whole, empty when nothing."""
+
+    info: ToolsetInfo
+    tools: tuple[Tool, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsetState:
+    """A toolset as `hermes tools` and GET /v1/toolsets show it. `is_enabled`: a run is offered it."""
+
+    name: str
+    label: str
+    description: str
+    is_enabled: bool
+    is_configured: bool
+    tools: tuple[str, ...]
+    problem: str = ""
+
+
+class Registry:
+    """The toolsets of one process. Results leave through one redactor; what runs ends with `close`."""
+
+    def __init__(
+        self, toolsets: Iterable[Toolset], processes: Processes | None = None, redactor: Redactor | None = None
+    ) -> None:
+        self.redactor = redactor or Redactor()
+        self._processes = processes
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._toolsets: dict[str, Toolset] = {}
+        for toolset in toolsets:
+            self.add(toolset)
+
+    def add(self, toolset: Toolset) -> None:
+        """A further toolset, such as an MCP server's; one of the same name is replaced."""
+        tools = tuple(RedactedTool(tool, self.redactor) for tool in toolset.tools)
+        self._toolsets[toolset.info.name] = replace(toolset, tools=tools)
+
+    @property
+    def tools(self) -> dict[str, Tool]:
+        """All tools by name, whatever is enabled."""
+        return {tool.spec.name: tool for toolset in self._toolsets.values() for tool in toolset.tools}
+
+    def select(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]:
+        """What a run is offered. None: what is on by default. Raises InvalidInput for a name that is not there."""
+        names = self._selected(enabled, disabled)
+        return {tool.spec.name: tool for name in names for tool in self._toolsets[name].tools}
+
+    def toolsets(self, enabled: tuple[str, ...] | None = None, disabled: tuple[str, ...] = ()) -> list[ToolsetState]:
+        """The state of every toolset, given what a run would be offered."""
+        selected = self._selected(enabled, disabled)
+        return [
+            ToolsetState(
+                name,
+                toolset.info.label,
+                toolset.info.description,
+                name in selected,
+                not toolset.problem,
+                tuple(tool.spec.name for tool in toolset.tools),
+                toolset.problem,
+            )
+            for name, toolset in self._toolsets.items()
+        ]
+
+    async def end_run(self, run_id: str) -> None:
+        """A run was stopped: end every process it started, those in the background too."""
+        if self._processes is not None:
+            await self._processes.end_run(run_id)
+
+    async def close_session(self, session_id: str) -> None:
+        """End a session's processes and remove the outputs it kept."""
+        if self._processes is not None:
+            await self._processes.end_session(session_id)
+
+    async def close(self) -> None:
+        if self._processes is not None:
+            await self._processes.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def _selected(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...]) -> list[str]:
+        for param, names in (("toolsets", enabled or ()), ("disabled_toolsets", disabled)):
+            for name in names:
+                if name not in self._toolsets:
+                    known = ", ".join(self._toolsets)
+                    raise InvalidInput(f"no toolset {name!r}; there are {known}", code="unknown_toolset", param=param)
+        chosen = [
+            name
+            for name, toolset in self._toolsets.items()
+            if (toolset.info.is_default if enabled is None else name in enabled)
+        ]
+        return [name for name in chosen if name not in disabled]
+
+
+class RedactedTool:
+    """A tool whose results and failures carry no secrets."""
+
+    def __init__(self, tool: Tool, redactor: Redactor) -> None:
+        self._tool = tool
+        self._redactor = redactor
+
+    @property
+    def spec(self) -> ToolSpec:
+        return self._tool.spec
+
+    @property
+    def is_idempotent(self) -> bool:
+        return self._tool.is_idempotent
+
+    def parse(self, arguments: str) -> Any:
+        return self._tool.parse(arguments)
+
+    def preview(self, arguments: Any) -> str:
+        return self._redactor(self._tool.preview(arguments))
+
+    def action(self, arguments: Any, context: ToolContext) -> Action | None:
+        return self._tool.action(arguments, context)
+
+    async def run(self, arguments: Any, context: ToolContext) -> ToolResult:
+        try:
+            result = await self._tool.run(arguments, context)
+        except ToolFailed as failed:
+            raise ToolFailed(self._redactor(failed.message), code=failed.code, param=failed.param) from failed
+        return replace(result, content=self._redactor(result.content), preview=self._redactor(result.preview))
+
+
+def build_registry(
+    *,
+    run_dir: Path | None = None,
+    home: Path | None = None,
+    terminal: TerminalSettings | None = None,
+    files: FileSettings | None = None,
+    secrets: Iterable[str] = (),
+) -> Registry:
+    """The toolsets of this build.
+
+    `run_dir`: where outputs, snapshots and process records go (the home's); None makes a temporary directory.
+    `home`: HERMES_HOME, whose keys no tool reads. `secrets`: values that are hidden in every result.
+    """
+    terminal = terminal or TerminalSettings()
+    files = files or FileSettings()
+    temporary = tempfile.TemporaryDirectory(prefix="hermes-", ignore_cleanup_errors=True) if run_dir is None else None
+    directory = run_dir if temporary is None else Path(temporary.name)
+    assert directory is not None
+    processes = Processes(directory, terminal.piece_bytes, terminal.max_processes)
+    redactor = Redactor(secrets)
+    reach = Reach(home, files.roots)
+    toolsets = (
+        Toolset(
+            TOOLSETS["terminal"],
+            (TerminalTool(processes, terminal, redactor), ProcessTool(processes, terminal, redactor)),
+        ),
+        Toolset(
+            TOOLSETS["file"],
+            (ReadFileTool(reach, files), WriteFileTool(reach), PatchTool(reach, files), SearchFilesTool(reach, files)),
+            "" if find_ripgrep() else "search_files needs ripgrep: pip install ripgrep",
+        ),
+    )
+    registry = Registry(toolsets, processes, redactor)
+    registry._temporary = temporary
+    return registry

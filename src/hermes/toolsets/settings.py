@@ -1,0 +1,37 @@
+"""What the tools can be told: plain values, so that a tool is tested without a home. `hermes.app` fills them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminalSettings:
+    """`shell` None: bash, where it is missing sh. `output_characters`: what of an output the model sees.
+
+    `piece_bytes`: the output on disk is cut into pieces of this size, of which the first and the newest two are kept.
+    `kill_grace_seconds`: from SIGTERM to SIGKILL after a time-out; `cancel_grace_seconds`: when the run is stopped.
+    """
+
+    timeout_seconds: float = 180.0
+    max_timeout_seconds: float = 1800.0
+    output_characters: int = 30_000
+    piece_bytes: int = 8 << 20
+    max_processes: int = 16
+    shell: str | None = None
+    kill_grace_seconds: float = 2.0
+    cancel_grace_seconds: float = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSettings:
+    """`roots`: where files may be read and written; empty means everywhere but secret files."""
+
+    roots: tuple[Path, ...] = ()
+    read_lines: int = 2_000
+    read_characters: int = 50_000
+    line_characters: int = 2_000
+    max_edit_bytes: int = 10 << 20
+    search_results: int = 50
+    search_timeout_seconds: float = 30.0

@@ -1,0 +1,315 @@
+# ruff: noqa: PTH105, PTH108, PTH123, PTH208, SIM105, S606
+# Rather not: pathlib and contextlib, which would be imported with every command.
+"""Holds one command and everything it starts. A script: `python -I -S supervisor.py RECORD LOG PIECE INPUT ARGV…`.
+
+Why a process between us and the shell: it is the subreaper of all that the command starts, so a `setsid` grandchild
+cannot slip away; it sees its standard input close when we die, however we die, and ends what it holds; and it writes
+the output to disk, so that a command that prints gigabytes costs the gateway neither memory nor time. It knows
+nothing of hermes and is not imported by it. Standard library only, few imports: it starts with every command.
+
+Told on standard input, a line each: `kill MILLISECONDS` (SIGTERM, then SIGKILL), `write HEX` (the command's input),
+`close` (ends that input; INPUT is `pipe` where there is one, else `none`). End of file means that we are gone:
+everything is killed.
+Tells on standard output: `pid N`, `exit CODE` (negative: the signal), `left N` (how many processes still run then),
+`gone` (nothing is left).
+"""
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterable
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+ORPHANED_GRACE_SECONDS = 0.5
+READ_BYTES = 1 << 16
+
+
+def prctl(option: int, value: int) -> bool:
+    """False where the system has no such thing (macOS): then a process group is all we can hold."""
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    return bool(ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0)
+
+
+def stat_of(pid: int | str) -> tuple[bytes, int, int] | None:
+    """(state, parent, start time in clock ticks) of a process, None when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return fields[0], int(fields[1]), int(fields[19])
+
+
+def descendants(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return []
+    for name in names:
+        if name.isdigit():
+            stat = stat_of(name)
+            if stat is not None and stat[0] != b"Z":
+                children.setdefault(stat[1], []).append(int(name))
+    found, queue = [], [root]
+    while queue:
+        for child in children.get(queue.pop(), ()):
+            found.append(child)
+            queue.append(child)
+    return found
+
+
+class Log:
+    """The output in pieces: the first and the newest two are kept, so that a disk cannot fill up."""
+
+    def __init__(self, path: str, piece_bytes: int) -> None:
+        self.path, self.piece_bytes, self.number, self.size = path, piece_bytes, 0, 0
+        self.file = self.open(path)
+
+    def open(self, path: str) -> int:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def write(self, data: bytes) -> None:
+        while data:
+            room = self.piece_bytes - self.size
+            if room == 0:
+                self.turn_over()
+                continue
+            try:
+                self.size += (written := os.write(self.file, data[:room]))
+            except OSError:  # the disk is full: the command goes on, its output is lost from here
+                return
+            data = data[written:]
+
+    def turn_over(self) -> None:
+        os.close(self.file)
+        self.number, self.size = self.number + 1, 0
+        if self.number > 2:
+            os.unlink(f"{self.path}.{self.number - 2}")
+        self.file = self.open(f"{self.path}.{self.number}")
+
+
+class Supervisor:
+    def __init__(self, record: str, log: Log, has_input: bool, argv: list[str]) -> None:
+        self.record, self.log, self.has_input, self.argv = record, log, has_input, argv
+        self.exit_code: int | None = None
+        self.is_reported = False
+        self.control = b""
+        self.to_write = b""
+        self.input: int | None = None
+        self.closes_input = False
+        self.kill_at: float | None = None
+        self.is_subreaper = prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+    def tell(self, line: str) -> None:
+        try:
+            os.write(1, line.encode() + b"\n")
+        except OSError:
+            pass
+
+    def start(self) -> None:
+        self.output, output = os.pipe()
+        if self.has_input:
+            stdin, self.input = os.pipe()
+            os.set_blocking(self.input, False)
+        else:
+            stdin = os.open(os.devnull, os.O_RDONLY)
+        self.write_record(0)
+        supervisor = os.getpid()
+        self.main = os.fork()
+        if self.main == 0:
+            self.run_command(stdin, output, supervisor)
+        os.close(output)
+        os.close(stdin)
+        os.set_blocking(self.output, False)
+        self.write_record(self.main)
+        self.tell(f"pid {self.main}")
+
+    def run_command(self, stdin: int, output: int, supervisor: int) -> None:
+        try:
+            os.setsid()
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != supervisor:
+                os._exit(127)
+            signal.set_wakeup_fd(-1)
+            for number in (
+                signal.SIGTERM,
+                signal.SIGINT,
+                signal.SIGHUP,
+                signal.SIGCHLD,
+                signal.SIGPIPE,
+                signal.SIGXFSZ,
+            ):
+                signal.signal(number, signal.SIG_DFL)
+            os.dup2(stdin, 0)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.execvp(self.argv[0], self.argv)
+        except OSError as error:
+            os.write(2, f"cannot start {self.argv[0]}: {error.strerror}\n".encode())
+        finally:
+            os._exit(127)
+
+    def write_record(self, main: int) -> None:
+        """For `reap`, should even this process be killed: pid and start time of the gateway, of us, of the command."""
+        if not self.record:
+            return
+        parts = []
+        for pid in (os.getppid(), os.getpid(), main):
+            parts += [pid, (stat_of(pid) or (b"", 0, 0))[2]]
+        with open(self.record + ".new", "w") as file:
+            file.write(" ".join(map(str, parts)) + "\n")
+        os.replace(self.record + ".new", self.record)
+
+    def run(self) -> None:
+        wake, woken = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(woken, False)
+        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self.kill(ORPHANED_GRACE_SECONDS))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.start()
+        reading = {0, self.output, wake}
+        while True:
+            has_children = self.reap()
+            if self.exit_code is not None and not self.is_reported:
+                self.pump(reading)
+                self.report(has_children)
+            if not has_children and (self.is_subreaper or self.output not in reading):
+                break
+            if self.kill_at is not None and time.monotonic() >= self.kill_at:
+                self.end_all()
+                break
+            wait = None if self.kill_at is None else max(0.0, self.kill_at - time.monotonic())
+            writing = [self.input] if self.input is not None and self.to_write else []
+            ready, writable, _ = select.select(reading, writing, [], wait)
+            if wake in ready:
+                self.drain(wake)
+            if self.output in ready:
+                self.pump(reading, READ_BYTES)
+            if writable:
+                self.feed()
+            if 0 in ready and not self.listen():
+                reading.discard(0)
+        self.pump(reading)
+        if not self.is_reported:
+            self.report(False)
+        if self.record:
+            os.unlink(self.record)
+        self.tell("gone")
+
+    def reap(self) -> bool:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.main:
+                self.exit_code = os.waitstatus_to_exitcode(status)
+
+    def report(self, has_children: bool) -> None:
+        self.is_reported = True
+        self.tell(f"exit {-9 if self.exit_code is None else self.exit_code}")
+        left = len(descendants(os.getpid())) if has_children else 0
+        self.tell(f"left {left}")
+
+    def pump(self, reading: set[int], most: int | None = None) -> None:
+        """Take what the pipe holds, or at most `most` bytes of it."""
+        taken = 0
+        while self.output in reading and (most is None or taken < most):
+            try:
+                data = os.read(self.output, READ_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                reading.discard(self.output)
+                return
+            self.log.write(data)
+            taken += len(data)
+            if most is None and taken > 1 << 22:  # something that still runs floods it: enough for a last look
+                return
+
+    def drain(self, pipe: int) -> None:
+        try:
+            while os.read(pipe, 512):
+                pass
+        except BlockingIOError:
+            pass
+
+    def listen(self) -> bool:
+        data = os.read(0, READ_BYTES)
+        if not data:
+            self.kill(ORPHANED_GRACE_SECONDS)
+            return False
+        *lines, self.control = (self.control + data).split(b"\n")
+        for line in lines:
+            word, _, value = line.partition(b" ")
+            if word == b"kill":
+                self.kill(int(value) / 1000)
+            elif word == b"write":
+                self.to_write += bytes.fromhex(value.decode())
+            elif word == b"close":
+                self.closes_input = True
+        self.feed()
+        return True
+
+    def feed(self) -> None:
+        if self.input is None:
+            return
+        try:
+            if self.to_write:
+                self.to_write = self.to_write[os.write(self.input, self.to_write) :]
+        except BlockingIOError:
+            return
+        except OSError:  # nobody reads any more
+            self.to_write, self.closes_input = b"", True
+        if self.closes_input and not self.to_write:
+            os.close(self.input)
+            self.input = None
+
+    def kill(self, grace: float) -> None:
+        at = time.monotonic() + grace
+        self.kill_at = at if self.kill_at is None else min(at, self.kill_at)
+        self.send(descendants(os.getpid()), signal.SIGTERM, signal.SIGCONT)
+
+    def send(self, pids: Iterable[int], *signals: int) -> None:
+        for pid in pids:
+            for number in signals:
+                try:
+                    os.kill(pid, number)
+                except OSError:
+                    pass
+        if not self.is_subreaper:
+            for number in signals:
+                try:
+                    os.killpg(self.main, number)
+                except OSError:
+                    pass
+
+    def end_all(self) -> None:
+        """Stop each before killing any: what is stopped cannot fork while we look for its children."""
+        deadline = time.monotonic() + 5
+        while self.reap() and time.monotonic() < deadline:
+            stopped: set[int] = set()
+            for _ in range(50):
+                fresh = [pid for pid in descendants(os.getpid()) if pid not in stopped]
+                if not fresh:
+                    break
+                self.send(fresh, signal.SIGSTOP)
+                stopped.update(fresh)
+            self.send(stopped, signal.SIGKILL)
+            time.sleep(0.002)
+
+
+if __name__ == "__main__":
+    os.set_blocking(0, True)
+    Supervisor(sys.argv[1], Log(sys.argv[2], int(sys.argv[3])), sys.argv[4] == "pipe", sys.argv[5:]).run()
