@@ -1,0 +1,278 @@
+"""Messages in OpenAI's chat format ↔ `core.message`.
+
+Reading is strict about shapes and names the wrong field as a client wrote it (`messages[3].content[1].image_url`);
+unknown extra fields of a message are ignored, as the public API does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hermes.core.addresses import AddressRefused, check_literal
+from hermes.core.errors import InvalidInput
+from hermes.core.message import (
+    AudioPart,
+    Content,
+    ContentPart,
+    FilePart,
+    ImagePart,
+    Message,
+    Role,
+    TextPart,
+    ToolCall,
+)
+
+MAX_MESSAGES = 10_000
+AUDIO_FORMATS = ("wav", "mp3")
+IMAGE_DETAILS = ("auto", "low", "high")
+
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+_DATA_IMAGE = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\Z")
+
+
+def from_openai(messages: object, param: str = "messages") -> list[Message]:
+    """Raises InvalidInput. `param` is where the list stands in the caller's request."""
+    if not isinstance(messages, list):
+        raise _wrong(param, f"must be a list of messages, not {_kind(messages)}")
+    if len(messages) > MAX_MESSAGES:
+        raise _wrong(param, f"has {len(messages)} messages; the limit is {MAX_MESSAGES}")
+    return [_message(one, f"{param}[{i}]") for i, one in enumerate(messages)]
+
+
+def to_openai(message: Message) -> dict[str, Any]:
+    """The inverse, for histories that go back to a caller; `from_openai` takes it again."""
+    told: dict[str, Any] = {"role": message.role}
+    if isinstance(message.content, str):
+        told["content"] = None if message.tool_calls and not message.content else message.content
+    else:
+        told["content"] = [_part_to_openai(part) for part in message.content]
+    if message.tool_calls:
+        told["tool_calls"] = [tool_call_to_openai(call) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        told["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        told["name"] = message.name
+    if message.reasoning:
+        told["reasoning_content"] = message.reasoning
+    return told
+
+
+def tool_call_to_openai(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _message(value: object, param: str) -> Message:
+    if not isinstance(value, dict):
+        raise _wrong(param, f"must be an object, not {_kind(value)}")
+    sent = value.get("role")
+    if sent == "function":
+        raise _wrong(f"{param}.role", "function is the old form; use tool with a tool_call_id", "unsupported_parameter")
+    role = _ROLES.get(sent) if isinstance(sent, str) else None
+    if role is None:
+        raise _wrong(f"{param}.role", f"must be one of {', '.join(_ROLES)}")
+    if role == "assistant" and value.get("function_call") is not None:
+        raise _wrong(f"{param}.function_call", "is the old form; use tool_calls", "unsupported_parameter")
+    content = value.get("content")
+    calls = _tool_calls(value.get("tool_calls"), f"{param}.tool_calls") if role == "assistant" else ()
+    is_refusal = role == "assistant" and content is None and isinstance(value.get("refusal"), str)
+    if is_refusal:
+        content = value["refusal"]
+    if content is None and role == "assistant":
+        content = ""
+    return Message(
+        role,
+        content if isinstance(content, str) else _content(content, role, f"{param}.content"),
+        calls,
+        _tool_call_id(value, param) if role == "tool" else None,
+        _optional_text(value, "name", param),
+        (_optional_text(value, "reasoning_content", param) or "") if role == "assistant" else "",
+    )
+
+
+def _content(value: object, role: Role, param: str) -> Content:
+    if not isinstance(value, list):
+        raise _wrong(param, f"must be text or a list of parts, not {_kind(value)}")
+    parts = tuple(_part(one, role, f"{param}[{i}]") for i, one in enumerate(value))
+    if role != "user":  # only text is left: one string is what every provider takes
+        return "\n".join(part.text for part in parts if isinstance(part, TextPart))
+    return parts
+
+
+def _part(value: object, role: Role, param: str) -> ContentPart:
+    if not isinstance(value, dict):
+        raise _wrong(param, f"must be an object, not {_kind(value)}", "invalid_content_part")
+    kind = value.get("type")
+    match kind:
+        case "text" | "input_text" | "output_text":
+            return TextPart(_text(value, "text", param))
+        case "refusal" if role == "assistant":
+            return TextPart(_text(value, "refusal", param))
+    if role != "user":
+        raise _wrong(f"{param}.type", f"{_kind(kind)} cannot stand in a {role} message", "unsupported_content_type")
+    match kind:
+        case "image_url" | "input_image":
+            return _image(value, param)
+        case "input_audio":
+            return _audio(value, param)
+        case "file" | "input_file":
+            return _file(value, param)
+        case str():
+            raise _wrong(f"{param}.type", f"{kind[:64]!r} is not known", "unsupported_content_type")
+        case _:
+            raise _wrong(f"{param}.type", "is missing", "invalid_content_part")
+
+
+def _image(value: Mapping[str, Any], param: str) -> ImagePart:
+    """`{"image_url": {"url", "detail"}}`, and the form of the responses API, `{"image_url": "…", "detail"}`."""
+    where = f"{param}.image_url"
+    inner = value.get("image_url")
+    if value.get("file_id") is not None:
+        raise _no_files(f"{param}.file_id")
+    holder = inner if isinstance(inner, dict) else value
+    url = inner.get("url") if isinstance(inner, dict) else inner
+    if isinstance(inner, dict):
+        where = f"{where}.url" if "url" in inner else where
+    if not isinstance(url, str) or not url:
+        raise _wrong(where, "must be an https:// or data:image/…;base64 URL", "invalid_image_url")
+    detail = holder.get("detail")
+    if detail is not None and detail not in IMAGE_DETAILS:
+        raise _wrong(f"{param}.detail", f"must be one of {', '.join(IMAGE_DETAILS)}", "invalid_content_part")
+    if url[:5].lower() == "data:":
+        head = _DATA_IMAGE.match(url)
+        if head is None or _BASE64.match(url, head.end()) is None:
+            raise _wrong(where, "is not data:image/…;base64 with base64 behind it", "invalid_image_url")
+        return ImagePart(url, detail)
+    try:
+        check_literal(url)
+    except AddressRefused as refused:
+        raise _wrong(where, refused.message, "invalid_image_url") from refused
+    return ImagePart(url, detail)
+
+
+def _audio(value: Mapping[str, Any], param: str) -> AudioPart:
+    inner = value.get("input_audio")
+    if not isinstance(inner, dict):
+        raise _wrong(f"{param}.input_audio", "must be an object with data and format", "invalid_content_part")
+    if inner.get("format") not in AUDIO_FORMATS:
+        raise _wrong(f"{param}.input_audio.format", f"must be {' or '.join(AUDIO_FORMATS)}", "invalid_content_part")
+    data = inner.get("data")
+    if not isinstance(data, str) or _BASE64.match(data) is None:
+        raise _wrong(f"{param}.input_audio.data", "must be base64", "invalid_content_part")
+    return AudioPart(data, inner["format"])
+
+
+def _file(value: Mapping[str, Any], param: str) -> FilePart:
+    """`{"file": {"filename", "file_data"}}`, and the flat form of the responses API."""
+    inner = value.get("file")
+    holder, where = (inner, f"{param}.file") if isinstance(inner, dict) else (value, param)
+    if holder.get("file_id") is not None:
+        raise _no_files(f"{where}.file_id")
+    data = holder.get("file_data")
+    if not isinstance(data, str) or _BASE64.match(data.rpartition(";base64,")[2]) is None:
+        raise _wrong(f"{where}.file_data", "must be base64 or a data: URL", "invalid_content_part")
+    name = holder.get("filename")
+    if name is not None and not isinstance(name, str):
+        raise _wrong(f"{where}.filename", f"must be text, not {_kind(name)}", "invalid_content_part")
+    return FilePart(name or "file", data)
+
+
+def _tool_calls(value: object, param: str) -> tuple[ToolCall, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise _wrong(param, f"must be a list, not {_kind(value)}")
+    return tuple(_tool_call(one, f"{param}[{i}]") for i, one in enumerate(value))
+
+
+def _tool_call(value: object, param: str) -> ToolCall:
+    if not isinstance(value, dict):
+        raise _wrong(param, f"must be an object, not {_kind(value)}")
+    if value.get("type", "function") != "function":
+        raise _wrong(f"{param}.type", "must be function")
+    function = value.get("function")
+    if not isinstance(function, dict):
+        raise _wrong(f"{param}.function", "must be an object with name and arguments")
+    arguments = function.get("arguments", "")
+    if not isinstance(arguments, str):
+        raise _wrong(f"{param}.function.arguments", "must be JSON text")
+    call_id, name = _text(value, "id", param), _text(function, "name", f"{param}.function")
+    if not call_id or not name:
+        raise _wrong(param, "must have an id and a function name")
+    return ToolCall(call_id, name, arguments)
+
+
+def _tool_call_id(value: Mapping[str, Any], param: str) -> str:
+    call_id = _text(value, "tool_call_id", param)
+    if not call_id:
+        raise _wrong(f"{param}.tool_call_id", "must not be empty")
+    return call_id
+
+
+def _text(value: Mapping[str, Any], name: str, param: str) -> str:
+    text = value.get(name)
+    if not isinstance(text, str):
+        raise _wrong(f"{param}.{name}", f"must be text, not {_kind(text)}")
+    return text
+
+
+def _optional_text(value: Mapping[str, Any], name: str, param: str) -> str | None:
+    return None if value.get(name) is None else _text(value, name, param)
+
+
+def _part_to_openai(part: ContentPart) -> dict[str, Any]:
+    match part:
+        case TextPart(text):
+            return {"type": "text", "text": text}
+        case ImagePart(url, detail):
+            return {"type": "image_url", "image_url": {"url": url} | ({"detail": detail} if detail else {})}
+        case AudioPart(data, audio_format):
+            return {"type": "input_audio", "input_audio": {"data": data, "format": audio_format}}
+        case FilePart(name, data):
+            return {"type": "file", "file": {"filename": name, "file_data": data}}
+
+
+def image_urls(messages: Sequence[Message], param: str = "messages") -> list[tuple[str, str]]:
+    """The remote images of a list: where each stands, and its URL."""
+    return [
+        (f"{param}[{i}].content[{j}].image_url", part.url)
+        for i, message in enumerate(messages)
+        if not isinstance(message.content, str)
+        for j, part in enumerate(message.content)
+        if isinstance(part, ImagePart) and part.url[:5].lower() != "data:"
+    ]
+
+
+def _no_files(param: str) -> InvalidInput:
+    return _wrong(
+        param, "names an uploaded file, and this server keeps none yet; send file_data", "unsupported_content_type"
+    )
+
+
+def _wrong(param: str, what: str, code: str | None = None) -> InvalidInput:
+    return InvalidInput(f"{param} {what}", code=code, param=param)
+
+
+def _kind(value: object) -> str:
+    """What it is in JSON's words; never the value itself, which may be megabytes."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text" if len(value) > 32 else repr(value)
+        case list():
+            return "a list"
+        case _:
+            return "an object"

@@ -1,0 +1,27 @@
+"""Answers in JSON, and who asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hermes.api.auth import Principal
+from hermes.core.errors import Unauthorized
+
+
+class JsonAnswer(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content)
+
+
+def owner_of(request: Request) -> Principal:
+    """The key behind the request. Raises Unauthorized on a public route, which has none."""
+    principal: Principal | None = request.scope.get("hermes.principal")
+    if principal is None:
+        raise Unauthorized("Invalid API key")
+    return principal

@@ -1,0 +1,132 @@
+"""The ASGI app: what every request passes before the router, in this order, on one screen.
+
+Host → request id and security headers → CORS → auth → body limits → router. Whatever goes wrong on the way leaves in
+the error envelope with the same headers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hermes.api import headers as names
+from hermes.api.auth import PUBLIC_PATHS, Gatekeeper, Principal
+from hermes.api.cors import Cors
+from hermes.api.errors import error_response
+from hermes.api.limits import LimitedBody
+from hermes.api.routes import ROUTES, ApiRoute, build_router
+from hermes.api.services import Services
+from hermes.core.errors import HermesError
+
+log = logging.getLogger(__name__)
+access_log = logging.getLogger("hermes.access")
+
+
+def build_api(services: Services, routes: Sequence[ApiRoute] = ROUTES) -> ASGIApp:
+    return Api(services, build_router(services, routes))
+
+
+class Api:
+    def __init__(self, services: Services, router: ASGIApp) -> None:
+        self.services = services
+        self.router = router
+        self.cors = Cors(services.settings.cors_origins)
+        self.gatekeeper = Gatekeeper(services.keys, services.clock, services.settings.trusted_proxies)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "websocket":  # none is served yet, so none gets past here
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await _lifespan(receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        outgoing = Outgoing(send, names.request_id(scope["headers"]))
+        try:
+            host = self.services.hosts.check(scope["headers"], scope.get("server"))
+            grants = self.cors.check(scope["method"], host, headers)
+            outgoing.headers += grants
+            preflight = self.cors.preflight(grants, headers) if scope["method"] == "OPTIONS" else None
+            if preflight is not None:
+                outgoing.headers = [*outgoing.base, *preflight]
+                await Response(status_code=204)(scope, receive, outgoing)
+                return
+            scope["hermes.request_id"] = outgoing.request_id
+            if not is_public(scope["method"], scope["path"]):
+                scope["hermes.principal"] = await self.gatekeeper.check(scope.get("client"), headers)
+            settings = self.services.settings
+            limited = LimitedBody(receive, headers, settings.json_limit_bytes, settings.body_timeout_seconds)
+            await self.router(scope, limited, outgoing)
+        except HermesError as error:
+            await outgoing.fail(error, scope, receive)
+        except Exception:
+            log.exception("request %s failed", outgoing.request_id.decode("ascii"))
+            await outgoing.fail(HermesError("The request failed inside the server; its log says why."), scope, receive)
+        finally:
+            if access_log.isEnabledFor(logging.INFO):
+                _log(scope, outgoing, time.perf_counter() - began)
+
+
+class Outgoing:
+    """A `send` that adds the headers of every answer and knows whether it has begun."""
+
+    def __init__(self, send: Send, request_id: bytes) -> None:
+        self.request_id = request_id
+        self.base = [*names.SECURITY_HEADERS, (b"x-request-id", request_id)]
+        self.headers = self.base.copy()
+        self.status = 0
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = list(message.get("headers", ()))
+            set_by_route = {name for name, _ in own}
+            message["headers"] = [*own, *(header for header in self.headers if header[0] not in set_by_route)]
+        await self._send(message)
+
+    async def fail(self, error: HermesError, scope: Scope, receive: Receive) -> None:
+        if self.status:  # too late for another status: the connection breaks off, and the client sees that it did
+            log.error("request %s broke off: %s", self.request_id.decode("ascii"), error.message)
+            raise error
+        await error_response(error)(scope, receive, self)
+
+
+def is_public(method: str, path: str) -> bool:
+    return path in PUBLIC_PATHS and method in ("GET", "HEAD")
+
+
+def principal_of(scope: Scope) -> Principal | None:
+    return scope.get("hermes.principal")
+
+
+def _log(scope: Scope, outgoing: Outgoing, seconds: float) -> None:
+    """One line a request, without query or header values: nothing in it can be a secret."""
+    path = scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
+    key = principal_of(scope)
+    access_log.info(
+        "%s %s %d %.1fms %s %s",
+        scope["method"],
+        path[:512],
+        outgoing.status,
+        seconds * 1000,
+        key.name if key else "-",
+        outgoing.request_id.decode("ascii"),
+    )
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,182 @@
+"""Who asks, and what the key may do. Nothing gets to the router without a key unless it is in `PUBLIC_PATHS`.
+
+Wrong keys are slowed down, by address and over all addresses (docs/adr/0041); nobody is shut out for good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from hermes.api.guesses import Guesses
+from hermes.core.clock import Clock
+from hermes.core.errors import Unauthorized
+
+log = logging.getLogger(__name__)
+
+PUBLIC_PATHS = frozenset({"/", "/health", "/v1/health"})
+
+MAX_KEY_BYTES = 1024
+
+
+class Scope(StrEnum):
+    """What a route asks for. `chat` includes `read`, `admin` both."""
+
+    READ = "read"
+    CHAT = "chat"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The key that asks. `id` owns what it makes, and stays when the key is rotated; `name` is what a person calls it.
+
+    `is_local_only`: too weak for anything but a direct connection from this machine.
+    """
+
+    id: str
+    name: str
+    scopes: frozenset[Scope] = frozenset(Scope)
+    is_local_only: bool = False
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes
+
+
+class KeyRing(Protocol):
+    """Finds a key by the SHA-256 of its bytes, in a time that does not tell how much of it was right."""
+
+    async def find(self, digest: bytes) -> Principal | None: ...
+
+
+class OwnerKey:
+    """The ring of API_SERVER_KEY alone. `replace` changes the key for the next request."""
+
+    def __init__(self, key: str, *, is_local_only: bool = False) -> None:
+        self.replace(key, is_local_only=is_local_only)
+
+    def replace(self, key: str, *, is_local_only: bool = False) -> None:
+        self._digest = digest_of(key.encode("utf-8"))
+        self._owner = Principal("owner", "owner", is_local_only=is_local_only)
+
+    async def find(self, digest: bytes) -> Principal | None:
+        return self._owner if hmac.compare_digest(digest, self._digest) else None
+
+
+def digest_of(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+@dataclass(slots=True)
+class Gatekeeper:
+    """Authenticates requests. `trusted_proxies`: whose X-Forwarded-For names the client."""
+
+    keys: KeyRing
+    clock: Clock
+    trusted_proxies: Sequence[str] = ()
+    guesses: Guesses = field(init=False)
+    _networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = field(init=False)
+    _warned_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self.guesses = Guesses(self.clock)
+        self._networks = tuple(ipaddress.ip_network(text, strict=False) for text in self.trusted_proxies)
+
+    async def check(self, peer: Sequence[object] | None, headers: Mapping[bytes, bytes]) -> Principal:
+        """Raises Unauthorized, or Busy `too_many_attempts` while this address has to wait."""
+        came = self.where(peer, headers)
+        key = sent_key(headers)
+        digest = digest_of(key) if key is not None and len(key) <= MAX_KEY_BYTES else None
+        if not came.is_direct_loopback:
+            self.guesses.check(came.address, digest)
+        if digest is None:
+            raise Unauthorized("Invalid API key")
+        found = await self.keys.find(digest)
+        if found is not None and found.is_local_only and not came.is_direct_loopback:
+            self._tell_weak_key()
+            found = None
+        if found is None:
+            self.guesses.wrong(came.address, digest)
+            raise Unauthorized("Invalid API key")
+        self.guesses.right(came.address, digest)
+        return found
+
+    def where(self, peer: Sequence[object] | None, headers: Mapping[bytes, bytes]) -> Whence:
+        """Who is at the other end. A proxy that is not ours to trust takes away what loopback is allowed."""
+        text = str(peer[0]) if peer else ""
+        try:
+            address: ipaddress.IPv4Address | ipaddress.IPv6Address | None = ipaddress.ip_address(text)
+        except ValueError:
+            address = None
+        is_proxied = is_forwarded(headers)
+        if is_proxied and address is not None and any(address in network for network in self._networks):
+            return Whence(self._forwarded_for(headers) or text, is_direct_loopback=False)
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        is_loopback = mapped is not None and mapped.is_loopback
+        return Whence(_bucket(text, is_proxied), is_direct_loopback=is_loopback and not is_proxied)
+
+    def _forwarded_for(self, headers: Mapping[bytes, bytes]) -> str | None:
+        """The last hop that is not one of our proxies: everything before it is the client's own claim."""
+        hops = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+        for hop in reversed([hop.strip() for hop in hops]):
+            try:
+                address = ipaddress.ip_address(hop)
+            except ValueError:
+                return None
+            if not any(address in network for network in self._networks):
+                return _bucket(str(address), is_proxied=False)
+        return None
+
+    def _tell_weak_key(self) -> None:
+        now = self.clock.monotonic()
+        if self._warned_at is None or now - self._warned_at > 60:
+            self._warned_at = now
+            log.warning(
+                "the API key was right, but it is too weak for a request that did not come straight from this "
+                "machine, and was refused; make a good one: hermes config set API_SERVER_KEY $(openssl rand -hex 32)"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Whence:
+    """`address` is what guesses are counted by."""
+
+    address: str
+    is_direct_loopback: bool
+
+
+_FORWARDED = (b"x-forwarded-", b"tailscale-", b"cf-")
+_FORWARDED_NAMES = frozenset({b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"x-original-host"})
+
+
+def is_forwarded(headers: Iterable[bytes]) -> bool:
+    """Whether any header says that somebody else's connection is behind this one."""
+    return any(name in _FORWARDED_NAMES or name.startswith(_FORWARDED) for name in headers)
+
+
+def sent_key(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """`Authorization: Bearer KEY` (the scheme in any case) or `x-api-key: KEY`."""
+    authorization = headers.get(b"authorization")
+    if authorization is not None:
+        scheme, _, key = authorization.strip().partition(b" ")
+        if scheme.lower() == b"bearer" and key.strip():
+            return key.strip()
+    key = headers.get(b"x-api-key", b"").strip()
+    return key or None
+
+
+def _bucket(address: str, is_proxied: bool) -> str:
+    """Addresses that one guesser has for nothing count as one: an IPv6 /64, everybody behind an unknown proxy."""
+    if ":" in address:
+        try:
+            network = ipaddress.IPv6Network((address.split("%", 1)[0], 64), strict=False)
+            address = str(network) if not network.network_address.ipv4_mapped else address
+        except ValueError:
+            pass
+    return f"{address} behind a proxy" if is_proxied else address

@@ -1,0 +1,165 @@
+"""POST /v1/chat/completions: a chat becomes a run, and its events become the answer (spec: api-server section 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from hermes.agent.messages import from_openai, image_urls
+from hermes.api import chat_parameters as parameters
+from hermes.api import headers as names
+from hermes.api.answers import owner_of
+from hermes.api.chat_run import ChatRun
+from hermes.api.limits import read_object
+from hermes.api.services import ApiSettings, Services
+from hermes.core.addresses import AddressRefused, Resolver, check_url
+from hermes.core.errors import InvalidInput
+from hermes.core.message import Message
+from hermes.core.run import Ask, IdempotencyClaim, RunRequest
+
+ROUTE = "POST /v1/chat/completions"
+MAX_REMOTE_IMAGES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """A parsed request. `model` is the name the answer carries; `remote_images` are places in the request and URLs."""
+
+    request: RunRequest
+    model: str
+    is_stream: bool
+    include_usage: bool
+    remote_images: tuple[tuple[str, str], ...] = ()
+
+
+async def create(request: Request, services: Services) -> ASGIApp:
+    body = await read_object(request)
+    call = parse(body, request.headers, owner_of(request).id, services.settings)
+    await check_images(call.remote_images, services.resolve)
+    run = await services.runner.start(call.request)
+    return ChatRun(services, run, call.request, call.model, is_stream=call.is_stream, include_usage=call.include_usage)
+
+
+def parse(body: Mapping[str, Any], headers: Any, owner: str, settings: ApiSettings) -> ChatCall:
+    """Raises InvalidInput naming the field."""
+    parameters.check_unsupported(body)
+    messages = from_openai(body.get("messages"))
+    session_id = names.session_id(headers)
+    instructions = "\n\n".join(text for m in messages if m.role == "system" and (text := m.text.strip()))
+    history, new_turn = split_turn([m for m in messages if m.role != "system"])
+    if session_id is None:
+        _check_tool_results(messages)
+    tools = parameters.client_tools(body.get("tools"))
+    is_stream = _flag(body.get("stream"), "stream")
+    key = names.idempotency_key(headers)
+    model = _model(body.get("model"))
+    session_key = names.session_key(headers)
+    request = RunRequest(
+        owner=owner,
+        source="api",
+        messages=new_turn,
+        session_id=session_id,
+        session_key=session_key,
+        history=None if session_id else history,
+        is_stateless=session_id is None,
+        instructions=instructions,
+        model=model if model in settings.model_aliases or _is_direct(model, settings) else None,
+        params=parameters.model_params(body),
+        client_tools=tools,
+        tool_choice=parameters.tool_choice(body.get("tool_choice"), tools),
+        limits=settings.limits,
+        ask=Ask.WAIT if is_stream else Ask.DENY,
+        is_durable=names.is_detached(headers) or key is not None,
+        idempotency=None if key is None else IdempotencyClaim(key, fingerprint(body, session_id, session_key)),
+        warnings=tuple(parameters.ignored_fields(body)),
+    )
+    include_usage = _include_usage(body.get("stream_options"))
+    return ChatCall(request, model or settings.model_id, is_stream, include_usage, tuple(image_urls(messages)))
+
+
+def split_turn(messages: Sequence[Message]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """History and the new turn: what follows the last answer. An answer that comes last is the beginning of the next
+    one, so the turn then starts at the user's message before it.
+    """
+    start = len(messages)
+    while start and messages[start - 1].role == "assistant":
+        start -= 1
+    while start and messages[start - 1].role != "assistant":
+        start -= 1
+    turn = tuple(messages[start:])
+    if not any(_says_something(message) for message in turn):
+        raise InvalidInput("No user message found in messages", param="messages")
+    return tuple(messages[:start]), turn
+
+
+def fingerprint(body: Mapping[str, Any], session_id: str | None, session_key: str | None) -> str:
+    """SHA-256 of what was asked; the order and spacing of the JSON do not matter."""
+    asked = [ROUTE, session_id, session_key, body]
+    return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+async def check_images(remote: Sequence[tuple[str, str]], resolve: Resolver | None) -> None:
+    """The provider, or a model server on this machine, will fetch them: none may lead into the owner's network."""
+    if not remote:
+        return
+    if len(remote) > MAX_REMOTE_IMAGES:
+        raise InvalidInput(f"messages have more than {MAX_REMOTE_IMAGES} remote images", param="messages")
+    results = await asyncio.gather(*(check_url(url, resolve=resolve) for _, url in remote), return_exceptions=True)
+    for (param, _), result in zip(remote, results, strict=True):
+        if isinstance(result, AddressRefused):
+            raise InvalidInput(f"{param}: {result.message}", code="invalid_image_url", param=param)
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _says_something(message: Message) -> bool:
+    if message.role == "tool":
+        return True
+    return message.role == "user" and bool(
+        message.content.strip() if isinstance(message.content, str) else message.content
+    )
+
+
+def _check_tool_results(messages: Sequence[Message]) -> None:
+    """A re-sent history must hold the call that each result answers; providers refuse it otherwise."""
+    called: set[str] = set()
+    for i, message in enumerate(messages):
+        called.update(call.id for call in message.tool_calls)
+        if message.role == "tool" and message.tool_call_id not in called:
+            param = f"messages[{i}].tool_call_id"
+            raise InvalidInput(f"{param} answers no tool call of an assistant message before it", param=param)
+
+
+def _is_direct(model: str | None, settings: ApiSettings) -> bool:
+    return settings.is_direct_model and model not in (None, settings.model_id)
+
+
+def _model(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > 256 or not value.isprintable():
+        raise InvalidInput("model must be text of at most 256 characters", param="model")
+    return value
+
+
+def _flag(value: object, param: str) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{param} must be true or false", param=param)
+    return value
+
+
+def _include_usage(value: object) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value, dict):
+        raise InvalidInput("stream_options must be an object", param="stream_options")
+    return _flag(value.get("include_usage"), "stream_options.include_usage")

@@ -1,0 +1,96 @@
+"""Headers that every answer carries, the request's id, and the X-Hermes-* headers in and out."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers
+
+from hermes.core.errors import InvalidInput
+from hermes.core.ids import is_session_id
+
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"x-frame-options", b"DENY"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+
+SESSION_ID = "X-Hermes-Session-Id"
+SESSION_KEY = "X-Hermes-Session-Key"
+RUN_ID = "X-Hermes-Run-Id"
+WARNINGS = "X-Hermes-Warnings"
+DETACH = "X-Hermes-Detach"
+IDEMPOTENCY_KEY = "Idempotency-Key"
+IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
+REQUEST_ID = "X-Request-Id"
+
+EXPOSED = (SESSION_ID, RUN_ID, WARNINGS, IDEMPOTENCY_REPLAYED, REQUEST_ID, "Retry-After")
+
+MAX_WARNINGS_CHARACTERS = 4000
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
+_SESSION_KEY = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}\Z")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
+
+
+def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The caller's, when it is one that may stand in a log line, else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.match(value):
+            return value
+    return b"req_" + secrets.token_hex(12).encode("ascii")
+
+
+def session_id(headers: Headers) -> str | None:
+    value = headers.get(SESSION_ID)
+    if value is not None and not is_session_id(value):
+        raise InvalidInput(
+            f"{SESSION_ID} must be 1 to 256 of the characters A-Z a-z 0-9 . _ : -",
+            code="invalid_session_id",
+            param=SESSION_ID,
+        )
+    return value
+
+
+def session_key(headers: Headers) -> str | None:
+    value = headers.get(SESSION_KEY)
+    if value is not None and not _SESSION_KEY.match(value):
+        raise InvalidInput(
+            f"{SESSION_KEY} must be 1 to 256 characters, none of them a control character",
+            code="invalid_session_key",
+            param=SESSION_KEY,
+        )
+    return value
+
+
+def idempotency_key(headers: Headers) -> str | None:
+    value = headers.get(IDEMPOTENCY_KEY)
+    if value is not None and not _IDEMPOTENCY_KEY.match(value):
+        raise InvalidInput(
+            f"{IDEMPOTENCY_KEY} must be 1 to 255 visible ASCII characters",
+            code="invalid_idempotency_key",
+            param=IDEMPOTENCY_KEY,
+        )
+    return value
+
+
+def is_detached(headers: Headers) -> bool:
+    value = headers.get(DETACH, "false").strip().lower()
+    if value not in ("true", "1", "false", "0"):
+        raise InvalidInput(f"{DETACH} must be true or false", param=DETACH)
+    return value in ("true", "1")
+
+
+def warnings_header(warnings: Iterable[str]) -> dict[str, str]:
+    """One line of ASCII; nothing when there is nothing to say. What is said twice is told once."""
+    text = "; ".join(dict.fromkeys(warnings))
+    if not text:
+        return {}
+    line = re.sub(r"[^\x20-\x7e]+", lambda match: " " if match[0].isspace() else "?" * len(match[0]), text)
+    return {WARNINGS: line if len(line) <= MAX_WARNINGS_CHARACTERS else f"{line[: MAX_WARNINGS_CHARACTERS - 4]} ..."}

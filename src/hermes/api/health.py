@@ -1,0 +1,82 @@
+"""Whether the server lives (public, says nothing else) and how it is (with a key)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hermes.api.answers import JsonAnswer
+from hermes.api.services import Check, Services
+
+PLATFORM = "hermes-agent"
+CHECK_TIMEOUT_SECONDS = 2.0
+
+
+async def show(request: Request, services: Services) -> Response:
+    return JsonAnswer({"status": "ok", "platform": PLATFORM, "version": services.version})
+
+
+async def show_detailed(request: Request, services: Services) -> Response:
+    names = list(services.checks)
+    results = await asyncio.gather(*(_result(services, name) for name in names))
+    checks = {name: _row(result) for name, result in zip(names, results, strict=True)}
+    status = "ok" if all(result.is_ok for result in results) else "degraded"
+    now = services.clock.now()
+    runner = services.runner
+    body: dict[str, Any] = {
+        "status": status,
+        "readiness": {"status": status, "checks": checks},
+        "platform": PLATFORM,
+        "version": services.version,
+        "gateway_state": services.state(),
+        "platforms": {
+            "api_server": {
+                "state": "connected",
+                "error_code": None,
+                "error_message": None,
+                "updated_at": services.started_at,
+            }
+        },
+        "active_agents": runner.active,
+        "queued_runs": runner.queued,
+        "gateway_busy": runner.active > 0,
+        "gateway_drainable": services.state() == "running",
+        "pid": os.getpid(),
+        "uptime_seconds": round(now - services.started_at, 3),
+        "rss_bytes": rss_bytes(),
+        "updated_at": now,
+    }
+    failed = status == "degraded" and request.query_params.get("fail") == "degraded"
+    return JsonAnswer(body, 503 if failed else 200)
+
+
+async def _result(services: Services, name: str) -> Check:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            return await services.checks[name]()
+    except TimeoutError:
+        return Check(is_ok=False, detail=f"no answer within {CHECK_TIMEOUT_SECONDS:g} s")
+    except Exception as error:  # noqa: BLE001 a check that fails is a finding, not a fault of this route
+        return Check(is_ok=False, detail=type(error).__name__)
+
+
+def _row(check: Check) -> dict[str, Any]:
+    return {"status": "ok" if check.is_ok else "degraded", "detail": check.detail or None}
+
+
+def rss_bytes() -> int:
+    """Resident memory now; its peak where the system only tells that."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,78 @@
+"""The Host header must name this server; a page that rebinds its own name to us does not (spec: security, DNS
+rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+
+from hermes.core.errors import HostNotAllowed, InvalidInput
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9._-]{1,253}))(?::(?P<port>[0-9]{1,5}))?\Z")
+
+
+class AllowedHosts:
+    """The names this server answers to. What is published later (a tunnel, a ts.net name) is added while it runs."""
+
+    def __init__(self, bound: str = "127.0.0.1", allowed: Iterable[str] = ()) -> None:
+        self._names = set(LOOPBACK_NAMES)
+        for name in (bound, *allowed):
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        """`name` or `name:port`. The address for "every interface" is no name, and is not taken as one."""
+        host = normal_host(name)
+        if host is not None and not _is_unspecified(host):
+            self._names.add(host)
+
+    def remove(self, name: str) -> None:
+        host = normal_host(name)
+        if host is not None and host not in LOOPBACK_NAMES:
+            self._names.discard(host)
+
+    def check(self, headers: Iterable[tuple[bytes, bytes]], server: Sequence[object] | None) -> str:
+        """The Host as it was sent. `server` is the connection's own end: its address is always a name of ours.
+
+        Raises InvalidInput `invalid_host` when there is not exactly one well-formed Host, else HostNotAllowed.
+        """
+        sent = [value for name, value in headers if name == b"host"]
+        if len(sent) != 1:
+            raise InvalidInput("the request must have exactly one Host header", code="invalid_host")
+        text = sent[0].decode("latin-1")
+        host = normal_host(text)
+        if host is None:
+            raise InvalidInput("the Host header cannot be read", code="invalid_host")
+        if host not in self._names and not (server and host == normal_host(str(server[0])) != "0.0.0.0"):  # noqa: S104
+            raise HostNotAllowed(
+                f"this server does not answer to the name {host!r}; if it should, add the name to "
+                "API_SERVER_ALLOWED_HOSTS (config.yaml: api_server.allowed_hosts)"
+            )
+        return text
+
+
+def normal_host(text: str) -> str | None:
+    """The host alone, in lower case, IPv6 in its short form; None when it is not well-formed. A final dot stays."""
+    if text.count(":") > 1 and not text.startswith("["):
+        text = f"[{text}]"  # a bare IPv6 address, as settings and sockets write it
+        if "]:" in text:
+            return None
+    match = _HOST.match(text)
+    if match is None or (match["port"] and int(match["port"]) > 65535):
+        return None
+    if match["v6"]:
+        try:
+            return str(ipaddress.IPv6Address(match["v6"]))
+        except ValueError:
+            return None
+    return str(match["name"]).lower()
+
+
+def _is_unspecified(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False

@@ -1,0 +1,146 @@
+"""What the HTTP edge needs of the parts below; `hermes.app` fills it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from hermes.api.auth import KeyRing
+from hermes.api.hosts import AllowedHosts
+from hermes.core.addresses import Resolver
+from hermes.core.clock import Clock
+from hermes.core.event import KeptEvent
+from hermes.core.ports import ApprovalQuestion
+from hermes.core.run import Limits, Run, RunRequest
+
+JSON_LIMIT_BYTES = 10 * 1024 * 1024
+
+
+class PendingApproval(Protocol):
+    @property
+    def question(self) -> ApprovalQuestion: ...
+
+    @property
+    def expires_at(self) -> float: ...
+
+
+class RunnerPort(Protocol):
+    """`hermes.runs.runner.Runner`; each method raises what is said there."""
+
+    @property
+    def active(self) -> int: ...
+
+    @property
+    def queued(self) -> int: ...
+
+    async def start(self, request: RunRequest) -> Run: ...
+
+    def follow(self, run_id: str, after: int = 0) -> AsyncIterator[KeptEvent]: ...
+
+    async def get(self, run_id: str, owner: str) -> Run: ...
+
+    async def pending_approvals(self, run_id: str, owner: str) -> Sequence[PendingApproval]: ...
+
+    async def answer(
+        self,
+        run_id: str,
+        owner: str,
+        choice: object,
+        *,
+        approval_id: str | None = None,
+        all_pending: bool = False,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> int: ...
+
+    async def stop(self, run_id: str, owner: str, reason: str = ...) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """Plain values, seconds throughout. `host` is the address that was bound.
+
+    `model_aliases` are the names of `model_routes`. `trusted_proxies` are addresses or networks whose
+    X-Forwarded-For is believed.
+    """
+
+    host: str = "127.0.0.1"
+    model_id: str = "hermes-agent"
+    model_aliases: tuple[str, ...] = ()
+    is_direct_model: bool = False
+    is_streaming: bool = True
+    tool_progress: Literal["events", "inline"] = "events"
+    disconnect_grace_seconds: float = 2.0
+    queue_timeout_seconds: float = 30.0
+    keepalive_seconds: float = 10.0
+    body_timeout_seconds: float = 30.0
+    json_limit_bytes: int = JSON_LIMIT_BYTES
+    cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsetStatus:
+    """`is_enabled`: the model is offered it; `is_configured`: nothing is missing for it to work."""
+
+    name: str
+    label: str
+    description: str
+    is_enabled: bool
+    is_configured: bool
+    tools: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row of readiness. `detail` is for the owner: no secret in it."""
+
+    is_ok: bool
+    detail: str = ""
+
+
+class Stop:
+    """Set when the server stops; ends the streams that are still open. uvicorn alone waits for them for ever."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._listeners: set[Callable[[], None]] = set()
+
+    def set(self) -> None:
+        self.is_set = True
+        for listener in tuple(self._listeners):
+            listener()
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Called when it is set. Returns the function that ends the listening."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+
+@dataclass(slots=True, kw_only=True)
+class Services:
+    """`state` is what /health/detailed calls gateway_state: starting, running, draining, stopped.
+
+    `toolsets` is asked at each request. `checks` are the readiness checks by name.
+    """
+
+    runner: RunnerPort
+    keys: KeyRing
+    hosts: AllowedHosts
+    clock: Clock
+    version: str
+    settings: ApiSettings = field(default_factory=ApiSettings)
+    toolsets: Callable[[], Sequence[ToolsetStatus]] = lambda: ()
+    checks: Mapping[str, Callable[[], Awaitable[Check]]] = field(default_factory=dict)
+    state: Callable[[], str] = lambda: "running"
+    stop: Stop = field(default_factory=Stop)
+    resolve: Resolver | None = None
+    started_at: float = 0.0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if not self.started_at:
+            self.started_at = self.clock.now()
