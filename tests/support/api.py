@@ -16,8 +16,8 @@ from uvicorn.server import ServerState
 from hermes.api.app import build_api
 from hermes.api.auth import OwnerKey
 from hermes.api.hosts import AllowedHosts
-from hermes.api.serving import HttpProtocol, serve_options
 from hermes.api.services import ApiSettings, Services
+from hermes.api.serving import HttpProtocol, serve_options
 from hermes.core import event as events
 from hermes.core.clock import SystemClock
 from hermes.core.errors import Conflict, NotFound

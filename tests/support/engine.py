@@ -26,7 +26,10 @@ class Tools:
     def __init__(self, tools: Iterable[EchoTool]) -> None:
         self.tools = {tool.name: tool for tool in tools}
 
-    def select(self, toolsets: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]:
+    async def end_run(self, run_id: str) -> None:
+        pass
+
+    def select(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]:
         return dict(self.tools)
 
 

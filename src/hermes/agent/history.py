@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hermes.core.message import Message
 
@@ -40,3 +40,23 @@ def open_call_ids(messages: Iterable[Message]) -> set[str]:
         if message.role == "tool" and message.tool_call_id:
             opened.discard(message.tool_call_id)
     return opened
+
+
+def with_own_part(
+    history: Sequence[Message], answers: Sequence[Message], turns: Mapping[str, Sequence[Message]]
+) -> list[Message]:
+    """A history that a client re-sent, with what the server did in the turns that ended in the client's calls.
+
+    The client was shown its own calls only. `turns` holds, by the id of a client's call, the whole turn that made it;
+    it takes the place of the message that the client sent for it. Results the client gave (in the history and in
+    `answers`) are its own to give.
+    """
+    given = {message.tool_call_id for message in (*history, *answers) if message.role == "tool"}
+    told: list[Message] = []
+    for message in history:
+        turn = next((turns[call.id] for call in message.tool_calls if call.id in turns), None)
+        if turn is None:
+            told.append(message)
+        else:
+            told += [one for one in turn if one.role != "tool" or one.tool_call_id not in given]
+    return told

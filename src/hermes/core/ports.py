@@ -102,9 +102,15 @@ class Tool(Protocol):
 
 
 class Toolbox(Protocol):
-    """The tools there are. None selects what is on by default. Raises InvalidInput naming an unknown toolset."""
+    """The tools there are.
 
-    def select(self, toolsets: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]: ...
+    `select`: None means what is on by default; raises InvalidInput naming an unknown toolset. `end_run`: the run was
+    stopped, so whatever it started ends, what runs in the background too.
+    """
+
+    def select(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]: ...
+
+    async def end_run(self, run_id: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,10 @@ from typing import Any
 
 from hermes.core.clock import Clock
 from hermes.core.errors import HermesError, NotFound
-from hermes.core.event import KeptEvent, MessageDelta, ReasoningDelta, RunEvent, is_final
+from hermes.core.event import ClientToolCalled, KeptEvent, MessageDelta, ReasoningDelta, RunEvent, is_final
 from hermes.core.message import Message
 from hermes.core.run import Usage
+from hermes.store import client_calls as client_call_store
 from hermes.store import events as event_store
 from hermes.store import sessions as session_store
 from hermes.store.database import Connection, Database
@@ -70,8 +71,9 @@ class _Entry:
 class Recorder:
     """The `Sink` of one run. Numbers its events; keeps the text of the message that is being said."""
 
-    def __init__(self, log: EventLog, run_id: str, session_id: str, last_seq: int = 0) -> None:
+    def __init__(self, log: EventLog, run_id: str, session_id: str, owner: str, last_seq: int = 0) -> None:
         self.run_id = run_id
+        self.owner = owner
         self.session_id = session_id
         self.last_seq = last_seq
         self.usage = Usage()
@@ -126,6 +128,9 @@ class Recorder:
         if messages or usage is not None:
             work.insert(0, self._keep_messages(messages, usage or Usage()))
             self.usage += usage or Usage()
+        client_calls = [item.tool_call_id for item in happened if isinstance(item, ClientToolCalled)]
+        if client_calls:
+            work.append(lambda conn: client_call_store.keep(conn, self.run_id, self.owner, client_calls))
         if any(message.role == "assistant" for message in messages):
             self._said.clear()
         self.entries.append(_Entry(happened, work, is_durable, before_sent, done))
@@ -187,8 +192,8 @@ class EventLog:
         self._dirty: dict[str, Recorder] = {}
         self._wake = asyncio.Event()
 
-    def open(self, run_id: str, session_id: str, last_seq: int = 0) -> Recorder:
-        recorder = Recorder(self, run_id, session_id, last_seq)
+    def open(self, run_id: str, session_id: str, owner: str, last_seq: int = 0) -> Recorder:
+        recorder = Recorder(self, run_id, session_id, owner, last_seq)
         self._live[run_id] = recorder
         return recorder
 

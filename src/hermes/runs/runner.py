@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from hermes.agent.agent import Agent
+from hermes.agent.history import with_own_part
 from hermes.agent.turn import TurnResult, run_turn, usage_data
 from hermes.core import event as events
 from hermes.core.clock import Clock
@@ -35,6 +36,7 @@ from hermes.core.session import Session
 from hermes.runs.approvals import Desk, parse_choice
 from hermes.runs.events import EventLog, Recorder
 from hermes.runs.line import Line, Place
+from hermes.store import client_calls as client_call_store
 from hermes.store import events as event_store
 from hermes.store import idempotency as idempotency_store
 from hermes.store import messages as message_store
@@ -137,7 +139,7 @@ class Runner:
         left = await self._database.read(run_store.open_runs)
         for run in left:
             reason = "the server stopped while it ran"
-            recorder = self.log.open(run.id, run.session_id, run.last_seq)
+            recorder = self.log.open(run.id, run.session_id, run.owner, run.last_seq)
             said = _unfinished_text([one async for one in self._stored(run.id)])
             messages = [message_store.decode(row) for row in run.request.get("messages", ())]
             if said:
@@ -163,7 +165,7 @@ class Runner:
         session = _new_session(request, now)
         place = self.line.join(session.id, request.owner)
         run = _new_run(request, session, model, now, is_running=place.is_running)
-        recorder = self.log.open(run.id, session.id)
+        recorder = self.log.open(run.id, session.id, request.owner)
         try:
             first = await self._database.write(_begin, run, session, request, now, durable=request.is_durable)
         except BaseException:
@@ -286,6 +288,7 @@ class Runner:
             active.turn.cancel()
         await asyncio.wait((active.turn,))
         if active.turn.cancelled():
+            await self._agent.toolbox.end_run(active.run.id)
             why = active.why or events.RunInterrupted("the gateway was stopped")
             is_asked = isinstance(why, events.RunCancelled)
             return why, RunStatus.CANCELLED if is_asked else RunStatus.INTERRUPTED, None
@@ -309,7 +312,7 @@ class Runner:
         if run.status is RunStatus.QUEUED:
             await self._wait_in_line(active)
         if request.history is not None:
-            messages = [*request.history, *request.messages]
+            messages = [*await self._resent(request), *request.messages]
         elif request.session_id is None:
             messages = list(request.messages)
         else:
@@ -319,6 +322,15 @@ class Runner:
         active.recorder.delta(events.RunStarted(run.session_id, active.model.name))
         turn = self._agent.turn(run.id, session, request, active.model, messages, active.desk, active.steers)
         return await run_turn(turn, active.recorder)
+
+    async def _resent(self, request: RunRequest) -> Sequence[Message]:
+        """The history as the client sent it, and the server's part of the turns it answers with its tool results."""
+        history = request.history or ()
+        call_ids = [call.id for message in history for call in message.tool_calls]
+        if not call_ids:
+            return history
+        turns = await self._database.read(client_call_store.turns_of, request.owner, call_ids)
+        return with_own_part(history, request.messages, turns)
 
     async def _wait_in_line(self, active: _Active) -> None:
         run, request = active.run, active.request

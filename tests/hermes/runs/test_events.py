@@ -67,7 +67,7 @@ def test_every_reader_gets_every_event_once_in_order(
         database = await open_with_runs("sqlite://", "run")
         log = EventLog(database, SystemClock(), kept_in_memory=kept_in_memory, read_at_once=read_at_once)
         flusher = asyncio.create_task(log.flush_forever())
-        recorder = log.open("run", "s")
+        recorder = log.open("run", "s", "o")
         readers = [(0, asyncio.create_task(reader(log, 0)))]
         text = thought = ""
         for word, value in script:
@@ -137,7 +137,7 @@ async def test_an_event_that_cannot_be_kept_is_not_sent_and_uses_up_no_number(tm
     database = await open_with_runs(f"sqlite:///{tmp_path}/state.db", "good", "bad")
     log = EventLog(database, SystemClock())
     flusher = asyncio.create_task(log.flush_forever())
-    good, bad = log.open("good", "s"), log.open("bad", "s")
+    good, bad = log.open("good", "s", "o"), log.open("bad", "s", "o")
 
     def broken(conn: object) -> None:
         raise StoreUnavailable("the disk is full")

@@ -375,3 +375,29 @@ async def test_the_answer_to_a_client_call_goes_on_where_the_session_stands():
         asked = Message("assistant", "", (ToolCall("1", "echo", '{"text": "a"}'), ToolCall("2", "theirs", "{}")))
         own = Message("tool", "echo: a", tool_call_id="1", name="echo")
         assert model.requests[1].messages[1:] == (Message("user", "hello"), asked, own, answer)
+
+
+async def test_a_resent_history_gets_back_the_server_s_part_of_its_turns():
+    theirs = ToolSpec("theirs", "the client's", {"type": "object"})
+    own_call, mixed = ("1", "echo", '{"text": "a"}'), (("2", "echo", '{"text": "b"}'), ("3", "theirs", "{}"))
+    model = ScriptedModel([calls(own_call), calls(*mixed), calls(("4", "theirs", "{}")), says("Done.")])
+    async with open_runner(model, EchoTool()) as runner:
+        options = {"client_tools": (theirs,), "is_stateless": True}
+        await told(runner, await runner.start(ask(history=(), **options)))
+        user, sees = Message("user", "hello"), Message("assistant", "", (ToolCall("3", "theirs", "{}"),))
+        answer = Message("tool", "42", tool_call_id="3", name="theirs")
+        await told(runner, await runner.start(ask(messages=(answer,), history=(user, sees), **options)))
+        sees_next = Message("assistant", "", (ToolCall("4", "theirs", "{}"),))
+        answer_next = Message("tool", "43", tool_call_id="4", name="theirs")
+        history = (user, sees, answer, sees_next)
+        await told(runner, await runner.start(ask(messages=(answer_next,), history=history, **options)))
+        whole = (
+            user,
+            Message("assistant", "", (ToolCall(*own_call),)),
+            Message("tool", "echo: a", tool_call_id="1", name="echo"),
+            Message("assistant", "", tuple(ToolCall(*call) for call in mixed)),
+            Message("tool", "echo: b", tool_call_id="2", name="echo"),
+            answer,
+        )
+        assert model.requests[2].messages[1:] == whole
+        assert model.requests[3].messages[1:] == (*whole, sees_next, answer_next)

@@ -78,10 +78,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.ForeignKeyConstraint(["session_id"], ["sessions.id"], ondelete="CASCADE"),
     )
-    is_open = sa.text("finished_at IS NULL")
     op.create_index("runs_of_session", "runs", ["session_id", "created_at"])
     op.create_index("runs_of_owner", "runs", ["owner", "created_at", "id"])
-    op.create_index("runs_open", "runs", ["created_at"], sqlite_where=is_open, postgresql_where=is_open)
+    op.create_index("runs_open", "runs", ["created_at"], sqlite_where=sa.text("finished_at IS NULL"))
     op.create_table(
         "events",
         sa.Column("run_id", sa.String(), nullable=False),
@@ -91,7 +90,6 @@ def upgrade() -> None:
         sa.Column("data", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "seq"),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="CASCADE"),
-        sqlite_with_rowid=False,
     )
     op.create_table(
         "approvals",
@@ -129,10 +127,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("owner", "key"),
     )
     op.create_index("idempotency_by_expiry", "idempotency", ["expires_at"])
+    op.create_table(
+        "client_calls",
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("call_id", sa.String(), nullable=False),
+        sa.Column("run_id", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("owner", "call_id"),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="CASCADE"),
+    )
+    op.create_index("client_calls_of_run", "client_calls", ["run_id"])
 
 
 def downgrade() -> None:
-    for table in ("idempotency", "approvals", "events", "runs", "messages", "sessions"):
+    for table in ("client_calls", "idempotency", "approvals", "events", "runs", "messages", "sessions"):
         op.drop_table(table)
 
 
