@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, literal, select
 from sqlalchemy.dialects.sqlite import insert
 
 from hermes.core.message import Message
@@ -52,7 +52,7 @@ _TURN = Statement(
     .where(
         messages.c.session_id == bindparam("session"),
         messages.c.run_id == bindparam("run"),
-        messages.c.role.in_(("assistant", "tool")),
+        messages.c.role.in_([literal("assistant"), literal("tool")]),
     )
     .order_by(messages.c.id)
 )
