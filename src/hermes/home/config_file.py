@@ -32,6 +32,17 @@ def set_config(path: Path, keys: Sequence[str], value: Any) -> None:
         _write(path, _edits(text, keys, wanted), wanted)
 
 
+def add_to_config_list(path: Path, key: str, item: str) -> None:
+    """Appends to a list at the top of the file, once. Two at the same time both get in."""
+    with edit_lock(path):
+        text = _read(path)
+        wanted = _values(text, path)
+        items = wanted.get(key) or []
+        if item not in items:
+            _put(wanted, [key], [*items, item], path)
+            _write(path, _edits(text, [key], wanted), wanted)
+
+
 def unset_config(path: Path, keys: Sequence[str]) -> bool:
     """Removes one value, and the sections it leaves empty. False when it was not there."""
     with edit_lock(path):

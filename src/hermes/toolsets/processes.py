@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from hermes.core.errors import ToolFailed
 from hermes.core.ids import new_id
@@ -90,15 +91,14 @@ class Process(asyncio.SubprocessProtocol):
 
     def _tell(self, line: str) -> None:
         if self._control is not None and not self.gone.is_set():
-            pipe = self._control.get_pipe_transport(0)
-            if isinstance(pipe, asyncio.WriteTransport) and not pipe.is_closing():
+            pipe = cast("asyncio.WriteTransport | None", self._control.get_pipe_transport(0))
+            if pipe is not None and not pipe.is_closing():
                 pipe.write(line.encode() + b"\n")
 
     # what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.SubprocessTransport)
-        self._control = transport
+        self._control = cast(asyncio.SubprocessTransport, transport)  # uvloop's is none by its class
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         *lines, self._heard = (self._heard + data).split(b"\n")

@@ -1,0 +1,296 @@
+"""The composition root: the only file that joins every part."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hermes import __version__
+from hermes.agent.agent import Agent
+from hermes.agent.approval import Allowances, Gate
+from hermes.core.clock import Clock, SystemClock
+from hermes.core.ports import ApprovalDesk
+from hermes.core.run import Limits
+from hermes.home.paths import Home
+from hermes.home.settings import ModelSettings, Settings
+from hermes.models.choice import ModelSetting
+from hermes.models.resolve import Models
+from hermes.runs.runner import Runner, RunnerSettings
+from hermes.store import idempotency as idempotency_store
+from hermes.store import sessions as session_store
+from hermes.store.database import Database
+from hermes.toolsets.environment import child_environment
+from hermes.toolsets.registry import Registry, build_registry
+from hermes.toolsets.settings import TerminalSettings
+
+if TYPE_CHECKING:
+    from hermes.api.app import Api
+    from hermes.api.services import Check, Services
+
+PURGED_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Everything below the protocols, running. One a gateway, one a script."""
+
+    settings: Settings
+    home: Home | None
+    clock: Clock
+    database: Database
+    models: Models
+    registry: Registry
+    agent: Agent
+    runner: Runner
+
+    async def purge(self, retention_seconds: float) -> None:
+        """Forget the chats that re-sent their history and are older than that, and expired idempotency keys."""
+        now = self.clock.now()
+        while await self.database.write(session_store.purge_stateless, now - retention_seconds, PURGED_AT_ONCE):
+            pass
+        while await self.database.write(idempotency_store.purge_expired, now, PURGED_AT_ONCE):
+            pass
+
+
+@asynccontextmanager
+async def open_engine(
+    settings: Settings,
+    *,
+    home: Home | None,
+    environ: Mapping[str, str],
+    database_url: str | None = None,
+    clock: Clock | None = None,
+    platform: str = "api_server",
+) -> AsyncIterator[Engine]:
+    """`home` None: nothing on disk but what tools write; the database is in memory unless a URL is given.
+
+    `environ` is the process's own; keys of providers are looked up in `settings.environ` too, which holds the .env.
+    Raises StoreUnavailable when the database cannot be opened.
+    """
+    clock = clock or SystemClock()
+    keys = {**environ, **settings.environ}
+    secrets = _secrets(settings, keys)
+    database = await Database.open(database_url or _database_url(settings, home))
+    models = _models(settings, keys, clock)
+    registry = build_registry(
+        run_dir=home.run_dir if home else None,
+        home=home.path if home else None,
+        terminal=TerminalSettings(timeout_seconds=settings.terminal.timeout),
+        secrets=secrets,
+    )
+    agent = _agent(settings, home, environ, registry, clock, secrets, platform)
+    api = settings.api_server
+    runner_settings = RunnerSettings(
+        max_running=api.max_concurrent_runs,
+        max_waiting=api.max_queued_runs,
+        queue_timeout_seconds=api.queue_timeout_seconds,
+        approval_timeout_seconds=settings.approvals.timeout,
+    )
+    try:
+        async with Runner(
+            database=database, agent=agent, models=models.resolve, clock=clock, settings=runner_settings
+        ) as runner:
+            yield Engine(
+                settings=settings,
+                home=home,
+                clock=clock,
+                database=database,
+                models=models,
+                registry=registry,
+                agent=agent,
+                runner=runner,
+            )
+    finally:
+        await registry.close()
+        await models.close()
+        await database.close()
+
+
+def build_api(engine: Engine, *, bound_host: str) -> tuple[Services, Api]:
+    """The HTTP side of an engine, and the services through which the gateway stops it."""
+    from hermes.api.app import build_api as build
+    from hermes.api.auth import OwnerKey
+    from hermes.api.hosts import AllowedHosts
+    from hermes.api.services import ApiSettings, Services, ToolsetStatus
+    from hermes.home.keys import check_key
+
+    settings, home = engine.settings, engine.home
+    api = settings.api_server
+    key = api.key or ""
+    is_weak = check_key(key, "0.0.0.0").is_refused  # noqa: S104 the question is whether it would do anywhere
+
+    def toolsets() -> list[ToolsetStatus]:
+        return [
+            ToolsetStatus(
+                state.name, state.label, state.description, state.is_enabled, state.is_configured, state.tools
+            )
+            for state in engine.registry.toolsets(engine.agent.toolsets)
+        ]
+
+    services = Services(
+        runner=engine.runner,
+        keys=OwnerKey(key, is_local_only=is_weak),
+        hosts=AllowedHosts(bound_host, api.allowed_hosts),
+        clock=engine.clock,
+        version=__version__,
+        settings=ApiSettings(
+            host=bound_host,
+            model_id=_model_id(settings, home),
+            model_aliases=tuple(settings.model_routes),
+            is_direct_model=settings.direct_model_requests,
+            is_streaming=settings.streaming.enabled,
+            tool_progress=api.tool_progress,
+            disconnect_grace_seconds=api.disconnect_grace,
+            queue_timeout_seconds=api.queue_timeout_seconds,
+            cors_origins=tuple(api.cors_origins),
+        ),
+        toolsets=toolsets,
+        checks={
+            "state_db": lambda: _check_database(engine),
+            "config": lambda: _check_config(engine),
+            "model": lambda: _check_model(engine),
+            "disk": lambda: _check_disk(engine),
+        },
+        state=lambda: "draining" if engine.runner.is_draining else "running",
+    )
+    return services, build(services)
+
+
+def _database_url(settings: Settings, home: Home | None) -> str:
+    if settings.database.url:
+        return settings.database.url
+    return f"sqlite:///{home.state_db}" if home else "sqlite://"
+
+
+def _models(settings: Settings, keys: Mapping[str, str], clock: Clock) -> Models:
+    return Models(
+        _model_setting(settings.model),
+        environ=keys,
+        fallbacks=[_model_setting(fallback) for fallback in settings.fallback_models],
+        routes={name: _model_setting(route) for name, route in settings.model_routes.items()},
+        direct_model_requests=settings.direct_model_requests,
+        own_names=("hermes-agent", settings.api_server.model_name or "hermes-agent"),
+        own_ports=(8642, settings.api_server.port),
+        clock=clock,
+    )
+
+
+def _model_setting(model: ModelSettings) -> ModelSetting:
+    return ModelSetting(
+        name=model.default,
+        provider=model.provider,
+        base_url=model.base_url,
+        api_key=model.api_key,
+        key_env=model.key_env,
+        context_length=model.context_length,
+    )
+
+
+def _agent(
+    settings: Settings,
+    home: Home | None,
+    environ: Mapping[str, str],
+    registry: Registry,
+    clock: Clock,
+    secrets: Iterable[str],
+    platform: str,
+) -> Agent:
+    toolsets = settings.platform_toolsets.get(platform, settings.toolsets)
+    limits = settings.limits
+    allowances = Allowances(settings.command_allowlist)
+
+    async def allow_always(pattern: str) -> None:
+        if home is not None:
+            await _add_to_allowlist(home, pattern)
+
+    def gate(desk: ApprovalDesk) -> Gate:
+        return Gate(
+            desk=desk,
+            mode=settings.approvals.mode,
+            deny=settings.approvals.deny,
+            allowances=allowances,
+            allow_always=allow_always,
+        )
+
+    def read_soul() -> str | None:
+        try:
+            return home.soul_file.read_text("utf-8") if home else None
+        except OSError:
+            return None
+
+    return Agent(
+        toolbox=registry,
+        make_gate=gate,
+        clock=clock,
+        home=home.path if home else None,
+        workdir=Path(settings.terminal.cwd).expanduser() if settings.terminal.cwd else Path.cwd(),
+        environment=child_environment(
+            environ,
+            secret_names=[] if home is None else [name for name in settings.environ if name not in environ],
+            secret_values=list(secrets),
+            allowed=settings.terminal.env_passthrough,
+        ),
+        read_soul=read_soul,
+        toolsets=tuple(toolsets) if toolsets is not None else None,
+        limits=Limits(limits.max_steps, limits.max_tokens, limits.max_seconds, limits.max_usd),
+    )
+
+
+async def _add_to_allowlist(home: Home, pattern: str) -> None:
+    from hermes.home.config_file import add_to_config_list  # ruamel.yaml: not needed for a start without a config.yaml
+
+    await asyncio.to_thread(add_to_config_list, home.config_file, "command_allowlist", pattern)
+
+
+def _secrets(settings: Settings, keys: Mapping[str, str]) -> list[str]:
+    """Values that must not leave: the server's own key and every provider key that is known here."""
+    from hermes.core.redact import is_secret_name
+
+    found = {value for name, value in keys.items() if is_secret_name(name) and len(value) >= 8}
+    configured = (settings.api_server.key, settings.model.api_key, settings.database.url)
+    found |= {value for value in configured if value}
+    found |= {model.api_key for model in settings.fallback_models if model.api_key}
+    found |= {model.api_key for model in settings.model_routes.values() if model.api_key}
+    return sorted(found)
+
+
+def _model_id(settings: Settings, home: Home | None) -> str:
+    if settings.api_server.model_name:
+        return settings.api_server.model_name
+    return home.name if home is not None and home.is_profile else "hermes-agent"
+
+
+async def _check_database(engine: Engine) -> Check:
+    from hermes.api.services import Check
+
+    await engine.database.write(lambda conn: None)
+    return Check(True, f"{engine.database.queue_depth} writes wait")
+
+
+async def _check_config(engine: Engine) -> Check:
+    from hermes.api.services import Check
+
+    problems = engine.settings.problems
+    return Check(not problems, "; ".join(problems))
+
+
+async def _check_model(engine: Engine) -> Check:
+    from hermes.api.services import Check
+
+    choice = engine.models.choice
+    return Check(choice is not None, f"{choice.model} of {choice.provider}: {choice.why}" if choice else "none")
+
+
+async def _check_disk(engine: Engine) -> Check:
+    from hermes.api.services import Check
+
+    if engine.home is None:
+        return Check(True, "nothing is kept on disk")
+    disk = os.statvfs(engine.home.path)
+    free = disk.f_bavail * disk.f_frsize
+    return Check(free > 64 << 20, f"{free >> 20} MB free")

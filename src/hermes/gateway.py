@@ -1,0 +1,213 @@
+"""The process: one home, one engine, one listener; signals, drain, exit.
+
+`hermes gateway` calls `run`. Order of a start: settings and key are checked, the home is locked, the socket is bound,
+and then everything else comes up while /health answers already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from hermes.core.clock import SystemClock
+from hermes.core.errors import ConfigError
+from hermes.home.keys import check_key
+from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway
+from hermes.home.logs import configure_logging
+from hermes.home.paths import Home, create_home
+from hermes.home.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from hermes.app import Engine
+
+log = logging.getLogger(__name__)
+
+EXIT_SECONDS = 1.5
+"""What is left for closing connections and the store once the runs have ended: drain_timeout and this fit in 12 s."""
+
+
+def run(home: Home, environ: Mapping[str, str] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ConfigError (exit 2) for what the owner has to change first."""
+    environ = dict(os.environ if environ is None else environ)
+    clock = SystemClock()
+    is_new = create_home(home)
+    settings = load_settings(home, environ)
+    _check_start(home, settings)
+    lock = lock_gateway(home.pid_file, now=clock.now(), name=home.name if home.is_profile else "")
+    try:
+        configure_logging(home, settings.logging.level)
+        listener = _listen(settings)
+        _greet(home, settings, listener, environ, is_new=is_new)
+        runner = asyncio.Runner(loop_factory=_loop_factory())
+        with runner:
+            runner.run(_serve(home, settings, environ, listener, lock))
+    finally:
+        lock.release()
+
+
+def _check_start(home: Home, settings: Settings) -> None:
+    """Spec: api-server section 10. Nothing listens before this has passed."""
+    api = settings.api_server
+    if not api.enabled:
+        raise ConfigError(
+            "The API server is off (API_SERVER_ENABLED is not true), and this version has nothing else to serve. "
+            f"Switch it on with: {home.command} config set API_SERVER_ENABLED true"
+        )
+    verdict = check_key(api.key, api.host, command=home.command)
+    if verdict.is_refused:
+        raise ConfigError(verdict.text)
+    for line in (verdict.text, *settings.problems):
+        if line:
+            print(f"warning: {line}", file=sys.stderr, flush=True)  # noqa: T201 a person starts it
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.api_server.host, settings.api_server.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Take another port with: "
+            f"hermes config set API_SERVER_PORT {port + 1 if port else 8643}"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """`http://127.0.0.1:8642`, with the host and port that were really bound."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _greet(
+    home: Home, settings: Settings, listener: socket.socket, environ: Mapping[str, str], *, is_new: bool
+) -> None:
+    address = address_of(listener)
+    lines = []
+    if is_new:
+        lines.append(f"Made a home in {home.path}, with a random API key in {home.env_file}.")
+    lines.append(f"[API Server] API server listening on {address}")
+    lines.append("Ask it something:")
+    lines.append(
+        f"  curl {_reachable(address)}/v1/chat/completions -H 'Content-Type: application/json' "
+        f'-H "Authorization: Bearer {_key_in_shell(home, settings, environ)}" '
+        """-d '{"messages": [{"role": "user", "content": "Which files are in this folder?"}]}'"""
+    )
+    print("\n".join(lines), flush=True)  # noqa: T201 the one thing the process says on its standard output
+
+
+def _reachable(address: str) -> str:
+    return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def _key_in_shell(home: Home, settings: Settings, environ: Mapping[str, str]) -> str:
+    """Shell text that gives the key without showing it: a terminal's scroll-back is no place for a secret."""
+    if environ.get("API_SERVER_KEY", "").strip():
+        return "$API_SERVER_KEY"
+    key = settings.api_server.key or ""
+    with suppress(OSError):
+        if f"API_SERVER_KEY={key}" in home.env_file.read_text("utf-8").splitlines():
+            return f"$(sed -n s/^API_SERVER_KEY=//p '{home.env_file}')"
+    command = Path(sys.argv[0]).resolve() if sys.argv and sys.argv[0].endswith("hermes") else "hermes"
+    profile = f" -p {home.name}" if home.is_profile else ""
+    return f"$({command}{profile} config get API_SERVER_KEY --reveal)"
+
+
+async def _serve(
+    home: Home, settings: Settings, environ: Mapping[str, str], listener: socket.socket, lock: GatewayLock
+) -> None:
+    from hermes.app import build_api, open_engine
+
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(NotImplementedError):  # Windows: Ctrl+C arrives as KeyboardInterrupt
+            loop.add_signal_handler(number, stopping.set)
+    address = address_of(listener)
+    async with open_engine(settings, home=home, environ=environ) as engine:
+        services, app = build_api(engine, bound_host=settings.api_server.host)
+        server = _Server(_uvicorn_config(app))
+        lock.announce(GatewayProcess(os.getpid(), engine.clock.now(), address))
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(server.serve([listener]))
+            chores = [group.create_task(_recover(engine)), group.create_task(_housekeeping(engine, settings))]
+            gc.collect()
+            gc.freeze()  # what the start made stays: pauses fall from 126 to 35 ms (DESIGN decision 2)
+            gc.set_threshold(20_000, 50, 50)
+            await stopping.wait()
+            log.info("stopping: open runs get %g s", settings.api_server.drain_timeout)
+            await engine.runner.drain(settings.api_server.drain_timeout)
+            services.stop.set()
+            server.should_exit = True
+            for chore in chores:
+                chore.cancel()
+            await asyncio.wait({serving}, timeout=EXIT_SECONDS)
+            server.force_exit = True
+    log.info("stopped")
+
+
+async def _recover(engine: Engine) -> None:
+    """What an earlier process left open is told; then the model is made ready, so that the first answer is quick."""
+    left = await engine.runner.recover()
+    if left:
+        log.warning("%d runs were interrupted by the last stop", left)
+    await engine.models.start()
+    log.info("model: %s", engine.models.choice)
+
+
+async def _housekeeping(engine: Engine, settings: Settings) -> None:
+    """Every hour: chats that re-send their history are forgotten after `api_server.retention_days`."""
+    while True:
+        await engine.purge(settings.api_server.retention_days * 86_400)
+        await engine.clock.sleep(3600)
+
+
+class _Server(uvicorn.Server):
+    """Signals are the gateway's: it drains the runs before the server stops."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _uvicorn_config(app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.Loop
