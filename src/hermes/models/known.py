@@ -16,7 +16,7 @@ Api = Literal["openai", "pydantic-ai"]
 @dataclass(frozen=True, slots=True)
 class Provider:
     """`keys` are the variables that may hold the key. `base_url` speaks OpenAI's API; for `api="pydantic-ai"` it is
-    the compatible address of a provider with an API of its own, used while the extra `providers` is not installed,
+    the compatible address of a provider with an API of its own, used while its `sdk` (a module) is not installed,
     and None where there is none. `prefixes` are how its models' names begin, `prices` is its name in genai-prices."""
 
     name: str
@@ -27,7 +27,7 @@ class Provider:
     api: Api = "openai"
     prefixes: tuple[str, ...] = ()
     prices: str | None = None
-    pydantic_ai: str | None = None
+    sdk: str | None = None
 
 
 PROVIDERS: tuple[Provider, ...] = (
@@ -48,6 +48,7 @@ PROVIDERS: tuple[Provider, ...] = (
         "claude-sonnet-5-5",
         api="pydantic-ai",
         prefixes=("claude-",),
+        sdk="anthropic",
     ),
     Provider(
         "google",
@@ -57,6 +58,7 @@ PROVIDERS: tuple[Provider, ...] = (
         "gemini-3.8-flash",
         api="pydantic-ai",
         prefixes=("gemini-", "gemma-"),
+        sdk="google.genai",
     ),
     Provider(
         "mistral",
@@ -110,7 +112,15 @@ PROVIDERS: tuple[Provider, ...] = (
         "zai", "Z.AI", ("ZAI_API_KEY", "GLM_API_KEY"), "https://api.z.ai/api/paas/v4", "glm-5.3", prefixes=("glm-",)
     ),
     Provider("cerebras", "Cerebras", ("CEREBRAS_API_KEY",), "https://api.cerebras.ai/v1", "gpt-oss-120b"),
-    Provider("cohere", "Cohere", ("CO_API_KEY", "COHERE_API_KEY"), None, "command-a-plus-05-2026", api="pydantic-ai"),
+    Provider(
+        "cohere",
+        "Cohere",
+        ("CO_API_KEY", "COHERE_API_KEY"),
+        None,
+        "command-a-plus-05-2026",
+        api="pydantic-ai",
+        sdk="cohere",
+    ),
     Provider("huggingface", "Hugging Face", ("HF_TOKEN",), "https://router.huggingface.co/v1", "openai/gpt-oss-120b"),
 )
 
@@ -122,8 +132,8 @@ LOCAL: dict[str, str] = {
 }
 """Servers of this machine: they need no key, and what they answer costs nothing."""
 
-PYDANTIC_AI_ONLY = ("bedrock", "google-cloud")
-"""Further provider names that pydantic-ai takes; their credentials are its own matter (AWS, Google Cloud)."""
+PYDANTIC_AI_ONLY: dict[str, str] = {"bedrock": "boto3", "google-cloud": "google.genai"}
+"""Further providers that pydantic-ai takes, with their SDKs; their credentials are not one key (AWS, Google Cloud)."""
 
 _BY_NAME = {provider.name: provider for provider in PROVIDERS}
 _ALIASES = {

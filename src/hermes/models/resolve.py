@@ -236,6 +236,7 @@ class Models:
                 provider=candidate.provider,
                 api_key=candidate.api_key,
                 base_url=candidate.base_url,
+                environ=self._environ,
                 clock=self._clock,
                 context_length=candidate.context_length,
                 key_name=candidate.key_name or "the API key",

@@ -147,6 +147,7 @@ class Player:
         self._plans: dict[tuple[int, bool, bool], Plan] = {}
         self._fixed: bytes | None = None
         self._count = 0
+        self._calls = 0
         self.add(script)
 
     def add(self, script: Iterable[Step | str]) -> None:
@@ -158,9 +159,9 @@ class Player:
             self._steps.append((step, re.compile(step.when, re.MULTILINE) if step.when is not None else None))
             self._left.append(times or -1)
         self._fixed = None
-        if len(self._steps) == 1 and self._left == [-1] and self._is_static(self._steps[0][0]):
+        if len(self._steps) == 1 and self._left == [-1]:
             step = self._steps[0][0]
-            if step.when is None and step.after_tool is None:
+            if self._is_static(step) and step.when is None and step.after_tool is None:
                 plan = self._stream(step, "chatcmpl-scripted", has_usage=True)
                 if plan.is_immediate and not plan.closes:
                     self._fixed = plan.head + b"".join(plan.pieces)
@@ -191,7 +192,7 @@ class Player:
                 if not is_static:
                     tool = _text(last) if last.get("role") == "tool" else ""
                     groups = {str(i): group or "" for i, group in enumerate(found.groups(), 1)} if found else {}
-                    step = _filled(step, {"user": user, "tool": tool, **groups})
+                    step = self._filled(step, {"user": user, "tool": tool, **groups})
                 plan = self._plan(step, f"chatcmpl-{self._count}", is_streamed, has_usage)
                 if is_static:
                     self._plans[key] = plan
@@ -199,7 +200,18 @@ class Player:
         return Plan.error(400, f"the script has no step for request {self._count}, which ends with {user[:80]!r}")
 
     def _is_static(self, step: Step) -> bool:
-        return "{{" not in repr((step.text, step.reasoning, step.tool_calls))
+        has_ids = all(call.id is not None for call in step.tool_calls)
+        return has_ids and "{{" not in repr((step.text, step.reasoning, step.tool_calls))
+
+    def _filled(self, step: Step, values: Mapping[str, str]) -> Step:
+        """With the places filled and an id for each call: the server's first is call_1, the next call_2."""
+        calls: list[Call] = []
+        for call in step.tool_calls:
+            self._calls += 1
+            calls.append(Call(call.name, _fill(call.arguments, values), call.id or f"call_{self._calls}"))
+        return replace(
+            step, text=_fill(step.text, values), reasoning=_fill(step.reasoning, values), tool_calls=tuple(calls)
+        )
 
     def _plan(self, step: Step, answer_id: str, is_streamed: bool, has_usage: bool) -> Plan:
         if step.status != 200:
@@ -314,7 +326,7 @@ def _tokens(text: str | Sequence[str], count: int | None) -> list[str]:
 def _call(number: int, call: Call) -> dict[str, Any]:
     arguments = call.arguments if isinstance(call.arguments, str) else orjson.dumps(dict(call.arguments)).decode()
     function = {"name": call.name, "arguments": arguments}
-    return {"index": number, "id": call.id or f"call_{number + 1}", "type": "function", "function": function}
+    return {"index": number, "id": call.id, "type": "function", "function": function}
 
 
 def _finish(step: Step) -> str:
@@ -372,16 +384,12 @@ def _text(message: Mapping[str, Any]) -> str:
     return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
 
 
-def _filled(step: Step, values: Mapping[str, str]) -> Step:
-    def fill(value: Any) -> Any:
-        if isinstance(value, str):
-            return _PLACE.sub(lambda match: values.get(match.group(1), match.group(0)), value)
-        if isinstance(value, Mapping):
-            return {key: fill(item) for key, item in value.items()}
-        return [fill(item) for item in value] if isinstance(value, list | tuple) else value
-
-    calls = tuple(replace(call, arguments=fill(call.arguments)) for call in step.tool_calls)
-    return replace(step, text=fill(step.text), reasoning=fill(step.reasoning), tool_calls=calls)
+def _fill(value: Any, values: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return _PLACE.sub(lambda match: values.get(match.group(1), match.group(0)), value)
+    if isinstance(value, Mapping):
+        return {key: _fill(item, values) for key, item in value.items()}
+    return [_fill(item, values) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _step(number: int, item: Any) -> Step:

@@ -124,7 +124,7 @@ class Settler:
             found = await self._first_model_at(provider_name, base_url, key, where)
             name, takes_images = found.model, found.takes_images
             context_length = context_length or found.context_length
-        is_native = named is not None and named.api == "pydantic-ai" and owner is not named
+        is_native = named is not None and named.api == "pydantic-ai" and base_url != named.base_url
         return Candidate(
             "config",
             provider_name,
@@ -132,7 +132,7 @@ class Settler:
             f"set in {where}",
             model=name,
             base_url=base_url,
-            api="pydantic-ai" if is_native and _has_pydantic_ai() else "openai",
+            api="pydantic-ai" if is_native and _has(named.sdk if named else None) else "openai",
             api_key=key,
             key_name=key_name,
             context_length=context_length,
@@ -186,7 +186,7 @@ class Settler:
     ) -> Candidate:
         api, base_url = provider.api, provider.base_url
         if api == "pydantic-ai":
-            if _has_pydantic_ai():
+            if _has(provider.sdk):
                 base_url = None
             elif base_url is None:
                 raise NoModel(f"{provider.title} needs {INSTALL_PROVIDERS}")
@@ -277,7 +277,7 @@ def _of_found(found: Found) -> Candidate:
 
 def _native(provider: str, name: str | None, where: str) -> Candidate:
     """A provider whose credentials are not ours to look for."""
-    if not _has_pydantic_ai():
+    if not _has(PYDANTIC_AI_ONLY[provider]):
         raise NoModel(f"{where}.provider {provider} needs {INSTALL_PROVIDERS}")
     if name is None:
         raise ConfigError(f"{where}.default must name the model of {provider}")
@@ -288,5 +288,9 @@ def _host(base_url: str) -> str:
     return base_url.partition("://")[2].partition("/")[0].rpartition("@")[2] or "custom"
 
 
-def _has_pydantic_ai() -> bool:
-    return find_spec("pydantic_ai") is not None
+def _has(sdk: str | None) -> bool:
+    """Whether pydantic-ai and the provider's SDK are installed; neither is imported."""
+    try:
+        return find_spec("pydantic_ai") is not None and (sdk is None or find_spec(sdk) is not None)
+    except ModuleNotFoundError:
+        return False
