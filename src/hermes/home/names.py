@@ -21,22 +21,31 @@ ALIASES = ("api_server", "gateway.api_server", "platforms.api_server")
 
 # What other parts read from `Settings.environ` by these names. Others can be set too: model.key_env may name any.
 PROVIDER_NAMES = (
-    "ANTHROPIC_API_KEY",
-    "ANTHROPIC_BASE_URL",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_BEARER_TOKEN_BEDROCK",
-    "AWS_REGION",
-    "AWS_SECRET_ACCESS_KEY",
-    "DEEPSEEK_API_KEY",
-    "GEMINI_API_KEY",
-    "GOOGLE_API_KEY",
-    "GROQ_API_KEY",
-    "MISTRAL_API_KEY",
-    "OLLAMA_HOST",
     "OPENAI_API_KEY",
-    "OPENAI_BASE_URL",
     "OPENROUTER_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "GOOGLE_API_KEY",
+    "GEMINI_API_KEY",
+    "MISTRAL_API_KEY",
+    "GROQ_API_KEY",
+    "DEEPSEEK_API_KEY",
     "XAI_API_KEY",
+    "TOGETHER_API_KEY",
+    "FIREWORKS_API_KEY",
+    "NOUS_API_KEY",
+    "MOONSHOT_API_KEY",
+    "MOONSHOTAI_API_KEY",
+    "ZAI_API_KEY",
+    "GLM_API_KEY",
+    "CEREBRAS_API_KEY",
+    "CO_API_KEY",
+    "COHERE_API_KEY",
+    "HF_TOKEN",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_REGION",
+    "OPENAI_BASE_URL",
+    "OLLAMA_HOST",
 )
 WITHOUT_EFFECT = {"GATEWAY_ALLOW_ALL_USERS": "is accepted and has no effect: who may call is decided by API keys"}
 PLACES = {"HERMES_HOME": "the home itself", "HERMES_DEBUG": "1 shows tracebacks"}
@@ -64,7 +73,7 @@ class Setting:
 @cache
 def sections() -> tuple[str, ...]:
     """The names at the top that have names below them."""
-    return tuple(key for key, info in Settings.model_fields.items() if _is_section(_bare(info.annotation)))
+    return tuple(key for key, info in Settings.model_fields.items() if _is_section(bare(info.annotation)))
 
 
 @cache
@@ -89,7 +98,7 @@ def find_setting(name: str) -> Setting | None:
         pattern = setting.name.split(".")
         if _matches(pattern, parts):
             return setting
-        is_open = get_origin(_bare(setting.annotation)) is dict
+        is_open = get_origin(bare(setting.annotation)) is dict
         if is_open and len(parts) > len(pattern) and _matches(pattern, parts[: len(pattern)]):
             return Setting(name, Any, None, setting.description, "any value", None, False, False)
     return None
@@ -103,10 +112,10 @@ def canonical(name: str) -> str:
     return name
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str | None:
+def nearest(name: str, candidates: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     from difflib import get_close_matches
 
-    found = get_close_matches(name, list(candidates), n=1, cutoff=0.6)
+    found = get_close_matches(name, list(candidates), n=1, cutoff=cutoff)
     return found[0] if found else None
 
 
@@ -139,20 +148,31 @@ def is_secret_name(name: str) -> bool:
 
 def expected(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     """`a whole number from 0 to 65535`, `one of manual, smart, off`, `a list of texts`, …"""
-    bare = _bare(annotation)
-    origin = get_origin(bare)
+    kind = bare(annotation)
+    origin = get_origin(kind)
     if origin is Literal:
-        return "one of " + ", ".join(str(choice) for choice in get_args(bare))
-    if bare is bool:
+        return "one of " + ", ".join(str(choice) for choice in get_args(kind))
+    if kind is bool:
         return "true or false"
-    if bare is int or bare is float:
-        return ("a whole number" if bare is int else "a number") + _bounds(metadata)
+    if kind is int or kind is float:
+        return ("a whole number" if kind is int else "a number") + _bounds(metadata)
     if origin is list:
-        inner = get_args(bare)[0]
-        return "a list of texts" if _bare(inner) is str else "a list"
-    if origin is dict or _is_section(bare):
+        inner = get_args(kind)[0]
+        return "a list of texts" if bare(inner) is str else "a list"
+    if origin is dict or _is_section(kind):
         return "a mapping"
-    return "text" if bare is str else "any value"
+    return "text" if kind is str else "any value"
+
+
+def bare(annotation: Any) -> Any:
+    """Without Annotated and `| None`."""
+    if get_origin(annotation) is Annotated:
+        return bare(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = [part for part in get_args(annotation) if part is not types.NoneType]
+        if len(parts) == 1:
+            return bare(parts[0])
+    return annotation
 
 
 def _is_section(annotation: Any) -> bool:
@@ -162,16 +182,16 @@ def _is_section(annotation: Any) -> bool:
 def _walk(section: type[BaseModel], prefix: str) -> Iterator[Setting]:
     for key, info in section.model_fields.items():
         name = prefix + key
-        bare = _bare(info.annotation)
-        if _is_section(bare):
-            yield from _walk(bare, name + ".")
+        kind = bare(info.annotation)
+        if _is_section(kind):
+            yield from _walk(kind, name + ".")
             continue
         yield _leaf(name, info)
-        if get_origin(bare) in (dict, list):
-            value = _bare(get_args(bare)[-1])
+        if get_origin(kind) in (dict, list):
+            value = bare(get_args(kind)[-1])
             if _is_section(value):
-                yield from _walk(value, name + ("[]." if get_origin(bare) is list else ".*."))
-            elif get_origin(bare) is dict and value is not Any:
+                yield from _walk(value, name + ("[]." if get_origin(kind) is list else ".*."))
+            elif get_origin(kind) is dict and value is not Any:
                 yield Setting(name + ".*", value, None, info.description or "", expected(value), None, False, True)
 
 
@@ -213,17 +233,6 @@ def _inner_metadata(annotation: Any) -> list[Any]:
     if get_origin(annotation) in (Union, types.UnionType):
         return [piece for part in get_args(annotation) for piece in _inner_metadata(part)]
     return []
-
-
-def _bare(annotation: Any) -> Any:
-    """Without Annotated and `| None`."""
-    if get_origin(annotation) is Annotated:
-        return _bare(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, types.UnionType):
-        parts = [part for part in get_args(annotation) if part is not types.NoneType]
-        if len(parts) == 1:
-            return _bare(parts[0])
-    return annotation
 
 
 def _bounds(metadata: Iterable[Any]) -> str:

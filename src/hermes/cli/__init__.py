@@ -1,0 +1,1 @@
+"""The `hermes` command: one file a command group, imported when it is called."""

@@ -1,0 +1,100 @@
+"""`hermes`: the names of all commands, the global options, and what becomes of errors.
+
+A command's module is imported when the command is called; `hermes --help` needs none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from hermes import __version__
+from hermes.cli.context import Call
+from hermes.core.errors import ConfigError, HermesError, InvalidInput
+
+COMMANDS = {
+    "gateway": ("hermes.cli.gateway", "Run the server."),
+    "model": ("hermes.cli.model", "Show or choose the language model that answers."),
+    "config": ("hermes.cli.config", "Show, change and check the settings."),
+    "profile": ("hermes.cli.profile", "Make and list profiles: homes that share nothing."),
+    "tools": ("hermes.cli.tools", "Show what the agent can do."),
+    "models": ("hermes.cli.models", "Serve a scripted model, for demos and tests."),
+    "version": ("hermes.cli.version", "Show the version."),
+}
+"""Name → module with its `app`, and its line in the help."""
+
+
+class LazyGroup(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+# rich is left out: it doubles the time of --help, and plain text is right in pipes and with NO_COLOR
+app = typer.Typer(
+    name="hermes",
+    cls=LazyGroup,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hermes {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def hermes(
+    ctx: typer.Context,
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", metavar="NAME", help="Use this profile instead of the default one.")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """A tool-using agent behind an OpenAI-compatible API. It lives in HERMES_HOME (~/.hermes)."""
+    ctx.obj = Call(profile, dict(os.environ))
+
+
+def main() -> NoReturn:
+    """Exit codes: 0 done, 1 failed, 2 the command or the configuration is wrong, 130 interrupted."""
+    try:
+        app(prog_name="hermes")
+    except HermesError as error:
+        if os.environ.get("HERMES_DEBUG") == "1":
+            raise
+        _say(error.message)
+        sys.exit(2 if isinstance(error, ConfigError | InvalidInput) else 1)
+    except OSError as error:  # a full disk, a file of somebody else: its own words name the file
+        if os.environ.get("HERMES_DEBUG") == "1":
+            raise
+        _say(str(error))
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _say(message: str) -> None:
+    sys.stdout.flush()
+    print(f"hermes: {message}", file=sys.stderr)
