@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from hermes.api.app import build_api
 from hermes.api.auth import OwnerKey
 from hermes.api.hosts import AllowedHosts
-from hermes.api.services import ApiSettings, Services
+from hermes.api.services import Services
 from hermes.api.serving import HttpProtocol, serve_options
 from hermes.core import event as events
 from hermes.core.clock import SystemClock
@@ -175,6 +175,8 @@ async def serving(services: Services) -> AsyncIterator[Server]:
         server.close()
         for connection in list(state.connections):
             connection.transport.abort()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=1)
         for task in list(state.tasks):
             task.cancel()
         await asyncio.gather(*state.tasks, return_exceptions=True)
@@ -206,11 +208,6 @@ class Server:
             return await reader.read()
         finally:
             writer.close()
-
-
-async def served(runner: FakeRunner | None = None, **settings: Any) -> AsyncIterator[Server]:
-    async with serving(make_services(runner, settings=ApiSettings(**settings))) as server:
-        yield server
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hermes.api.auth import Principal
+from hermes.api.headers import RawHeaders
 from hermes.core.errors import Unauthorized
 
 
@@ -25,3 +26,9 @@ def owner_of(request: Request) -> Principal:
     if principal is None:
         raise Unauthorized("Invalid API key")
     return principal
+
+
+def headers_of(request: Request) -> RawHeaders:
+    """What the app put there; a look-up in `request.headers` goes through the whole list each time."""
+    headers: RawHeaders = request.scope["hermes.headers"]
+    return headers

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 access_log = logging.getLogger("hermes.access")
 
 
-def build_api(services: Services, routes: Sequence[ApiRoute] = ROUTES) -> ASGIApp:
+def build_api(services: Services, routes: Sequence[ApiRoute] = ROUTES) -> Api:
     return Api(services, build_router(services, routes))
 
 
@@ -48,6 +48,7 @@ class Api:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        scope["hermes.headers"] = headers
         outgoing = Outgoing(send, names.request_id(scope["headers"]))
         try:
             host = self.services.hosts.check(scope["headers"], scope.get("server"))

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Protocol
 
 from hermes.api.guesses import Guesses
@@ -110,10 +111,7 @@ class Gatekeeper:
     def where(self, peer: Sequence[object] | None, headers: Mapping[bytes, bytes]) -> Whence:
         """Who is at the other end. A proxy that is not ours to trust takes away what loopback is allowed."""
         text = str(peer[0]) if peer else ""
-        try:
-            address: ipaddress.IPv4Address | ipaddress.IPv6Address | None = ipaddress.ip_address(text)
-        except ValueError:
-            address = None
+        address = _address(text)
         is_proxied = is_forwarded(headers)
         if is_proxied and address is not None and any(address in network for network in self._networks):
             return Whence(self._forwarded_for(headers) or text, is_direct_loopback=False)
@@ -125,9 +123,8 @@ class Gatekeeper:
         """The last hop that is not one of our proxies: everything before it is the client's own claim."""
         hops = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
         for hop in reversed([hop.strip() for hop in hops]):
-            try:
-                address = ipaddress.ip_address(hop)
-            except ValueError:
+            address = _address(hop)
+            if address is None:
                 return None
             if not any(address in network for network in self._networks):
                 return _bucket(str(address), is_proxied=False)
@@ -149,6 +146,14 @@ class Whence:
 
     address: str
     is_direct_loopback: bool
+
+
+@lru_cache(maxsize=1024)
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
 
 
 _FORWARDED = (b"x-forwarded-", b"tailscale-", b"cf-")

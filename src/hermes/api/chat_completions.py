@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from hermes.agent.messages import from_openai, image_urls
 from hermes.api import chat_parameters as parameters
 from hermes.api import headers as names
-from hermes.api.answers import owner_of
+from hermes.api.answers import headers_of, owner_of
 from hermes.api.chat_run import ChatRun
 from hermes.api.limits import read_object
 from hermes.api.services import ApiSettings, Services
@@ -41,13 +41,13 @@ class ChatCall:
 
 async def create(request: Request, services: Services) -> ASGIApp:
     body = await read_object(request)
-    call = parse(body, request.headers, owner_of(request).id, services.settings)
+    call = parse(body, headers_of(request), owner_of(request).id, services.settings)
     await check_images(call.remote_images, services.resolve)
     run = await services.runner.start(call.request)
     return ChatRun(services, run, call.request, call.model, is_stream=call.is_stream, include_usage=call.include_usage)
 
 
-def parse(body: Mapping[str, Any], headers: Any, owner: str, settings: ApiSettings) -> ChatCall:
+def parse(body: Mapping[str, Any], headers: names.RawHeaders, owner: str, settings: ApiSettings) -> ChatCall:
     """Raises InvalidInput naming the field."""
     parameters.check_unsupported(body)
     messages = from_openai(body.get("messages"))

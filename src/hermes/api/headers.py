@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
-
-from starlette.datastructures import Headers
+from collections.abc import Iterable, Mapping
 
 from hermes.core.errors import InvalidInput
 from hermes.core.ids import is_session_id
@@ -34,9 +32,17 @@ EXPOSED = (SESSION_ID, RUN_ID, WARNINGS, IDEMPOTENCY_REPLAYED, REQUEST_ID, "Retr
 
 MAX_WARNINGS_CHARACTERS = 4000
 
+RawHeaders = Mapping[bytes, bytes]
+"""A request's headers as they came, names in lower case; of several with one name the last."""
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _SESSION_KEY = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}\Z")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
+
+
+def text_of(headers: RawHeaders, name: str) -> str | None:
+    value = headers.get(name.lower().encode("ascii"))
+    return None if value is None else value.decode("latin-1")
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -47,8 +53,8 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"req_" + secrets.token_hex(12).encode("ascii")
 
 
-def session_id(headers: Headers) -> str | None:
-    value = headers.get(SESSION_ID)
+def session_id(headers: RawHeaders) -> str | None:
+    value = text_of(headers, SESSION_ID)
     if value is not None and not is_session_id(value):
         raise InvalidInput(
             f"{SESSION_ID} must be 1 to 256 of the characters A-Z a-z 0-9 . _ : -",
@@ -58,8 +64,8 @@ def session_id(headers: Headers) -> str | None:
     return value
 
 
-def session_key(headers: Headers) -> str | None:
-    value = headers.get(SESSION_KEY)
+def session_key(headers: RawHeaders) -> str | None:
+    value = text_of(headers, SESSION_KEY)
     if value is not None and not _SESSION_KEY.match(value):
         raise InvalidInput(
             f"{SESSION_KEY} must be 1 to 256 characters, none of them a control character",
@@ -69,8 +75,8 @@ def session_key(headers: Headers) -> str | None:
     return value
 
 
-def idempotency_key(headers: Headers) -> str | None:
-    value = headers.get(IDEMPOTENCY_KEY)
+def idempotency_key(headers: RawHeaders) -> str | None:
+    value = text_of(headers, IDEMPOTENCY_KEY)
     if value is not None and not _IDEMPOTENCY_KEY.match(value):
         raise InvalidInput(
             f"{IDEMPOTENCY_KEY} must be 1 to 255 visible ASCII characters",
@@ -80,8 +86,8 @@ def idempotency_key(headers: Headers) -> str | None:
     return value
 
 
-def is_detached(headers: Headers) -> bool:
-    value = headers.get(DETACH, "false").strip().lower()
+def is_detached(headers: RawHeaders) -> bool:
+    value = (text_of(headers, DETACH) or "false").strip().lower()
     if value not in ("true", "1", "false", "0"):
         raise InvalidInput(f"{DETACH} must be true or false", param=DETACH)
     return value in ("true", "1")

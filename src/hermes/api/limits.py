@@ -10,6 +10,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
+from hermes.api.answers import headers_of
 from hermes.api.errors import BodyTooSlow
 from hermes.core.errors import InvalidInput, TooLarge, UnsupportedMedia
 
@@ -52,11 +53,11 @@ class LimitedBody:
 
 async def read_json(request: Request) -> Any:
     """The body as JSON. Raises UnsupportedMedia, TooLarge, BodyTooSlow or InvalidInput `invalid_json`."""
-    headers = request.headers
-    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    headers = headers_of(request)
+    content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
     if content_type != "application/json" and (content_type or not _is_empty(headers)):
-        raise UnsupportedMedia(f"this route takes application/json, not {content_type or 'a body without a type'!r}")
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMedia(f"this route takes application/json, not {content_type or 'a body without a type'}")
+    if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise UnsupportedMedia("the body must not be compressed (Content-Encoding)")
     try:
         body = await request.body()
@@ -103,5 +104,5 @@ def too_large(limit: int) -> TooLarge:
     return TooLarge(f"the body is larger than {limit} bytes, the limit of this route")
 
 
-def _is_empty(headers: Mapping[str, str]) -> bool:
-    return headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+def _is_empty(headers: Mapping[bytes, bytes]) -> bool:
+    return headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers

@@ -46,6 +46,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         if self._head_timer is None:
             self._expect_head()
+            self._head_bytes = 1  # it came behind the request before it
 
     def on_headers_complete(self) -> None:
         self._head_done()

@@ -40,6 +40,8 @@ class Feed:
         self._ready: list[KeptEvent] = []
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._patience_ends = 0.0
         self._room: asyncio.Future[None] | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
@@ -53,6 +55,8 @@ class Feed:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._forget()
+        if self._timer is not None:
+            self._timer.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -70,13 +74,14 @@ class Feed:
         if not self._ready and not self.is_over:
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
-            timer = loop.call_later(silence_seconds, self._wake) if silence_seconds is not None else None
+            if silence_seconds is not None:
+                self._patience_ends = loop.time() + silence_seconds
+                if self._timer is None:
+                    self._timer = loop.call_at(self._patience_ends, self._silence)
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-                if timer is not None:
-                    timer.cancel()
         ready, self._ready = self._ready, []
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
@@ -91,6 +96,15 @@ class Feed:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _silence(self) -> None:
+        """One timer serves many waits: most of them end before it, and then it is only moved."""
+        loop = asyncio.get_running_loop()
+        if self._waiter is not None and loop.time() < self._patience_ends:
+            self._timer = loop.call_at(self._patience_ends, self._silence)
+        else:
+            self._timer = None
+            self._wake()
 
     async def _read(self) -> None:
         try:

@@ -1,0 +1,205 @@
+"""Claims about every route, made from the table itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from hermes.api.auth import PUBLIC_PATHS, OwnerKey, Principal, Scope
+from hermes.api.headers import SECURITY_HEADERS
+from hermes.api.routes import ROUTES, ApiRoute
+from tests.support.api import KEY, FakeRunner, Server, hello, make_services, serving
+
+RUN_ID = f"run_{1:032x}"
+KEYED = [route for route in ROUTES if route.scope is not None]
+
+
+def path_of(route: ApiRoute) -> str:
+    return route.path.format(run_id=RUN_ID, model_id="hermes-agent")
+
+
+def named(route: ApiRoute) -> str:
+    return f"{route.method} {route.path}"
+
+
+def assert_headers(response, request_id: str | None = None) -> None:
+    for name, value in SECURITY_HEADERS:
+        if name != b"cache-control":
+            assert response.headers[name.decode()] == value.decode()
+    assert "server" not in response.headers
+    assert response.headers["x-request-id"] == (request_id or response.headers["x-request-id"])
+
+
+def assert_envelope(response, status: int, code: str) -> None:
+    assert response.status_code == status
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["code"] == code
+    assert_headers(response)
+
+
+def test_the_public_paths_are_three_and_written_down() -> None:
+    assert frozenset({"/", "/health", "/v1/health"}) == PUBLIC_PATHS
+    assert {route.path for route in ROUTES if route.scope is None} == PUBLIC_PATHS
+
+
+def test_a_public_route_outside_the_literal_list_cannot_be_built() -> None:
+    from hermes.api.routes import build_router
+
+    async def handler(request, services): ...
+
+    with pytest.raises(ValueError, match="public in one place"):
+        build_router(make_services(), [ApiRoute("GET", "/v1/open", handler, None)])
+
+
+@pytest.mark.parametrize("route", KEYED, ids=named)
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"x-api-key": "wrong"}], ids=str)
+async def test_no_route_answers_without_the_right_key(server: Server, route: ApiRoute, headers: dict[str, str]) -> None:
+    server.client.headers.pop("Authorization")
+    response = await server.client.request(route.method, path_of(route), headers=headers)
+    assert_envelope(response, 401, "invalid_api_key")
+    assert response.json()["error"] == {
+        "message": "Invalid API key",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "invalid_api_key",
+    }
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    "path", ["/nope", "/v1", "/v1/", "/v1//health", "/health/", "/Health", "/v1/runs/a/b/c", "/docs"]
+)
+async def test_an_unknown_path_says_401_without_a_key_and_404_with_one(server: Server, path: str) -> None:
+    assert_envelope(await server.client.get(path), 404, "not_found")
+    assert_envelope(await server.client.get(path, headers={"Authorization": ""}), 401, "invalid_api_key")
+
+
+async def test_a_method_the_path_has_not_is_405_and_says_which_there_are(server: Server) -> None:
+    response = await server.client.get("/v1/chat/completions")
+    assert_envelope(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "OPTIONS, POST"
+    response = await server.client.delete("/v1/models")
+    assert_envelope(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PROPFIND", "OPTIONS"])
+async def test_a_public_path_is_public_for_reading_only(server: Server, method: str) -> None:
+    response = await server.client.request(method, "/health", headers={"Authorization": ""})
+    assert_envelope(response, 401, "invalid_api_key")
+
+
+class OneScope:
+    def __init__(self, *scopes: Scope) -> None:
+        self.principal = Principal("key_1", "small", frozenset(scopes))
+
+    async def find(self, digest: bytes) -> Principal | None:
+        return self.principal
+
+
+@pytest.mark.parametrize("route", [route for route in KEYED if route.scope is not Scope.READ], ids=named)
+async def test_a_key_with_too_small_a_scope_is_forbidden(route: ApiRoute) -> None:
+    async with serving(make_services(keys=OneScope(Scope.READ))) as server:
+        response = await server.client.request(route.method, path_of(route), json={})
+        assert_envelope(response, 403, "insufficient_scope")
+        assert server.runner.requests == []
+        assert server.runner.stopped == []
+
+
+@pytest.mark.parametrize("route", [route for route in KEYED if route.scope is Scope.READ], ids=named)
+async def test_a_key_that_may_only_chat_cannot_read_what_asks_for_read(route: ApiRoute) -> None:
+    async with serving(make_services(keys=OneScope())) as server:
+        assert_envelope(await server.client.get(path_of(route)), 403, "insufficient_scope")
+
+
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if route.method == "GET" and not route.is_stream], ids=named
+)
+async def test_head_is_get_without_the_body(server: Server, route: ApiRoute) -> None:
+    await server.chat()
+    got = await server.client.get(path_of(route))
+    head = await server.client.head(path_of(route))
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert got.status_code == 200
+    assert_headers(head)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=named)
+async def test_options_lists_the_methods(server: Server, route: ApiRoute) -> None:
+    response = await server.client.options(path_of(route))
+    assert (response.status_code, response.content) == (204, b"")
+    assert route.method in response.headers["allow"]
+    assert_headers(response)
+
+
+async def test_each_true_capability_has_an_endpoint_that_answers() -> None:
+    runner = FakeRunner(hello("Hi"))
+    async with serving(make_services(runner)) as server:
+        await server.chat()
+        told = (await server.client.get("/v1/capabilities")).json()
+        true_flags = {name for name, value in told["features"].items() if value is True} - {"idempotency", "cors"}
+        behind = {feature: route for route in ROUTES for feature in route.features}
+        assert true_flags == set(behind)
+        for route in behind.values():
+            body = {"messages": [{"role": "user", "content": "Hi"}], "choice": "once"}
+            response = await server.client.request(
+                route.method, path_of(route), json=body if route.method == "POST" else None
+            )
+            assert response.status_code == 200, named(route)
+
+
+async def test_the_endpoints_of_capabilities_are_the_named_routes(server: Server) -> None:
+    told = (await server.client.get("/v1/capabilities")).json()
+    assert told["endpoints"] == {r.name: {"method": r.method, "path": r.path} for r in ROUTES if r.name}
+    assert told["features"]["session_continuity_header"] == "X-Hermes-Session-Id"
+    assert told["features"]["responses_api"] is False
+    assert told["runtime"] == {"mode": "server_agent", "tool_execution": "server", "split_runtime": True}
+    assert told["auth"] == {"type": "bearer", "required": True}
+    assert (told["object"], told["model"]) == ("hermes.api_server.capabilities", "hermes-agent")
+
+
+async def test_a_request_id_is_echoed_or_made(server: Server) -> None:
+    response = await server.client.get("/health", headers={"X-Request-Id": "my-id.1"})
+    assert response.headers["x-request-id"] == "my-id.1"
+    first, second = [(await server.client.get("/health")).headers["x-request-id"] for _ in range(2)]
+    assert first.startswith("req_")
+    assert first != second
+
+
+@pytest.mark.parametrize("sent", [b"a b", b"x" * 129, b'a"b', b"a,b", b"\xe4"])
+async def test_a_request_id_that_could_forge_a_log_line_is_replaced(server: Server, sent: bytes) -> None:
+    response = await server.client.get("/health", headers={b"X-Request-Id": sent})
+    assert response.headers["x-request-id"].startswith("req_")
+
+
+async def test_a_fault_of_ours_is_500_in_the_envelope_and_says_nothing_of_itself() -> None:
+    runner = FakeRunner(raises=RuntimeError("secret detail"))
+    async with serving(make_services(runner)) as server:
+        response = await server.chat()
+        assert_envelope(response, 500, "internal_error")
+        assert "secret" not in response.text
+        assert response.headers["x-should-retry"] == "false"
+
+
+async def test_the_access_log_has_the_path_and_the_id_and_neither_query_nor_key(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "hermes.access"):
+        await server.client.get("/v1/models?token=tell-tale", headers={"X-Request-Id": "id-1"})
+        await server.client.get("/v1/x%0A%1b[31m?key=tell-tale", headers={"X-Request-Id": "id-2"})
+    first, second = [record.getMessage() for record in caplog.records if record.name == "hermes.access"]
+    assert first.startswith("GET /v1/models 200 ")
+    assert first.endswith("ms owner id-1")
+    assert second.startswith("GET /v1/x%0A%1b[31m 404 ")
+    assert "tell-tale" not in caplog.text
+    assert KEY not in caplog.text
+
+
+async def test_a_rotated_key_holds_for_the_next_request(server: Server) -> None:
+    ring = server.services.keys
+    assert isinstance(ring, OwnerKey)
+    ring.replace("n" * 16 + "0123456789abcdefg")
+    assert (await server.client.get("/v1/models")).status_code == 401
+    headers = {"Authorization": "Bearer " + "n" * 16 + "0123456789abcdefg"}
+    assert (await server.client.get("/v1/models", headers=headers)).status_code == 200
