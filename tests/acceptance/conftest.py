@@ -1,0 +1,172 @@
+"""A real gateway process in a home of its own, in front of a scripted model. Nothing else is faked."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from hermes.models.scripted import ScriptedModelServer
+
+LISTENING = re.compile(r"^\[API Server\] API server listening on (http://\S+)$")
+START_SECONDS = 30
+STOP_SECONDS = 20
+
+
+@dataclass
+class Gateway:
+    """A running `hermes gateway`. `url` is without /v1; `client` sends the key; `output` is what it printed so far."""
+
+    home: Path
+    workdir: Path
+    environ: dict[str, str]
+    key: str
+    url: str = ""
+    process: subprocess.Popen[str] | None = None
+    output: list[str] = field(default_factory=list)
+    arguments: tuple[str, ...] = ("gateway",)
+    _client: httpx.Client | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.url}/v1"
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def client(self) -> httpx.Client:
+        if self._client is None:
+            headers = {"Authorization": f"Bearer {self.key}"}
+            self._client = httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        return self._client
+
+    def start(self) -> Gateway:
+        """Returns when it listens. A second start of the same home takes the same port."""
+        errors = (self.home / "gateway.stderr").open("a")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hermes", *self.arguments],
+            cwd=self.workdir,
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        errors.close()
+        lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=_read, args=(self.process, lines), daemon=True).start()
+        while True:
+            try:
+                line = lines.get(timeout=START_SECONDS)
+            except queue.Empty:
+                line = None
+            if line is None:
+                self.kill()
+                raise AssertionError(f"the gateway did not start: {self.output} {self.errors}")
+            self.output.append(line)
+            found = LISTENING.match(line)
+            if found:
+                self.url = found[1]
+                self.environ["API_SERVER_PORT"] = self.url.rpartition(":")[2]
+                return self
+
+    @property
+    def errors(self) -> str:
+        return (self.home / "gateway.stderr").read_text()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Its exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.kill()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+
+
+StartGateway = Callable[..., Gateway]
+
+
+@pytest.fixture
+def model() -> Iterator[ScriptedModelServer]:
+    """The language model. It has no script: a test adds the answers it expects to be asked for."""
+    with ScriptedModelServer(()) as server:
+        yield server
+
+
+@pytest.fixture
+def start_gateway(tmp_path: Path, model: ScriptedModelServer) -> Iterator[StartGateway]:
+    """`start_gateway(config={...}, environ={...})`: config.yaml beside the scripted model, and variables."""
+    started: list[Gateway] = []
+
+    def start(config: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Gateway:
+        number = len(started) + 1
+        home, workdir = tmp_path / f"home{number}", tmp_path / f"work{number}"
+        home.mkdir(0o700)
+        workdir.mkdir()
+        own = {"model": {"default": "scripted", "provider": "custom", "base_url": model.base_url}}
+        (home / "config.yaml").write_text(json.dumps({**own, **(config or {})}))  # JSON is YAML
+        (home / "config.yaml").chmod(0o600)
+        key = secrets.token_hex(32)
+        gateway = Gateway(home, workdir, {**_environ(tmp_path, home, key), **(environ or {})}, key)
+        started.append(gateway)
+        return gateway.start()
+
+    yield start
+    for gateway in started:
+        gateway.close()
+
+
+@pytest.fixture
+def gateway(start_gateway: StartGateway) -> Gateway:
+    return start_gateway()
+
+
+def _environ(tmp_path: Path, home: Path, key: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV") if name in os.environ}
+    return {
+        **kept,
+        "HOME": str(tmp_path),
+        "HERMES_HOME": str(home),
+        "API_SERVER_ENABLED": "true",
+        "API_SERVER_KEY": key,
+        "API_SERVER_PORT": "0",
+        "PYTHONWARNINGS": "default",
+    }
+
+
+def _read(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
+    assert process.stdout is not None
+    with suppress(ValueError):  # closed under it at the end of a test
+        for line in process.stdout:
+            lines.put(line.rstrip("\n"))
+    lines.put(None)
