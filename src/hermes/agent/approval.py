@@ -1,0 +1,183 @@
+"""The one gate that every tool call passes: rules, lists, allowances, and the question to a person.
+
+Order: what is hard-blocked and what the owner's deny list names is refused, whatever the mode. Then what needs no
+question passes. Then what was allowed before, for always or for this session. Then somebody is asked, where there is
+somebody (spec: api-server section 3).
+"""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from hermes.agent.command import fold
+from hermes.agent.rules import Level, Verdict, classify
+from hermes.core.errors import ConfigError, ToolFailed
+from hermes.core.ids import new_id
+from hermes.core.ports import Action, ActionKind, ApprovalAnswer, ApprovalDesk, ApprovalQuestion
+from hermes.core.run import Ask
+
+log = logging.getLogger(__name__)
+
+MODES = ("manual", "smart", "off")
+LONGEST_SHOWN = 4_000
+"""Characters of a command that a question shows; the rest is counted."""
+
+AllowAlways = Callable[[str], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Allowances:
+    """What was allowed before; one for a home, shared by all its gates.
+
+    `always` is the allow-list of the settings, added to when a person says `always`.
+    """
+
+    always: set[str] = field(default_factory=set)
+    sessions: dict[str, set[str]] = field(default_factory=dict)
+
+    def covers(self, session_id: str, patterns: Iterable[str]) -> bool:
+        return all(self._has(session_id, pattern) for pattern in patterns)
+
+    def forget(self, session_id: str) -> None:
+        self.sessions.pop(session_id, None)
+
+    def _has(self, session_id: str, pattern: str) -> bool:
+        if pattern in self.sessions.get(session_id, ()) or pattern in self.always:
+            return True
+        # a hand-written entry may name a rule alone, or end in * for everything that begins so
+        return any(
+            entry == pattern.partition(":")[0] or (entry.endswith("*") and pattern.startswith(entry[:-1]))
+            for entry in self.always
+            if "`" not in entry
+        )
+
+
+class Gate:
+    """The gate of one run. `allow_always` writes a pattern into the allow-list of the home.
+
+    `deny` are globs over commands and paths. `smart` asks like manual in this version, and says so once.
+    """
+
+    def __init__(
+        self,
+        desk: ApprovalDesk,
+        *,
+        mode: str = "manual",
+        allowances: Allowances | None = None,
+        deny: Iterable[str] = (),
+        home: Path | None = None,
+        allow_always: AllowAlways | None = None,
+    ) -> None:
+        if mode not in MODES:
+            raise ConfigError(f"approvals.mode must be one of {', '.join(MODES)}, not {mode!r}", param="approvals.mode")
+        if mode == "smart":
+            log.warning("approvals.mode smart asks like manual in this version")
+        self._desk = desk
+        self._mode = mode
+        self._allowances = allowances if allowances is not None else Allowances()
+        self._deny = tuple(deny)
+        self._home = home
+        self._allow_always = allow_always
+
+    async def check(
+        self, *, tool: str, tool_call_id: str, action: Action, run_id: str, session_id: str, ask: Ask = Ask.WAIT
+    ) -> ApprovalAnswer | None:
+        """None when nobody had to be asked, else the answer that allowed it. Raises ToolFailed with the reason."""
+        verdict = classify(action, home=self._home)
+        self._refuse(action, verdict)
+        if verdict.level is Level.ALLOWED or self._mode == "off":
+            return None
+        if self._allowances.covers(session_id, verdict.patterns):
+            return None
+        if ask is Ask.APPROVE:
+            return ApprovalAnswer("once", "policy", None, "approvals.cron_mode is approve")
+        if ask is Ask.DENY:
+            raise ToolFailed(
+                f"Not run: this {verdict.description} ({verdict.rule}), which needs a person's approval, and nobody can "
+                "be asked here. Find another way, or say what you would have done.",
+                code="approval_denied_by_policy",
+            )
+        answer = await self._desk.ask(
+            ApprovalQuestion(
+                id=new_id("appr"),
+                run_id=run_id,
+                session_id=session_id,
+                tool=tool,
+                tool_call_id=tool_call_id,
+                command=shown(action.text),
+                description=sentence(verdict.description),
+                pattern=shown(verdict.pattern),
+                allow_permanent=self._allow_always is not None,
+                choices=("once", "session", "always", "deny") if self._allow_always else ("once", "session", "deny"),
+            )
+        )
+        return await self._take(answer, verdict, session_id)
+
+    def _refuse(self, action: Action, verdict: Verdict) -> None:
+        denied = self._denied_by(action, verdict)
+        if denied is not None:
+            raise ToolFailed(
+                f"Not run: the owner's deny list names it ({denied}). Do not try to get around it; find another way.",
+                code="approval_denied_by_policy",
+            )
+        if verdict.level is Level.BLOCKED:
+            raise ToolFailed(
+                f"Not run: this {verdict.description}. The rule {verdict.rule} blocks it in every mode, and no approval "
+                "lifts it. Do not try to get around it.",
+                code="approval_blocked",
+            )
+
+    def _denied_by(self, action: Action, verdict: Verdict) -> str | None:
+        texts = [action.text, fold(action.text), *verdict.commands, *map(str, action.paths)]
+        if action.kind is ActionKind.COMMAND:
+            texts += [" ".join(text.split()) for text in texts[:2]]
+        return next((glob for glob in self._deny if any(fnmatchcase(text.strip(), glob) for text in texts)), None)
+
+    async def _take(self, answer: ApprovalAnswer, verdict: Verdict, session_id: str) -> ApprovalAnswer:
+        because = f" Reason: {shown(answer.reason)}" if answer.reason and answer.outcome == "user" else ""
+        if answer.choice == "deny":
+            if answer.outcome == "timeout":
+                why = "nobody answered in time, which counts as a no"
+            elif answer.outcome == "policy":
+                why = answer.reason or "the owner's settings deny it"
+            else:
+                why = "the user said no"
+            raise ToolFailed(
+                f"Not run: {why}.{because} Do not run it in another form; find another way or ask what to do.",
+                code="approval_denied",
+            )
+        if answer.choice in ("session", "always"):
+            self._allowances.sessions.setdefault(session_id, set()).update(verdict.patterns)
+        if answer.choice == "always" and self._allow_always is not None:
+            self._allowances.always.update(verdict.patterns)
+            for pattern in verdict.patterns:
+                await self._allow_always(pattern)
+        return answer
+
+
+def sentence(description: str) -> str:
+    return f"This {description}."
+
+
+def shown(text: str) -> str:
+    """Text for a person to judge: what is invisible or turns the reading direction is written out as an escape."""
+    escaped = "".join(_escape(c) for c in text)
+    if len(escaped) <= LONGEST_SHOWN:
+        return escaped
+    return f"{escaped[:LONGEST_SHOWN]}… ({len(escaped) - LONGEST_SHOWN:,} more characters)"
+
+
+def _escape(c: str) -> str:
+    if c in "\n\t" or c.isprintable():
+        return c if unicodedata.category(c) not in ("Cf", "Mn", "Me") or c.isascii() else _code(c)
+    return _code(c)
+
+
+def _code(c: str) -> str:
+    number = ord(c)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

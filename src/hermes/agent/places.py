@@ -1,0 +1,161 @@
+"""Which places on a machine are no ordinary places to write: the data behind the rules about files."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from hermes.agent.command import UNKNOWN, Command
+from hermes.toolsets.paths import home_parts, secret_reason
+
+ROOTS = ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/media", "/mnt", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/usr", "/usr/bin", "/usr/include", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/local/bin", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/log", "/Applications", "/Library", "/System", "/Users", "/private", "/private/etc", "/private/var"]
+"""Directories without which a machine does not work: nothing deletes them or changes all of what is in them."""
+
+SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var")
+HARMLESS_DEVICES = re.compile(r"/dev/(?:null|zero|full|random|urandom|stdin|stdout|stderr|tty|fd(?:/.*)?|shm(?:/.*)?)")
+BLOCK_DEVICES = re.compile(
+    r"/dev/(?:sd[a-z]|hd[a-z]|vd[a-z]|xvd[a-z]|nvme\d|mmcblk\d|disk\d|rdisk\d|md\d|dm-\d|loop\d|mapper/|disk/).*"
+)
+KERNEL_MEMORY = re.compile(r"/dev/(?:mem|kmem|port)|/proc/(?:sysrq-trigger|kcore|kmem)")
+PASSWORD_FILES = re.compile(r"(?:/private)?/etc/(?:passwd|g?shadow|group|sudoers|master\.passwd)(?:-|\.d(?:/.*)?)?")
+SHELL_STARTUP = re.compile(
+    r"\.(?:bashrc|bash_profile|bash_login|bash_logout|bash_aliases|profile|login|zshrc|zshenv|zprofile|zlogin|zlogout|kshrc|"
+    r"cshrc|tcshrc|inputrc|xinitrc|xprofile|xsessionrc|config/fish/.*|gitconfig|config/git/.*|vimrc|npmrc|pip/.*|"
+    r"config/pip/.*|condarc|pythonrc|envrc|direnvrc)"
+)
+STARTED_BY_ITSELF = re.compile(
+    r"/etc/(?:cron[^/]*|anacrontab|systemd|init\.d|rc[^/]*|profile[^/]*|bash[^/]*|zsh[^/]*|ld\.so[^/]*)(?:/.*)?|/var/spool/(?:cron|at)(?:/.*)?|"
+    r"/(?:usr/)?lib/systemd(?:/.*)?|.*/\.config/(?:systemd|autostart)(?:/.*)?|.*/Library/Launch(?:Agents|Daemons)(?:/.*)?"
+)
+GIT_HOOKS = re.compile(r".*/\.git/(?:hooks/.*|config)")
+SSH_FILES = re.compile(r".*/\.ssh(?:/.*)?")
+
+OWN_BLOCKED = re.compile(r"config\.ya?ml|\.env(?:\..*)?|state\.db.*|auth.*|run/gateway\.pid")
+"""In HERMES_HOME: what decides who may do what. Not to be written by the agent in any mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where an action happens. `user_home` is the person's, `hermes_home` the agent's."""
+
+    workdir: Path
+    hermes_home: Path | None = None
+    user_home: Path = field(default_factory=Path.home)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        known = {"HOME": str(self.user_home), "PWD": str(self.workdir)}
+        if self.hermes_home is not None:
+            known["HERMES_HOME"] = str(self.hermes_home)
+        return known
+
+    @property
+    def hermes_homes(self) -> list[Path]:
+        return [home for home in (self.hermes_home, self.user_home / ".hermes") if home is not None]
+
+    def places(self, word: str, directory: str | None = None) -> list[str]:
+        """The absolute paths that a word of a command may mean: as written, and behind links. None for unknown text."""
+        text = self._expand_tilde(word)
+        if not text.startswith("/"):
+            start = str(self.workdir) if directory is None else self._expand_tilde(directory)
+            if not start.startswith("/"):
+                start = str(self.workdir / start)
+            if UNKNOWN in start:
+                return []
+            text = f"{start}/{text}"
+        if text.startswith(UNKNOWN):
+            return []
+        lexical = os.path.normpath(re.sub(r"^//+", "/", text))
+        found = [lexical]
+        if not _is_pattern(lexical):
+            real = os.path.realpath(lexical)
+            if real != lexical:
+                found.append(real)
+        return found
+
+    def _expand_tilde(self, word: str) -> str:
+        if word == "~" or word.startswith("~/"):
+            return str(self.user_home) + word[1:]
+        if re.match(r"~\w+", word):
+            return "/home/" + word[1:]
+        return word
+
+    def trees(self, word: str, directory: str | None = None) -> list[str]:
+        """The directories whose whole content a word stands for: `/usr`, `/usr/`, `/usr/*`, `/usr/{*,.*}`."""
+        return [_WHOLE.sub("", place) or "/" for place in self.places(word, directory)]
+
+    def is_root(self, word: str, directory: str | None = None) -> bool:
+        """Whether a word means a directory that must stay: the system's, the person's home, the agent's."""
+        kept = {*ROOTS, str(self.user_home), *map(str, self.hermes_homes)}
+        kept.update(str(parent) for parent in self.user_home.parents)
+        kept.update(os.path.realpath(path) for path in (self.user_home, *self.hermes_homes))
+        return any(tree in kept or _matches_root(tree) for tree in self.trees(word, directory))
+
+    def is_inside(self, place: str) -> bool:
+        """In the working directory, or below the person's home or a directory for temporary files."""
+        workspace = [] if str(self.workdir) in ROOTS else [str(self.workdir), os.path.realpath(self.workdir)]
+        temporary = ["/tmp", "/var/tmp", "/private/tmp", "/dev/shm", tempfile.gettempdir()]  # noqa: S108 - read, not used
+        roots = [*workspace, str(self.user_home), os.path.realpath(self.user_home), *temporary]
+        return any(place == root or place.startswith(root.rstrip("/") + "/") for root in roots if root != "/")
+
+    def own_part(self, place: str) -> str | None:
+        """Where in HERMES_HOME a place is, None outside of it."""
+        for home in self.hermes_homes:
+            inside = home_parts(Path(place), home)
+            if inside is not None:
+                return inside
+        return None
+
+    def secret(self, place: str) -> str | None:
+        return secret_reason(Path(place), self.hermes_home)
+
+
+def _is_pattern(text: str) -> bool:
+    return any(c in text for c in "*?[")
+
+
+def _matches_root(tree: str) -> bool:
+    """`/e??` or `/[a-z]*` may mean /etc."""
+    return _is_pattern(tree) and any(root != "/" and fnmatchcase(root, tree) for root in ROOTS)
+
+
+_WHOLE = re.compile(r"(?:/(?:\*+|\.\*|\.\[[^\]]*\]\*|\.\?\?\*|\.))+$")
+
+_ALL_WRITTEN = frozenset(
+    ["tee", "touch", "truncate", "shred", "rm", "rmdir", "unlink", "chmod", "chown", "chgrp", "mkdir", "mkfifo", "setfacl", "chattr", "split"]
+)
+_LAST_WRITTEN = frozenset(["cp", "mv", "install", "ln", "rsync", "scp"])
+
+
+def written(command: Command) -> Iterator[str]:
+    """The words of a command that name what it writes, changes or deletes."""
+    for redirect in command.redirects:
+        if redirect.operator in (">", ">>", ">|", "&>", "&>>", "<>") and redirect.target:
+            yield redirect.target
+    name, operands = command.name, command.operands
+    if name in _ALL_WRITTEN:
+        yield from operands[1:] if name in ("chmod", "chown", "chgrp") else operands
+    elif name in _LAST_WRITTEN:
+        target = command.value_of("-t", "--target-directory")
+        if target is not None:
+            yield target
+        elif len(operands) > 1:
+            yield operands[-1]
+        if name == "mv":
+            yield from operands[:-1]
+    elif name == "dd":
+        yield from (word[3:] for word in command.arguments if word.startswith("of="))
+    elif name in ("sed", "gsed", "perl", "ruby") and (command.has("i") or command.has("in-place")):
+        has_script = command.value_of("-e", "--expression", "-f", "--file") is not None
+        yield from operands if has_script else operands[1:]
+    elif name in ("curl", "wget"):
+        yield from (v for v in (command.value_of("-o", "-O", "--output", "--output-document"),) if v and v != "-")
+    elif name in ("tar", "bsdtar") and command.has("x", "extract", "get"):
+        yield from (v for v in (command.value_of("-C", "--directory"),) if v)
+    elif name == "unzip":
+        yield from (v for v in (command.value_of("-d"),) if v)

@@ -1,0 +1,472 @@
+"""Reads a shell command the way a shell would, so that rules see `rm -rf /` however it was written.
+
+Quotes, `$'\\x72m'`, backslashes, `${IFS}`, constant variables, brace lists, here-documents, pipes, lists, subshells
+and wrappers (`wrappers.py`) are seen through. It is no sandbox: text that is made only while it runs cannot be read
+here; such commands are reported as `hidden`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from hermes.agent.command import UNKNOWN, Command, Reading, Redirect, Unreadable
+from hermes.agent.wrappers import CONSTANT_FILE, ansi_c, constant_output, unwrap
+
+MAX_DEPTH = 12
+MAX_COMMANDS = 3_000
+MAX_ALTERNATIVES = 256
+
+PLAIN, QUOTED, EXPANDED = 0, 1, 2
+"""How a character came into a word: only an expanded one splits it, only a plain one is a brace or a pattern."""
+
+Char = tuple[str, int]
+
+WELL_KNOWN = ("rm", "dd", "mkfs", "mkfs.ext4", "shred", "sh", "bash", "sudo", "chmod", "chown", "kill", "mv", "find")
+"""Programs that a pattern such as `/bin/r?` may stand for."""
+
+_BEFORE = {"if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "coproc", "fi", "done", "esac", "}"}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_REDIRECT = re.compile(r"\d*(<<<|<<-|<<|<>|<&|>>|>&|>\||&>>|&>|<|>)(?!\()")
+_OPERATORS = (";;&", "&&", "||", ";;", ";&", "|&", ";", "&", "|", "\n", "(", ")")
+
+
+def read(text: str, variables: Mapping[str, str] | None = None) -> Reading:
+    """All commands that a text would run, in order. `variables` are known values, such as HOME. Raises Unreadable."""
+    reading = Reading()
+    known = {"IFS": " \t\n", **(variables or {})}
+    _Reader(text, known, reading).commands()
+    return reading
+
+
+@dataclass(slots=True)
+class _Document:
+    """A here-document that was begun on this line; its text follows the line."""
+
+    redirects: list[Redirect]
+    index: int
+    delimiter: str
+    strips_tabs: bool
+    is_literal: bool
+
+
+@dataclass(slots=True)
+class _Reader:
+    text: str
+    variables: dict[str, str]
+    reading: Reading
+    depth: int = 0
+    through: tuple[str, ...] = ()
+    directory: list[str | None] = field(default_factory=lambda: [None])
+    at: int = 0
+    documents: list[_Document] = field(default_factory=list)
+
+    def commands(self) -> None:
+        """Read to the end of the text."""
+        if self.depth > MAX_DEPTH or len(self.reading.commands) > MAX_COMMANDS:
+            self.reading.hidden.append("too much of it, or nested too deeply")
+            return
+        pipeline: list[Command] = []
+        words: list[list[Char]] = []
+        redirects: list[Redirect] = []
+        while True:
+            self._blanks()
+            operator = self._operator()
+            if operator or not self._peek():
+                if operator == "\n":
+                    self._documents()
+                command = self._command(words, redirects, tuple(pipeline))
+                words, redirects = [], []
+                if operator in ("|", "|&"):
+                    pipeline += [command] if command is not None else []
+                elif operator != "(":
+                    pipeline = []
+                if not operator:
+                    return
+            elif (found := _REDIRECT.match(self.text, self.at)) is not None:
+                self.at = found.end()
+                self._redirect(found[1], redirects)
+            else:
+                words.append(self._word())
+
+    # -- characters
+
+    def _peek(self, count: int = 1) -> str:
+        return self.text[self.at : self.at + count]
+
+    def _blanks(self) -> None:
+        while self.at < len(self.text):
+            if self._peek() in " \t\r":
+                self.at += 1
+            elif self._peek(2) == "\\\n":
+                self.at += 2
+            elif self._peek() == "#":
+                end = self.text.find("\n", self.at)
+                self.at = len(self.text) if end < 0 else end
+            else:
+                return
+
+    def _operator(self) -> str:
+        if self._peek(2) == "&>":
+            return ""
+        for operator in _OPERATORS:
+            if self.text.startswith(operator, self.at):
+                self.at += len(operator)
+                return operator
+        return ""
+
+    def _until(self, closing: str, what: str) -> str:
+        """The text up to `closing`, backslashes respected; the closing character is taken."""
+        start = self.at
+        while (c := self._peek()) != closing:
+            if not c:
+                raise Unreadable(f"{what} is never closed")
+            self.at += 2 if c == "\\" else 1
+        self.at += 1
+        return self.text[start : self.at - 1]
+
+    def _balanced(self, opening: str, closing: str) -> str:
+        """The text up to the bracket that closes, quotes respected; the bracket is taken."""
+        start, depth = self.at, 1
+        while depth:
+            c = self._peek()
+            if not c:
+                raise Unreadable(f"a {opening} is never closed")
+            self.at += 1
+            if c == "\\":
+                self.at += 1
+            elif c == "'":
+                self._single_quoted()
+            elif c == '"':
+                self._skip_double_quoted()
+            elif c == opening:
+                depth += 1
+            elif c == closing:
+                depth -= 1
+        return self.text[start : self.at - 1]
+
+    def _single_quoted(self) -> str:
+        start, end = self.at, self.text.find("'", self.at)
+        if end < 0:
+            raise Unreadable("a single quote is never closed")
+        self.at = end + 1
+        return self.text[start:end]
+
+    def _skip_double_quoted(self) -> None:
+        while (c := self._peek()) != '"':
+            if not c:
+                raise Unreadable("a double quote is never closed")
+            self.at += 2 if c == "\\" else 1
+            if c == "$" and self._peek() == "(":
+                self.at += 1
+                self._balanced("(", ")")
+        self.at += 1
+
+    # -- words
+
+    def _word(self) -> list[Char]:
+        chars: list[Char] = []
+        while self.at < len(self.text):
+            c = self._peek()
+            if self._peek(2) in ("<(", ">("):
+                self.at += 2
+                chars += _as(self._process(self._balanced("(", ")")), QUOTED)
+                continue
+            if c in " \t\r\n;&|()<>":
+                if c != "(" or chars[-1:] != [("=", PLAIN)]:
+                    break
+                self.at += 1  # an array
+                chars += _as(self._balanced("(", ")"), EXPANDED)
+                continue
+            self.at += 1
+            if c == "'":
+                chars += _as(self._single_quoted(), QUOTED)
+            elif c == '"':
+                chars += self._double_quoted()
+            elif c == "\\":
+                chars += _as("" if self._peek() == "\n" else self._peek(), QUOTED)
+                self.at += 1
+            elif c == "$":
+                chars += self._dollar(EXPANDED)
+            elif c == "`":
+                chars += _as(self._substitute(self._backticks()), EXPANDED)
+            else:
+                chars.append((c, PLAIN))
+        return chars
+
+    def _double_quoted(self) -> list[Char]:
+        chars: list[Char] = [("", QUOTED)]
+        while (c := self._peek()) != '"':
+            if not c:
+                raise Unreadable("a double quote is never closed")
+            self.at += 1
+            if c == "\\":
+                follows = self._peek()
+                self.at += 1
+                kept = "" if follows == "\n" else follows if follows in '"$`\\' else "\\" + follows
+                chars += _as(kept, QUOTED)
+            elif c == "$":
+                chars += self._dollar(QUOTED)
+            elif c == "`":
+                chars += _as(self._substitute(self._backticks()), QUOTED)
+            else:
+                chars.append((c, QUOTED))
+        self.at += 1
+        return chars
+
+    def _dollar(self, kind: int) -> list[Char]:
+        c = self._peek()
+        if c == "'" and kind == EXPANDED:
+            self.at += 1
+            return _as(ansi_c(self._until("'", "a quote")), QUOTED)
+        if c == '"' and kind == EXPANDED:
+            self.at += 1
+            return self._double_quoted()
+        if c == "(":
+            self.at += 1
+            inner = self._balanced("(", ")")
+            if inner.startswith("("):  # arithmetic
+                return _as(f"{UNKNOWN}({inner})", kind)
+            return _as(self._substitute(inner), kind)
+        if c == "{":
+            self.at += 1
+            inner = self._balanced("{", "}")
+            return _as(self._parameter(inner), EXPANDED if inner.endswith("[@]") else kind)
+        if (name := _NAME.match(self.text, self.at)) is not None:
+            self.at = name.end()
+            return _as(self.variables.get(name[0], UNKNOWN + name[0]), kind)
+        if c and c in "@*#?$!-0123456789":
+            self.at += 1
+            return _as(self.variables.get(c, UNKNOWN + c), kind)
+        return [("$", PLAIN)]
+
+    def _backticks(self) -> str:
+        return re.sub(r"\\([`$\\])", r"\1", self._until("`", "a backtick"))
+
+    # -- expansions
+
+    def _parameter(self, inner: str) -> str:
+        """`${…}`: its value where it is known, its default where it is not, else its name behind UNKNOWN."""
+        bare = inner.lstrip("!#")
+        name = _NAME.match(bare)
+        if name is None:
+            return self.variables.get(inner, UNKNOWN + inner)
+        rest = bare[name.end() :]
+        value = self.variables.get(name[0])
+        if inner.startswith("!") and value is not None:
+            value = self.variables.get(value)
+        if rest.startswith((":-", ":=", "-", "=")):
+            return value if value else self._expand(rest.lstrip(":")[1:])
+        if rest.startswith((":+", "+")):
+            return self._expand(rest.lstrip(":")[1:])
+        if value is None:
+            return UNKNOWN + name[0]
+        if (cut := re.fullmatch(r":\s*(-?\d+)\s*(?::\s*(\d+))?", rest)) is not None:
+            part = value[int(cut[1]) :]
+            return part if cut[2] is None else part[: int(cut[2])]
+        return value
+
+    def _expand(self, text: str) -> str:
+        return "".join(c for c, _ in self._child(text)._word())
+
+    def _substitute(self, text: str) -> str:
+        """`$(…)`: what it prints where that is a constant; what it runs is read in any case."""
+        output = self._output(text)
+        return f"{UNKNOWN}({text.strip()})" if output is None else output.rstrip("\n")
+
+    def _process(self, text: str) -> str:
+        """`<(…)`: stands for a file that holds the output of what is read here."""
+        output = self._output(text)
+        return f"{UNKNOWN}<({text.strip()})" if output is None else CONSTANT_FILE + output
+
+    def _output(self, text: str) -> str | None:
+        first = len(self.reading.commands)
+        self._child(text).commands()
+        made = self.reading.commands[first:]
+        return constant_output(made[-1:]) if made else None
+
+    def _child(self, text: str, through: str | None = None) -> _Reader:
+        wrappers = self.through if through is None else (*self.through, through)
+        return _Reader(text, self.variables, self.reading, self.depth + 1, wrappers, self.directory)
+
+    # -- redirections
+
+    def _redirect(self, operator: str, redirects: list[Redirect]) -> None:
+        self._blanks()
+        raw = self._word()
+        if operator in ("<<", "<<-"):
+            is_literal = any(kind == QUOTED for _, kind in raw)
+            delimiter = "".join(c for c, _ in raw)
+            redirects.append(Redirect("<<", ""))
+            document = _Document(redirects, len(redirects) - 1, delimiter, operator == "<<-", is_literal)
+            self.documents.append(document)
+            end = self.text.find("\n", self.at)
+            if end >= 0:  # its text is needed with its command, which may end before the line does
+                body, _ = self._document(document, self._past_others(end + 1))
+                redirects[-1] = Redirect("<<", body if is_literal else self._expanded_document(body))
+            return
+        fields = self._fields(raw)
+        redirects.append(Redirect(operator, fields[0] if fields else ""))
+
+    def _past_others(self, start: int) -> int:
+        for document in self.documents[:-1]:
+            _, start = self._document(document, start)
+        return start
+
+    def _document(self, document: _Document, start: int) -> tuple[str, int]:
+        """The text of a here-document that begins at `start`, and where it ends."""
+        lines = []
+        while start < len(self.text):
+            end = self.text.find("\n", start)
+            end = len(self.text) if end < 0 else end
+            line = self.text[start:end]
+            start = end + 1
+            if (line.lstrip("\t") if document.strips_tabs else line) == document.delimiter:
+                break
+            lines.append(line)
+        return "\n".join(lines), min(start, len(self.text))
+
+    def _documents(self) -> None:
+        """Past the here-documents of the line that ended."""
+        for document in self.documents:
+            _, self.at = self._document(document, self.at)
+        self.documents.clear()
+
+    def _expanded_document(self, body: str) -> str:
+        return "".join(c for c, _ in self._child(body.replace('"', '\\"') + '"')._double_quoted())
+
+    # -- commands
+
+    def _fields(self, chars: list[Char]) -> list[str]:
+        """The words that a shell makes of one: brace lists, then splitting of what was expanded."""
+        separators = self.variables["IFS"]
+        result = []
+        for alternative in _braces(chars):
+            current: str | None = None
+            for c, kind in alternative:
+                if kind == EXPANDED and c and c in separators:
+                    if current is not None:
+                        result.append(current)
+                    current = None
+                else:
+                    current = (current or "") + c
+            if current is not None:
+                result.append(current)
+        return result
+
+    def _command(
+        self, raw: list[list[Char]], redirects: list[Redirect], pipeline: tuple[Command, ...]
+    ) -> Command | None:
+        """One simple command, its assignments taken, handed to the reading together with what it runs in turn."""
+        raw = list(raw)
+        while raw and all(kind == PLAIN for _, kind in raw[0]) and "".join(c for c, _ in raw[0]) in _BEFORE:
+            raw.pop(0)
+        while raw and (name := _assigned(raw[0])) is not None:
+            plus, value = _value(raw.pop(0), name)
+            self.variables[name] = (self.variables.get(name, "") if plus else "") + value
+        words = [field for chars in raw for field in self._fields(chars)]
+        if words and words[0] in ("for", "select") and len(words) > 1:
+            self.variables[words[1]] = " ".join(words[3:])
+            return None
+        if words and words[0] == "case":
+            return None
+        if words and words[0] == "function":
+            words = words[3:] if words[2:3] == ["{"] else words[2:]
+        if not words and not redirects:
+            return None
+        if raw and any(c in "*?[" and kind == PLAIN for c, kind in raw[0]):
+            words[0] = _well_known(words[0])
+        self._remember(words)
+        command = Command(tuple(words), tuple(redirects), pipeline, self.through, self.directory[0])
+        if words and words[0].startswith(UNKNOWN):
+            self.reading.hidden.append(words[0][:200])
+        for inner in unwrap(command, self._read_text, self.reading.hidden.append):
+            self.reading.commands.append(inner)
+        return command
+
+    def _read_text(self, text: str, through: str) -> None:
+        try:
+            self._child(text, through).commands()
+        except Unreadable:
+            if through not in _MAY_BE_PROSE:
+                raise
+
+    def _remember(self, words: list[str]) -> None:
+        """What a command changes for those after it: the directory, constant variables."""
+        if not words:
+            return
+        if words[0] in ("cd", "pushd"):
+            target = next((word for word in words[1:] if not word.startswith("-")), "~")
+            before = self.directory[0]
+            is_absolute = target.startswith(("/", "~", UNKNOWN))
+            self.directory[0] = target if is_absolute or before is None else f"{before}/{target}"
+        elif words[0] in ("export", "declare", "local", "readonly", "typeset"):
+            for word in words[1:]:
+                name, separator, value = word.partition("=")
+                if separator and _NAME.fullmatch(name):
+                    self.variables[name] = value
+
+
+_MAY_BE_PROSE = {"trap", "alias", "python", "perl", "ruby", "node", "nodejs", "awk", "gawk", "mawk", "php", "lua"}
+
+
+def _as(text: str, kind: int) -> list[Char]:
+    """Characters of one kind; a quoted text makes a word even where it is empty."""
+    return [(c, kind) for c in text] or ([("", kind)] if kind == QUOTED else [])
+
+
+def _assigned(chars: list[Char]) -> str | None:
+    """The variable's name where a word is an assignment."""
+    plain = ""
+    for c, kind in chars:
+        if kind != PLAIN:
+            return None
+        if c == "=":
+            name = plain.removesuffix("+")
+            name = name.partition("[")[0]
+            return name if _NAME.fullmatch(name) else None
+        plain += c
+    return None
+
+
+def _value(chars: list[Char], name: str) -> tuple[bool, str]:
+    text = "".join(c for c, _ in chars)
+    left, _, value = text.partition("=")
+    return left.endswith("+"), value
+
+
+def _well_known(word: str) -> str:
+    """The program that a pattern may stand for, the word itself where none does."""
+    base = word.rsplit("/", 1)[-1]
+    return next((program for program in WELL_KNOWN if fnmatchcase(program, base)), word)
+
+
+def _braces(chars: list[Char]) -> list[list[Char]]:
+    """`a{b,c}` → `ab`, `ac`. Only plain braces with a plain comma count."""
+    for start, char in enumerate(chars):
+        if char != ("{", PLAIN):
+            continue
+        depth, commas = 0, []
+        for end in range(start, len(chars)):
+            if chars[end] == ("{", PLAIN):
+                depth += 1
+            elif chars[end] == (",", PLAIN) and depth == 1:
+                commas.append(end)
+            elif chars[end] == ("}", PLAIN):
+                depth -= 1
+                if depth == 0:
+                    break
+        else:
+            continue
+        if not commas:
+            continue
+        bounds = [start, *commas, end]
+        found: list[list[Char]] = []
+        for left, right in zip(bounds, bounds[1:], strict=False):
+            found += _braces(chars[:start] + chars[left + 1 : right] + chars[end + 1 :])
+            if len(found) > MAX_ALTERNATIVES:
+                break
+        return found[:MAX_ALTERNATIVES]
+    return [chars]
