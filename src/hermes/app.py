@@ -202,11 +202,11 @@ def _agent(
 ) -> Agent:
     toolsets = settings.platform_toolsets.get(platform, settings.toolsets)
     limits = settings.limits
-    allowances = Allowances(settings.command_allowlist)
+    allowances = Allowances(set(settings.command_allowlist))
 
     async def allow_always(pattern: str) -> None:
-        if home is not None:
-            await _add_to_allowlist(home, pattern)
+        assert home is not None
+        await _add_to_allowlist(home, pattern)
 
     def gate(desk: ApprovalDesk) -> Gate:
         return Gate(
@@ -214,7 +214,8 @@ def _agent(
             mode=settings.approvals.mode,
             deny=settings.approvals.deny,
             allowances=allowances,
-            allow_always=allow_always,
+            home=home.path if home else None,
+            allow_always=allow_always if home else None,
         )
 
     def read_soul() -> str | None:

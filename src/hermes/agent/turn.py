@@ -35,6 +35,8 @@ from hermes.core.toolset import TOOLS, Risk
 log = logging.getLogger(__name__)
 
 PREVIEW_CHARACTERS = 200
+DENIED_WITHOUT_A_PERSON = frozenset({"approval_denied_by_policy", "approval_blocked"})
+"""Codes of a gate's refusal that nobody was asked about: the caller learns of it too (spec: api-server section 3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +229,7 @@ def arguments_data(arguments: Any) -> dict[str, Any]:
 async def _run_call(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, sink: Sink) -> Message:
     call = prepared.call
     began = turn.clock.monotonic()
-    result = await _result(turn, prepared, writing)
+    result = await _result(turn, prepared, writing, sink)
     duration = round(turn.clock.monotonic() - began, 3)
     preview = result.preview or first_line(result.content)
     error = (first_line(result.content) or "failed") if result.is_error else None
@@ -236,7 +238,7 @@ async def _run_call(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, sink
     return message
 
 
-async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock) -> ToolResult:
+async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, sink: Sink) -> ToolResult:
     if prepared.tool is None or prepared.problem is not None:
         return ToolResult(prepared.problem or "", is_error=True)
     context = turn.context(prepared.call.id)
@@ -258,6 +260,8 @@ async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock) -> Too
         async with in_turn:
             return await prepared.tool.run(prepared.arguments, context)
     except ToolFailed as failed:
+        if failed.code in DENIED_WITHOUT_A_PERSON:
+            await sink.record(events.Warned(f"{prepared.call.name} was denied: {failed.message}"))
         return ToolResult(failed.message, is_error=True)
     except Exception:
         # A fault of ours in one tool is told to the model and to the log; it does not end the conversation.
