@@ -98,8 +98,8 @@ class Gate:
             return ApprovalAnswer("once", "policy", None, "approvals.cron_mode is approve")
         if ask is Ask.DENY:
             raise ToolFailed(
-                f"Not run: this {verdict.description} ({verdict.rule}), which needs a person's approval, and nobody can "
-                "be asked here. Find another way, or say what you would have done.",
+                f"Not run: this {verdict.description} ({verdict.rule}), which needs a person's approval, and nobody "
+                "can be asked here. Find another way, or say what you would have done.",
                 code="approval_denied_by_policy",
             )
         answer = await self._desk.ask(
@@ -127,8 +127,8 @@ class Gate:
             )
         if verdict.level is Level.BLOCKED:
             raise ToolFailed(
-                f"Not run: this {verdict.description}. The rule {verdict.rule} blocks it in every mode, and no approval "
-                "lifts it. Do not try to get around it.",
+                f"Not run: this {verdict.description}. The rule {verdict.rule} blocks it in every mode, and no "
+                "approval lifts it. Do not try to get around it.",
                 code="approval_blocked",
             )
 

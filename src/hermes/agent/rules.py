@@ -1,6 +1,7 @@
 """Judges an action: allowed, dangerous (somebody is asked) or blocked (nothing lifts it).
 
-The rules are data: `blocked_rules`, `dangerous_rules`, `file_rules`. docs/reference/approvals.md is made from them.
+The rules are data: `blocked_rules`, `dangerous_rules`, `outward_rules`, `file_rules`; docs/reference/approvals.md
+shows them all.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ from pathlib import Path
 
 from hermes.agent.blocked_rules import HARD_BLOCKED, is_fork_bomb
 from hermes.agent.command import Command, Reading, Unreadable, fold
-from hermes.agent.dangerous_rules import DANGEROUS
+from hermes.agent.dangerous_rules import INWARD
 from hermes.agent.file_rules import READ_RULES, WRITE_RULES, FileRule, file_rule
+from hermes.agent.outward_rules import OUTWARD
 from hermes.agent.places import Ground, written
 from hermes.agent.rule import Level, Rule
 from hermes.agent.shell import read
 from hermes.core.ports import Action, ActionKind
 
 __all__ = ["DANGEROUS", "HARD_BLOCKED", "READ_RULES", "WRITE_RULES", "Ground", "Level", "Rule", "Verdict", "classify"]
+
+DANGEROUS = (*INWARD, *OUTWARD)
+"""What asks in the mode manual. Whatever no rule names is allowed."""
 
 LONGEST_READ = 100_000
 """Commands of more characters are not read, and ask."""

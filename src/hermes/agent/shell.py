@@ -13,16 +13,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from hermes.agent.command import UNKNOWN, Command, Reading, Redirect, Unreadable
+from hermes.agent.shell_text import EXPANDED, PLAIN, QUOTED, Char, Cursor, alternatives, as_chars
 from hermes.agent.wrappers import CONSTANT_FILE, ansi_c, constant_output, unwrap
 
 MAX_DEPTH = 12
 MAX_COMMANDS = 3_000
-MAX_ALTERNATIVES = 256
-
-PLAIN, QUOTED, EXPANDED = 0, 1, 2
-"""How a character came into a word: only an expanded one splits it, only a plain one is a brace or a pattern."""
-
-Char = tuple[str, int]
 
 WELL_KNOWN = ("rm", "dd", "mkfs", "mkfs.ext4", "shred", "sh", "bash", "sudo", "chmod", "chown", "kill", "mv", "find")
 """Programs that a pattern such as `/bin/r?` may stand for."""
@@ -30,14 +25,13 @@ WELL_KNOWN = ("rm", "dd", "mkfs", "mkfs.ext4", "shred", "sh", "bash", "sudo", "c
 _BEFORE = {"if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "coproc", "fi", "done", "esac", "}"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REDIRECT = re.compile(r"\d*(<<<|<<-|<<|<>|<&|>>|>&|>\||&>>|&>|<|>)(?!\()")
-_OPERATORS = (";;&", "&&", "||", ";;", ";&", "|&", ";", "&", "|", "\n", "(", ")")
 
 
 def read(text: str, variables: Mapping[str, str] | None = None) -> Reading:
     """All commands that a text would run, in order. `variables` are known values, such as HOME. Raises Unreadable."""
     reading = Reading()
     known = {"IFS": " \t\n", **(variables or {})}
-    _Reader(text, known, reading).commands()
+    _Reader(text, variables=known, reading=reading).commands()
     return reading
 
 
@@ -53,14 +47,12 @@ class _Document:
 
 
 @dataclass(slots=True)
-class _Reader:
-    text: str
-    variables: dict[str, str]
-    reading: Reading
+class _Reader(Cursor):
+    variables: dict[str, str] = field(kw_only=True)
+    reading: Reading = field(kw_only=True)
     depth: int = 0
     through: tuple[str, ...] = ()
     directory: list[str | None] = field(default_factory=lambda: [None])
-    at: int = 0
     documents: list[_Document] = field(default_factory=list)
 
     def commands(self) -> None:
@@ -72,9 +64,9 @@ class _Reader:
         words: list[list[Char]] = []
         redirects: list[Redirect] = []
         while True:
-            self._blanks()
-            operator = self._operator()
-            if operator or not self._peek():
+            self.blanks()
+            operator = self.operator()
+            if operator or not self.peek():
                 if operator == "\n":
                     self._documents()
                 command = self._command(words, redirects, tuple(pipeline))
@@ -91,159 +83,85 @@ class _Reader:
             else:
                 words.append(self._word())
 
-    # -- characters
-
-    def _peek(self, count: int = 1) -> str:
-        return self.text[self.at : self.at + count]
-
-    def _blanks(self) -> None:
-        while self.at < len(self.text):
-            if self._peek() in " \t\r":
-                self.at += 1
-            elif self._peek(2) == "\\\n":
-                self.at += 2
-            elif self._peek() == "#":
-                end = self.text.find("\n", self.at)
-                self.at = len(self.text) if end < 0 else end
-            else:
-                return
-
-    def _operator(self) -> str:
-        if self._peek(2) == "&>":
-            return ""
-        for operator in _OPERATORS:
-            if self.text.startswith(operator, self.at):
-                self.at += len(operator)
-                return operator
-        return ""
-
-    def _until(self, closing: str, what: str) -> str:
-        """The text up to `closing`, backslashes respected; the closing character is taken."""
-        start = self.at
-        while (c := self._peek()) != closing:
-            if not c:
-                raise Unreadable(f"{what} is never closed")
-            self.at += 2 if c == "\\" else 1
-        self.at += 1
-        return self.text[start : self.at - 1]
-
-    def _balanced(self, opening: str, closing: str) -> str:
-        """The text up to the bracket that closes, quotes respected; the bracket is taken."""
-        start, depth = self.at, 1
-        while depth:
-            c = self._peek()
-            if not c:
-                raise Unreadable(f"a {opening} is never closed")
-            self.at += 1
-            if c == "\\":
-                self.at += 1
-            elif c == "'":
-                self._single_quoted()
-            elif c == '"':
-                self._skip_double_quoted()
-            elif c == opening:
-                depth += 1
-            elif c == closing:
-                depth -= 1
-        return self.text[start : self.at - 1]
-
-    def _single_quoted(self) -> str:
-        start, end = self.at, self.text.find("'", self.at)
-        if end < 0:
-            raise Unreadable("a single quote is never closed")
-        self.at = end + 1
-        return self.text[start:end]
-
-    def _skip_double_quoted(self) -> None:
-        while (c := self._peek()) != '"':
-            if not c:
-                raise Unreadable("a double quote is never closed")
-            self.at += 2 if c == "\\" else 1
-            if c == "$" and self._peek() == "(":
-                self.at += 1
-                self._balanced("(", ")")
-        self.at += 1
-
     # -- words
 
     def _word(self) -> list[Char]:
         chars: list[Char] = []
-        while self.at < len(self.text):
-            c = self._peek()
-            if self._peek(2) in ("<(", ">("):
+        while c := self.peek():
+            if self.peek(2) in ("<(", ">("):
                 self.at += 2
-                chars += _as(self._process(self._balanced("(", ")")), QUOTED)
+                chars += as_chars(self._process(self.balanced("(", ")")), QUOTED)
                 continue
             if c in " \t\r\n;&|()<>":
                 if c != "(" or chars[-1:] != [("=", PLAIN)]:
                     break
                 self.at += 1  # an array
-                chars += _as(self._balanced("(", ")"), EXPANDED)
+                chars += as_chars(self.balanced("(", ")"), EXPANDED)
                 continue
             self.at += 1
             if c == "'":
-                chars += _as(self._single_quoted(), QUOTED)
+                chars += as_chars(self.single_quoted(), QUOTED)
             elif c == '"':
                 chars += self._double_quoted()
             elif c == "\\":
-                chars += _as("" if self._peek() == "\n" else self._peek(), QUOTED)
+                chars += as_chars("" if self.peek() == "\n" else self.peek(), QUOTED)
                 self.at += 1
             elif c == "$":
                 chars += self._dollar(EXPANDED)
             elif c == "`":
-                chars += _as(self._substitute(self._backticks()), EXPANDED)
+                chars += as_chars(self._substitute(self._backticks()), EXPANDED)
             else:
                 chars.append((c, PLAIN))
         return chars
 
     def _double_quoted(self) -> list[Char]:
         chars: list[Char] = [("", QUOTED)]
-        while (c := self._peek()) != '"':
+        while (c := self.peek()) != '"':
             if not c:
                 raise Unreadable("a double quote is never closed")
             self.at += 1
             if c == "\\":
-                follows = self._peek()
+                follows = self.peek()
                 self.at += 1
                 kept = "" if follows == "\n" else follows if follows in '"$`\\' else "\\" + follows
-                chars += _as(kept, QUOTED)
+                chars += as_chars(kept, QUOTED)
             elif c == "$":
                 chars += self._dollar(QUOTED)
             elif c == "`":
-                chars += _as(self._substitute(self._backticks()), QUOTED)
+                chars += as_chars(self._substitute(self._backticks()), QUOTED)
             else:
                 chars.append((c, QUOTED))
         self.at += 1
         return chars
 
     def _dollar(self, kind: int) -> list[Char]:
-        c = self._peek()
+        c = self.peek()
         if c == "'" and kind == EXPANDED:
             self.at += 1
-            return _as(ansi_c(self._until("'", "a quote")), QUOTED)
+            return as_chars(ansi_c(self.until("'", "a quote")), QUOTED)
         if c == '"' and kind == EXPANDED:
             self.at += 1
             return self._double_quoted()
         if c == "(":
             self.at += 1
-            inner = self._balanced("(", ")")
+            inner = self.balanced("(", ")")
             if inner.startswith("("):  # arithmetic
-                return _as(f"{UNKNOWN}({inner})", kind)
-            return _as(self._substitute(inner), kind)
+                return as_chars(f"{UNKNOWN}({inner})", kind)
+            return as_chars(self._substitute(inner), kind)
         if c == "{":
             self.at += 1
-            inner = self._balanced("{", "}")
-            return _as(self._parameter(inner), EXPANDED if inner.endswith("[@]") else kind)
+            inner = self.balanced("{", "}")
+            return as_chars(self._parameter(inner), EXPANDED if inner.endswith("[@]") else kind)
         if (name := _NAME.match(self.text, self.at)) is not None:
             self.at = name.end()
-            return _as(self.variables.get(name[0], UNKNOWN + name[0]), kind)
+            return as_chars(self.variables.get(name[0], UNKNOWN + name[0]), kind)
         if c and c in "@*#?$!-0123456789":
             self.at += 1
-            return _as(self.variables.get(c, UNKNOWN + c), kind)
+            return as_chars(self.variables.get(c, UNKNOWN + c), kind)
         return [("$", PLAIN)]
 
     def _backticks(self) -> str:
-        return re.sub(r"\\([`$\\])", r"\1", self._until("`", "a backtick"))
+        return re.sub(r"\\([`$\\])", r"\1", self.until("`", "a backtick"))
 
     # -- expansions
 
@@ -289,12 +207,19 @@ class _Reader:
 
     def _child(self, text: str, through: str | None = None) -> _Reader:
         wrappers = self.through if through is None else (*self.through, through)
-        return _Reader(text, self.variables, self.reading, self.depth + 1, wrappers, self.directory)
+        return _Reader(
+            text,
+            variables=self.variables,
+            reading=self.reading,
+            depth=self.depth + 1,
+            through=wrappers,
+            directory=self.directory,
+        )
 
     # -- redirections
 
     def _redirect(self, operator: str, redirects: list[Redirect]) -> None:
-        self._blanks()
+        self.blanks()
         raw = self._word()
         if operator in ("<<", "<<-"):
             is_literal = any(kind == QUOTED for _, kind in raw)
@@ -343,7 +268,7 @@ class _Reader:
         """The words that a shell makes of one: brace lists, then splitting of what was expanded."""
         separators = self.variables["IFS"]
         result = []
-        for alternative in _braces(chars):
+        for alternative in alternatives(chars):
             current: str | None = None
             for c, kind in alternative:
                 if kind == EXPANDED and c and c in separators:
@@ -412,11 +337,6 @@ class _Reader:
 _MAY_BE_PROSE = {"trap", "alias", "python", "perl", "ruby", "node", "nodejs", "awk", "gawk", "mawk", "php", "lua"}
 
 
-def _as(text: str, kind: int) -> list[Char]:
-    """Characters of one kind; a quoted text makes a word even where it is empty."""
-    return [(c, kind) for c in text] or ([("", kind)] if kind == QUOTED else [])
-
-
 def _assigned(chars: list[Char]) -> str | None:
     """The variable's name where a word is an assignment."""
     plain = ""
@@ -441,32 +361,3 @@ def _well_known(word: str) -> str:
     """The program that a pattern may stand for, the word itself where none does."""
     base = word.rsplit("/", 1)[-1]
     return next((program for program in WELL_KNOWN if fnmatchcase(program, base)), word)
-
-
-def _braces(chars: list[Char]) -> list[list[Char]]:
-    """`a{b,c}` → `ab`, `ac`. Only plain braces with a plain comma count."""
-    for start, char in enumerate(chars):
-        if char != ("{", PLAIN):
-            continue
-        depth, commas = 0, []
-        for end in range(start, len(chars)):
-            if chars[end] == ("{", PLAIN):
-                depth += 1
-            elif chars[end] == (",", PLAIN) and depth == 1:
-                commas.append(end)
-            elif chars[end] == ("}", PLAIN):
-                depth -= 1
-                if depth == 0:
-                    break
-        else:
-            continue
-        if not commas:
-            continue
-        bounds = [start, *commas, end]
-        found: list[list[Char]] = []
-        for left, right in zip(bounds, bounds[1:], strict=False):
-            found += _braces(chars[:start] + chars[left + 1 : right] + chars[end + 1 :])
-            if len(found) > MAX_ALTERNATIVES:
-                break
-        return found[:MAX_ALTERNATIVES]
-    return [chars]

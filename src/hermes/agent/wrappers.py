@@ -98,8 +98,8 @@ def unwrap(command: Command, read_text: ReadText, hide: Callable[[str], None]) -
     elif name == "eval":
         text = " ".join(command.arguments)
         _text(text, "eval", read_text, hide)
-    elif name in ("su", "runuser", "script", "flock") and (text := command.value_of("-c", "--command")) is not None:
-        _text(text, name, read_text, hide)
+    elif name in ("su", "runuser", "script", "flock") and (given := command.value_of("-c", "--command")) is not None:
+        _text(given, name, read_text, hide)
     elif name == "env" and (split := command.value_of("-S", "--split-string")) is not None:
         read_text(" ".join((split, *command.operands)), name)
     elif name in ("trap", "alias"):
