@@ -31,7 +31,8 @@ STARTED_AT = 1_700_000_000.0
 
 USAGE = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "cache_read_tokens": 4, "reasoning_tokens": 2}
 
-Script = Sequence[RunEvent | asyncio.Event]
+Script = Sequence[Any]
+"""Run events, and an asyncio.Event where the run waits."""
 
 
 def hello(*pieces: str) -> list[RunEvent]:

@@ -85,8 +85,8 @@ class ChatRun:
         while not stream.has_ended and not feed.is_disconnected:
             try:
                 batch = await feed.next(settings.keepalive_seconds)
-            except HermesError as error:
-                await sse.write(send, stream.error(error))
+            except Exception as error:  # noqa: BLE001 it is too late for a status
+                await sse.write(send, stream.error(sse.told(error, self.run.id)))
                 break
             body = b"".join([stream.event(kept.event) for kept in batch])
             if not batch:

@@ -169,7 +169,7 @@ class ChatStream:
             "toolCallId": event.tool_call_id,
             "command": event.command,
             "description": event.description,
-            "choices": list(event.choices),
+            "approval_choices": list(event.choices),  # `choices` is the chunk's own
             "allow_permanent": event.allow_permanent,
             "expires_at": event.expires_at,
         }

@@ -20,6 +20,7 @@ from hermes.core import event as events_of_run
 from hermes.core.errors import Draining, HermesError, InvalidInput, NotFound
 from hermes.core.event import KeptEvent, event_data
 from hermes.core.run import Run
+from hermes.runs.approvals import parse_choice
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _SEQ = re.compile(r"[0-9]{1,15}\Z")
@@ -43,7 +44,7 @@ async def approve(request: Request, services: Services) -> Response:
     body = await read_object(request)
     key = owner_of(request)
     run = await _run(request, services)
-    choice = body.get("choice", body.get("decision"))
+    choice = parse_choice(body.get("choice", body.get("decision")))
     resolved = await services.runner.answer(
         run.id,
         key.id,
@@ -117,8 +118,8 @@ class RunEvents:
             while not feed.is_disconnected:
                 try:
                     batch = await feed.next(services.settings.keepalive_seconds)
-                except HermesError as error:
-                    await sse.write(send, _error(error))
+                except Exception as error:  # noqa: BLE001 it is too late for a status
+                    await sse.write(send, _error(sse.told(error, self.run.id)))
                     break
                 if batch:
                     await sse.write(send, b"".join([event_bytes(self.run.id, kept) for kept in batch]))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from types import TracebackType
 
 from starlette.types import Message, Receive, Send
 
 from hermes.api.services import Stop
+from hermes.core.errors import HermesError
 from hermes.core.event import KeptEvent
+
+log = logging.getLogger(__name__)
 
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -76,6 +80,9 @@ class Feed:
             self._waiter = loop.create_future()
             if silence_seconds is not None:
                 self._patience_ends = loop.time() + silence_seconds
+                if self._timer is not None and self._timer.when() > self._patience_ends:
+                    self._timer.cancel()
+                    self._timer = None
                 if self._timer is None:
                     self._timer = loop.call_at(self._patience_ends, self._silence)
             try:
@@ -137,3 +144,11 @@ async def begin(send: Send, headers: dict[str, str]) -> None:
 
 async def write(send: Send, body: bytes, *, is_last: bool = False) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": not is_last})
+
+
+def told(error: Exception, run_id: str) -> HermesError:
+    """What a reader is told when its stream, not the run, has failed. What is no business of his goes to the log."""
+    if isinstance(error, HermesError):
+        return error
+    log.error("the stream of %s failed", run_id, exc_info=error)
+    return HermesError("The stream failed inside the server; its log says why.")

@@ -30,6 +30,7 @@ METADATA_ADDRESSES = frozenset(
 METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
 
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_-]{1,63})*\Z")
+_NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\Z")
 _LOCAL_NAMES = (".localhost", ".local", ".internal", ".home.arpa", ".lan")
 _NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 
@@ -156,7 +157,7 @@ def _check_name(host: str, *, allow_private: bool) -> None:
         name = name.encode("idna").decode("ascii") if not name.isascii() else name
     except UnicodeError as error:
         raise AddressRefused(f"the host {host!r} is no name") from error
-    if _HOST_NAME.match(name) is None:
+    if _HOST_NAME.match(name) is None or _NUMBER.match(name.rpartition(".")[2]):
         raise AddressRefused(f"the host {host!r} is no name")
     if name in METADATA_NAMES:
         raise AddressRefused(f"the host {host!r} hands out credentials of this machine")
