@@ -59,6 +59,8 @@ class Gateway:
 
     def start(self) -> Gateway:
         """Returns when it listens. A second start of the same home takes the same port."""
+        if self.process is not None and self.process.stdout is not None:
+            self.process.stdout.close()
         errors = (self.home / "gateway.stderr").open("a")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "hermes", *self.arguments],
