@@ -33,6 +33,12 @@ def chunks(response: httpx.Response) -> Iterator[dict[str, Any]]:
             yield json.loads(line[6:])
 
 
+def read_until(stream: Iterator[dict[str, Any]], text: str) -> None:
+    said = ""
+    while said != text:
+        said += next(stream)["choices"][0]["delta"].get("content", "")
+
+
 def eventually(condition: Any) -> Any:
     """What the condition gives, as soon as it is true."""
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -57,11 +63,7 @@ def test_a_killed_gateway_tells_the_open_run_as_interrupted_and_keeps_what_was_s
     session = {"X-Hermes-Session-Id": "mine"}
     with gateway.client.stream("POST", "/v1/chat/completions", json=chat("go", stream=True), headers=session) as answer:
         run_id = answer.headers["x-hermes-run-id"]
-        text = ""
-        for chunk in chunks(answer):
-            text += chunk["choices"][0]["delta"].get("content", "")
-            if text == "Half of the answer":
-                break
+        read_until(chunks(answer), "Half of the answer")
         gateway.kill()
     gateway.start()
     run = eventually(
@@ -101,8 +103,7 @@ def test_sigterm_gives_an_open_run_its_time_and_ends_within_twelve_seconds(
     began = time.monotonic()
     with gateway.client.stream("POST", "/v1/chat/completions", json=chat("go", stream=True)) as answer:
         stream = chunks(answer)
-        while next(stream)["choices"][0]["delta"].get("content") != "I thi":
-            pass
+        read_until(stream, "I thi")
         assert gateway.process is not None
         gateway.process.send_signal(signal.SIGTERM)
         rest = list(stream)
