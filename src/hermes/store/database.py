@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Self, TypeVar, TypeVarTuple
+from typing import Any, Self, TypeVar, TypeVarTuple
 
 from sqlalchemy import Connection as Connection  # also the type that operations of other layers take
 from sqlalchemy import create_engine
@@ -33,6 +33,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 READERS = 4
+FOLD_AFTER_ROWS = 1000
+"""How many rows are written before a reader copies the log back into the file."""
 BUSY_SECONDS = 5.0
 """How long a write waits for the write of another process."""
 
@@ -40,8 +42,8 @@ _FOR_ALL = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
 _FOR_WRITER = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=NORMAL",
-    "PRAGMA wal_autocheckpoint=2000",  # pages: the log is copied back at 8 MB
-    "PRAGMA journal_size_limit=67108864",  # and cut to 64 MB when it grew behind a slow reader
+    "PRAGMA wal_autocheckpoint=8000",  # pages: where _fold_log does not keep up, the writer does it itself at 32 MB
+    "PRAGMA journal_size_limit=33554432",  # a log that grew behind a slow reader is cut again
     "PRAGMA cache_size=-8192",
 )
 _FOR_READER = ("PRAGMA query_only=ON", "PRAGMA cache_size=-4096")
@@ -67,7 +69,9 @@ class Database:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hermes-store-reader")
         self._local = threading.local()
         self._reading: list[Connection] = []
-        self._writer = Writer(self._connect_writer, self._place)
+        self._folded_rows = 0
+        self._is_folding = False
+        self._writer = Writer(self._connect_writer, self._after_commit, self._place)
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -76,7 +80,11 @@ class Database:
         Raises StoreUnavailable or StoreCorrupt, which name the path and the way out, or ConfigError.
         """
         database = cls(url)
-        await asyncio.wrap_future(database._writer.opened)
+        try:
+            await asyncio.wrap_future(database._writer.opened)
+        except BaseException:
+            database._writer.close()
+            raise
         return database
 
     @classmethod
@@ -133,6 +141,23 @@ class Database:
         self._writer.join()  # last: SQLite folds its log back when the last connection closes
         self._engine.dispose()
 
+    def _after_commit(self, driver: Any) -> None:
+        """In the writer's thread. Copying the log back takes tens of milliseconds: a reader does it meanwhile."""
+        if self.path is None or self._is_folding or driver.total_changes - self._folded_rows < FOLD_AFTER_ROWS:
+            return
+        self._folded_rows = driver.total_changes
+        self._is_folding = True
+        with contextlib.suppress(RuntimeError):  # it is closing, which folds the log anyway
+            self._readers.submit(self._fold_log)
+
+    def _fold_log(self) -> None:
+        try:
+            driver = self._reader().connection.driver_connection
+            assert driver is not None
+            driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        finally:
+            self._is_folding = False
+
     def _pool(self) -> ThreadPoolExecutor:
         if self._writer.is_closed:
             raise StoreUnavailable(f"the database {self._place} is closed")
@@ -166,15 +191,23 @@ class Database:
         if self.path is not None:
             _make_file(self.path)
         conn = self._connect(_FOR_ALL + _FOR_WRITER)
-        bring_to_head(conn, self._place)
+        try:
+            bring_to_head(conn, self._place)
+        except BaseException:
+            conn.close()
+            raise
         return conn
 
     def _connect(self, pragmas: tuple[str, ...]) -> Connection:
         conn = self._engine.connect()
         driver = conn.connection.driver_connection
         assert driver is not None
-        for pragma in pragmas:
-            driver.execute(pragma)
+        try:
+            for pragma in pragmas:
+                driver.execute(pragma)
+        except BaseException:
+            conn.close()
+            raise
         return conn
 
 

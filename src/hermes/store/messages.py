@@ -30,8 +30,8 @@ def encode(message: Message) -> dict[str, Any]:
         "content": clean(content if isinstance(content, str) else message.text),
         "parts": None if is_text else to_json([_part_out(part) for part in content if not isinstance(part, str)]),
         "tool_calls": to_json([(call.id, call.name, call.arguments) for call in calls]) if calls else None,
-        "tool_call_id": message.tool_call_id,
-        "name": message.name,
+        "tool_call_id": None if message.tool_call_id is None else clean(message.tool_call_id),
+        "name": None if message.name is None else clean(message.name),
         "reasoning": clean(message.reasoning) if message.reasoning else "",
     }
 

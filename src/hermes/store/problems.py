@@ -18,6 +18,8 @@ def translated(error: BaseException, place: str) -> BaseException:
     match origin:
         case sqlite3.IntegrityError():
             return Conflict(f"the database {place} refused a write: {origin}")
+        case sqlite3.ProgrammingError() | sqlite3.InterfaceError() | sqlite3.NotSupportedError() | sqlite3.DataError():
+            return error  # ours to mend, not the database's
         case sqlite3.Error():
             return _unavailable(origin, place)
         case _:

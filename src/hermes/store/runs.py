@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam
 
 from hermes.core.run import TRANSITIONS, Run, RunStatus, Usage
 
-from .encoding import from_json, to_json
+from .encoding import clean, from_json, to_json
 from .schema import events, runs
 from .statement import Row, Statement
 
@@ -63,7 +63,7 @@ def finish(
         "run": run_id,
         "new_status": status.value,
         "now": now,
-        "output": output,
+        "output": None if output is None else clean(output),
         "finish_reason": finish_reason,
         "error": None if error is None else to_json(error),
         "last_event": last_event,

@@ -133,7 +133,6 @@ events = Table(
     Column("timestamp", Float, nullable=False),
     Column("name", String, nullable=False),
     Column("data", Text, nullable=False),
-
 )
 
 approvals = Table(

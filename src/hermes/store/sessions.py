@@ -5,8 +5,11 @@ Every function runs inside `Database.write` or `Database.read` and commits with 
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from functools import cache
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -99,13 +102,22 @@ def list_sessions(
 
     Stateless ones are hidden unless asked for, or named by their source.
     """
-    values: dict[str, Any] = {"owner": owner, "limit": limit, "offset": offset}
+    values: dict[str, Any] = {"owner": owner, "most": offset + limit}
     if source is not None:
         values["source"] = source
     if before is not None:
         values["before_time"], values["before_id"] = before
-    statement = _list(source is not None, before is not None, include_stateless or source is not None)
-    return [_session(row) for row in statement.all(conn, values)]
+    statement = _list(source is not None, before is not None)
+    kinds = (False, True) if include_stateless or source is not None else (False,)
+    # each kind lies in its own stretch of the index, in order
+    found = [statement.all(conn, {**values, "is_stateless": kind}) for kind in kinds]
+    newest_first = heapq.merge(*found, key=_activity, reverse=True)
+    return [_session(row) for row in islice(newest_first, offset, offset + limit)]
+
+
+def delete(conn: Connection, session_id: str) -> bool:
+    """With its messages, runs and events. False when there was none."""
+    return _DELETE.run(conn, {"session": session_id}) > 0
 
 
 def purge_stateless(conn: Connection, idle_since: float, limit: int = 200) -> int:
@@ -144,7 +156,7 @@ _PLAIN = (
     "preview",
 )
 _COLUMNS = [_SESSIONS.c[name] for name in (*_PLAIN, *_USAGE)]
-_PLACE_OF_STATELESS = _PLAIN.index("is_stateless")
+_activity = itemgetter(_PLAIN.index("last_active"), _PLAIN.index("id"))
 
 
 def _session(row: Row) -> Session:
@@ -161,6 +173,7 @@ def _preview(text: str) -> str:
 
 _INSERT = Statement(sa.insert(_SESSIONS).values({name: bindparam(name) for name in (*_PLAIN, *_USAGE)}))
 _GET = Statement(sa.select(*_COLUMNS).where(_SESSIONS.c.id == bindparam("session")))
+_DELETE = Statement(sa.delete(_SESSIONS).where(_SESSIONS.c.id == bindparam("session")))
 
 _MESSAGE_COLUMNS = [_MESSAGES.c[name] for name in message_rows.COLUMNS]
 _OF_SESSION = _MESSAGES.c.session_id == bindparam("session")
@@ -200,17 +213,17 @@ def _add_usage(with_cost: bool, with_model: bool) -> Statement:
 
 
 @cache
-def _list(by_source: bool, after_one: bool, with_stateless: bool) -> Statement:
-    query = sa.select(*_COLUMNS).where(_SESSIONS.c.owner == bindparam("owner"))
+def _list(by_source: bool, after_one: bool) -> Statement:
+    query = sa.select(*_COLUMNS).where(
+        _SESSIONS.c.owner == bindparam("owner"), _SESSIONS.c.is_stateless == bindparam("is_stateless")
+    )
     if by_source:
         query = query.where(_SESSIONS.c.source == bindparam("source"))
-    if not with_stateless:
-        query = query.where(~_SESSIONS.c.is_stateless)
     place = sa.tuple_(_SESSIONS.c.last_active, _SESSIONS.c.id)
     if after_one:
         query = query.where(place < sa.tuple_(bindparam("before_time"), bindparam("before_id")))
     newest_first = _SESSIONS.c.last_active.desc(), _SESSIONS.c.id.desc()
-    return Statement(query.order_by(*newest_first).limit(bindparam("limit")).offset(bindparam("offset")))
+    return Statement(query.order_by(*newest_first).limit(bindparam("most")))
 
 
 _PURGE = Statement(

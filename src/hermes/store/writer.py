@@ -35,15 +35,18 @@ class Call:
 
 
 class Writer:
-    """`connect` is called in the thread, so that opening blocks no loop either."""
+    """`connect` is called in the thread, so that opening blocks no loop either; `committed`, with the driver's
+    connection, after each transaction."""
 
-    def __init__(self, connect: Callable[[], Connection], place: str) -> None:
+    def __init__(self, connect: Callable[[], Connection], committed: Callable[[Any], None], place: str) -> None:
         self.opened: Future[None] = Future()
         self._connect = connect
+        self._committed = committed
         self._place = place
         self._queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self.is_closed = False
+        self._driver: Any = None
         self._synchronous = ""
         self._thread = threading.Thread(target=self._live, name="hermes-store-writer", daemon=True)
         self._thread.start()
@@ -71,6 +74,7 @@ class Writer:
         self._thread.join()
 
     def _live(self) -> None:
+        self.opened.set_running_or_notify_cancel()  # from here on a waiter that gives up cannot cancel it
         try:
             self._open()
         except BaseException as error:  # noqa: BLE001 whoever opens it is told
@@ -84,13 +88,19 @@ class Writer:
             if batch:
                 self._commit(batch)
                 _deliver(batch)
-        with contextlib.suppress(Exception):
-            self._conn.close()
+                if self._driver is not None:
+                    self._committed(self._driver)
+        self._close()
 
     def _open(self) -> None:
         self._conn = self._connect()
-        self._driver: Any = self._conn.connection.driver_connection
+        self._driver = self._conn.connection.driver_connection
         self._synchronous = ""
+
+    def _close(self) -> None:
+        self._driver = None
+        with contextlib.suppress(Exception):
+            self._conn.close()
 
     def _take(self) -> tuple[list[Call], bool]:
         """What waits now, at least one call; and whether more may come."""
@@ -109,8 +119,10 @@ class Writer:
     def _commit(self, batch: Sequence[Call]) -> None:
         """Runs all of them in one transaction. A call that raises is undone alone. If the transaction itself is
         lost (no room, no lock, a broken disk), none of them was written, and all are told so."""
-        driver = self._driver
         try:
+            if self._driver is None:
+                self._open()
+            driver = self._driver
             self._set_synchronous("FULL" if any(call.is_durable for call in batch) else "NORMAL")
             driver.execute("BEGIN IMMEDIATE")
             if len(batch) == 1:
@@ -136,6 +148,9 @@ class Writer:
     def _apply(self, call: Call) -> None:
         try:
             call.result = call.function(self._conn, *call.arguments)
+        except StopIteration as error:  # no future takes one
+            call.error = RuntimeError(f"{call.function} raised StopIteration")
+            call.error.__cause__ = error
         except BaseException as error:  # noqa: BLE001 its caller gets it
             call.error = translated(error, self._place)
 
@@ -145,16 +160,11 @@ class Writer:
             self._synchronous = level
 
     def _roll_back(self) -> None:
-        """Leaves a connection that can begin again, a new one if need be."""
         try:
-            if self._driver.in_transaction:
+            if self._driver is not None and self._driver.in_transaction:
                 self._driver.execute("ROLLBACK")
-        except Exception:  # noqa: BLE001 whatever is wrong with this connection, another one may do
-            with contextlib.suppress(Exception):
-                self._conn.invalidate()
-                self._conn.close()
-            with contextlib.suppress(Exception):  # the next batch tells, if it stays so
-                self._open()
+        except Exception:  # noqa: BLE001 whatever is wrong with this connection, the next batch opens another
+            self._close()
 
 
 def _deliver(batch: Sequence[Call]) -> None:
