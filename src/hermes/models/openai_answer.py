@@ -140,7 +140,7 @@ class Answer:
         if delta:
             reasoning = delta.get("reasoning_content") or delta.get("reasoning")
             if reasoning:
-                self._add("reasoning", reasoning)
+                self._add("reasoning", _text(reasoning))
             content = delta.get("content")
             if content:
                 if isinstance(content, str):
@@ -151,7 +151,7 @@ class Answer:
                 for call in delta["tool_calls"] or ():
                     self._add_call(call)
             if delta.get("refusal"):
-                self._refused.append(delta["refusal"])
+                self._refused.append(_text(delta["refusal"]))
         finish = choice.get("finish_reason")
         if finish:
             if finish == "error" or chunk.get("error"):  # OpenRouter
@@ -163,8 +163,6 @@ class Answer:
                 self._usage = _mapping(_mapping(chunk["x_groq"]).get("usage"))
 
     def _add(self, kind: _Kind, text: str) -> None:
-        if not isinstance(text, str):
-            raise TypeError(f"{kind} is {type(text).__name__}")
         if kind != self._kind:
             self._flush_pieces()
             self._kind = kind
@@ -176,16 +174,16 @@ class Answer:
             if part.get("type") == "thinking":
                 for thought in part.get("thinking") or ():
                     if thought.get("text"):
-                        self._add("reasoning", thought["text"])
+                        self._add("reasoning", _text(thought["text"]))
             elif part.get("text"):
-                self._add("text", part["text"])
+                self._add("text", _text(part["text"]))
 
     def _add_call(self, piece: dict[str, Any]) -> None:
         """By index; by id where the index is missing or always 0; a piece without both goes on with the last call."""
         function = piece.get("function") or {}
-        name = function.get("name") or ""
+        name = _text(function.get("name") or "")
         arguments = function.get("arguments")
-        call_id = piece.get("id") or ""
+        call_id = _text(piece.get("id") or "")
         index = piece.get("index")
         call = self._open_call(index, call_id, name)
         if call is None:
@@ -257,8 +255,14 @@ def usage_of(usage: dict[str, Any] | None) -> Usage:
     )
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} where text belongs")
+    return value
+
+
 def _count(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) else 0
+    return int(value) if isinstance(value, int) or (isinstance(value, float) and value.is_integer()) else 0
 
 
 def _mapping(value: Any) -> dict[str, Any]:

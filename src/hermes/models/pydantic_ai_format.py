@@ -135,7 +135,7 @@ def without_json_schema(parameters: ModelRequestParameters) -> ModelRequestParam
 
 def calls_of(response: ModelResponse) -> tuple[ToolCall, ...]:
     return tuple(
-        ToolCall(part.tool_call_id, part.tool_name, part.args_as_json_str())
+        ToolCall(part.tool_call_id, part.tool_name, _arguments(part))
         for part in response.parts
         if isinstance(part, ToolCallPart)
     )
@@ -186,6 +186,11 @@ _STATUS: dict[type[theirs.ModelAPIError], int] = {
     theirs.ModelServerError: 500,
 }
 """The first that fits counts: what a class of theirs means, where the error carries no status or an odd one."""
+
+
+def _arguments(part: ToolCallPart) -> str:
+    """As the model wrote them, where the provider streams text."""
+    return part.args if isinstance(part.args, str) and part.args else part.args_as_json_str()
 
 
 def _fits(status: int, usual: int) -> bool:

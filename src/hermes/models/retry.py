@@ -10,7 +10,16 @@ from typing import cast
 
 from hermes.core.clock import Clock, SystemClock
 from hermes.core.errors import NoModel, UpstreamError, UpstreamRejected
-from hermes.core.model import Model, ModelDone, ModelItem, ModelRequest, ModelRetried, TextDelta
+from hermes.core.model import (
+    Model,
+    ModelDone,
+    ModelItem,
+    ModelRequest,
+    ModelRetried,
+    TextDelta,
+    ToolSpec,
+    Warms,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,11 @@ class ResilientModel:
     @property
     def takes_audio(self) -> bool:
         return self.models[0].takes_audio
+
+    async def warm(self, tools: Sequence[ToolSpec] = (), instructions: str = "") -> None:
+        """The first model alone: the others are asked when something went wrong, and may then be slow."""
+        if isinstance(self.models[0], Warms):
+            await self.models[0].warm(tools, instructions)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelItem]:
         attempt = 0

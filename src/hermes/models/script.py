@@ -168,7 +168,8 @@ class Player:
 
     def fixed(self, body: bytes) -> bytes | None:
         """The whole answer where the script has only one and nothing of the request matters but that it streams."""
-        return self._fixed if self._fixed is not None and b'"stream":true' in body else None
+        is_streamed = self._fixed is not None and (b'"stream":true' in body or b'"stream": true' in body)
+        return self._fixed if is_streamed else None
 
     def plan(self, request: dict[str, Any]) -> Plan:
         messages = [message for message in request.get("messages") or () if isinstance(message, dict)]

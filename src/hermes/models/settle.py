@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from .discover import Found
 
+Progress = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, and how much there is."""
+
 _ASKED_SECONDS = 5.0
 """How long a configured server may take to list its models."""
 INSTALL_PROVIDERS = "pip install 'hermes-server[providers]'"
@@ -245,7 +248,10 @@ class Settler:
 
 
 class EmbeddedBuiltin:
-    """The models of `hermes.models.embedded`, imported when one is looked at."""
+    """The models of `hermes.models.embedded`, imported when one is looked at. `progress` hears of the slow things."""
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress = progress
 
     def missing(self, name: str) -> str | None:
         from .embedded import BUILTINS, missing
@@ -258,7 +264,7 @@ class EmbeddedBuiltin:
     def open(self, name: str) -> Model:
         from .embedded import BUILTINS, EmbeddedModel
 
-        return EmbeddedModel(BUILTINS[name])
+        return EmbeddedModel(BUILTINS[name], progress=self._progress)
 
 
 def _of_found(found: Found) -> Candidate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -79,7 +80,7 @@ def merged(items: list[ModelItem]) -> list[ModelItem]:
 @given(st.lists(st.integers(0, len(WHOLE)), max_size=30))
 def test_where_the_answer_is_cut_changes_nothing_but_the_size_of_deltas(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(WHOLE)]
-    _, items = read(*(WHOLE[start:end] for start, end in zip(edges, edges[1:], strict=False)))
+    _, items = read(*(WHOLE[start:end] for start, end in pairwise(edges)))
     assert merged(items) == WHOLE_ITEMS
 
 
@@ -149,9 +150,7 @@ def test_an_error_may_stand_beside_a_choice() -> None:
     ],
 )  # fmt: skip
 def test_one_call_in_all_its_forms(pieces: list[dict[str, Any]]) -> None:
-    assert read(*map(chunk, pieces), chunk({}, "tool_calls"))[1] == [
-        done("tool_calls", ToolCall("a", "ls", '{"p":1}'))
-    ]
+    assert read(*map(chunk, pieces), chunk({}, "tool_calls"))[1] == [done("tool_calls", ToolCall("a", "ls", '{"p":1}'))]
 
 
 @pytest.mark.parametrize(

@@ -176,11 +176,11 @@ PARAMS = {
             "user",
         ),
         (
-            {"detail": [{"type": "extra_forbidden", "loc": ["body", "metadata"], "msg": "Extra inputs are not permitted"}]},
+            {"detail": [{"type": "extra_forbidden", "loc": ["body", "metadata"], "msg": "Extra inputs"}]},
             "metadata",
         ),
         (
-            [{"error": {"code": 400, "message": 'Invalid JSON payload received. Unknown name "seed": Cannot find field.'}}],
+            [{"error": {"code": 400, "message": 'Invalid JSON payload received. Unknown name "seed".'}}],
             "seed",
         ),
         (
@@ -188,7 +188,7 @@ PARAMS = {
             "response_format",
         ),
         (
-            {"error": {"message": "The 'metadata' parameter is only allowed when 'store' is enabled.", "param": "metadata"}},
+            {"error": {"message": "The 'metadata' parameter is only allowed when 'store' is on.", "param": "metadata"}},
             "metadata",
         ),
         ({"error": {"message": "`stop` is not supported with this model"}}, "stop"),

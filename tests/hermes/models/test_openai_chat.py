@@ -101,14 +101,13 @@ async def test_a_connection_is_used_again() -> None:
 
 
 async def test_a_kept_connection_that_the_server_closed_is_replaced_at_once() -> None:
-    async with ScriptedModelServer(["a", Step(hang="before", times=1), "b"]) as server:
-        async with asking(server) as model:
-            await items_of(model)
-            second = asyncio.create_task(items_of(model))
-            await server.wait_for_requests(2)
-            for connection in list(server.connections):
-                connection.abort()
-            assert await second == [TextDelta("b"), done(1)]
+    async with ScriptedModelServer(["a", Step(hang="before", times=1), "b"]) as server, asking(server) as model:
+        await items_of(model)
+        second = asyncio.create_task(items_of(model))
+        await server.wait_for_requests(2)
+        for connection in list(server.connections):
+            connection.abort()
+        assert await second == [TextDelta("b"), done(1)]
 
 
 async def test_a_fresh_connection_that_is_closed_is_an_error() -> None:
@@ -241,11 +240,11 @@ async def test_a_stream_that_is_cut_is_said_to_be_cut() -> None:
 
 async def test_an_error_in_the_stream_comes_behind_the_text_before_it() -> None:
     received: list[ModelItem] = []
-    async with ScriptedModelServer([Step(text="one two", error_in_stream="engine died")]) as server:
-        async with asking(server) as model:
-            with pytest.raises(UpstreamError, match="engine died") as error:
-                async for item in model.stream(ASK):
-                    received.append(item)
+    script = [Step(text="one two", error_in_stream="engine died")]
+    async with ScriptedModelServer(script) as server, asking(server) as model:
+        with pytest.raises(UpstreamError, match="engine died") as error:
+            async for item in model.stream(ASK):
+                received.append(item)
     assert received == [TextDelta("one two")]
     assert (type(error.value), error.value.status) == (UpstreamError, 502)
 
@@ -308,7 +307,7 @@ async def test_leaving_the_stream_closes_the_connection_at_once() -> None:
 async def test_parameters_that_a_server_refuses_are_left_out_once_and_for_all() -> None:
     seed = {"error": {"message": "Unsupported parameter: 'seed'", "param": "seed", "code": "unsupported_parameter"}}
     options = {"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs"}]}
-    script = [Step(status=400, error=seed), Step(status=422, error=options), "a", "b"]
+    script: list[Step | str] = [Step(status=400, error=seed), Step(status=422, error=options), "a", "b"]
     request = ModelRequest(ASK.messages, params={"seed": 1, "temperature": 0.5})
     async with ScriptedModelServer(script) as server, asking(server) as model:
         first = await items_of(model, request)
@@ -379,7 +378,10 @@ async def test_a_proxy_is_used_when_one_is_given() -> None:
 
 
 def response(body: bytes, content_type: str, headers: str = "") -> bytes:
-    return f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
+    return (
+        f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode()
+        + body
+    )
 
 
 def whole(content: str, content_type: str) -> bytes:

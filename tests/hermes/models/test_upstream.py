@@ -33,9 +33,7 @@ def error(status: int | None, refusal: Refusal = Refusal("because"), **more: obj
         (301, UpstreamError, "upstream_error", False),
     ],
 )
-def test_each_status_is_one_error(
-    status: int | None, kind: type[UpstreamError], code: str, is_retryable: bool
-) -> None:
+def test_each_status_is_one_error(status: int | None, kind: type[UpstreamError], code: str, is_retryable: bool) -> None:
     made = error(status)
     assert (type(made), made.code, made.is_retryable, made.status) == (kind, code, is_retryable, status)
     assert made.message.startswith("acme ")
