@@ -14,12 +14,14 @@ from hermes import __version__
 from hermes.agent.agent import Agent
 from hermes.agent.approval import Allowances, Gate
 from hermes.core.clock import Clock, SystemClock
+from hermes.core.model import Warms
 from hermes.core.ports import ApprovalDesk
 from hermes.core.run import Limits
 from hermes.home.paths import Home
 from hermes.home.settings import ModelSettings, Settings
 from hermes.models.choice import ModelSetting
 from hermes.models.resolve import Models
+from hermes.models.settle import EmbeddedBuiltin, Progress
 from hermes.runs.runner import Runner, RunnerSettings
 from hermes.store import idempotency as idempotency_store
 from hermes.store import sessions as session_store
@@ -48,6 +50,12 @@ class Engine:
     agent: Agent
     runner: Runner
 
+    async def warm(self) -> None:
+        """Do beforehand what the first answer would wait for. Raises what a run would fail with."""
+        model = await self.models.resolve(None)
+        if isinstance(model, Warms):
+            await model.warm(*self.agent.opening())
+
     async def purge(self, retention_seconds: float) -> None:
         """Forget the chats that re-sent their history and are older than that, and expired idempotency keys."""
         now = self.clock.now()
@@ -66,17 +74,19 @@ async def open_engine(
     database_url: str | None = None,
     clock: Clock | None = None,
     platform: str = "api_server",
+    progress: Progress | None = None,
 ) -> AsyncIterator[Engine]:
     """`home` None: nothing on disk but what tools write; the database is in memory unless a URL is given.
 
     `environ` is the process's own; keys of providers are looked up in `settings.environ` too, which holds the .env.
+    `progress` hears of what takes long: the built-in model being put together and warmed.
     Raises StoreUnavailable when the database cannot be opened.
     """
     clock = clock or SystemClock()
     keys = {**environ, **settings.environ}
     secrets = _secrets(settings, keys)
     database = await Database.open(database_url or _database_url(settings, home))
-    models = _models(settings, keys, clock)
+    models = _models(settings, keys, clock, progress)
     registry = build_registry(
         run_dir=home.run_dir if home else None,
         home=home.path if home else None,
@@ -167,7 +177,7 @@ def _database_url(settings: Settings, home: Home | None) -> str:
     return f"sqlite:///{home.state_db}" if home else "sqlite://"
 
 
-def _models(settings: Settings, keys: Mapping[str, str], clock: Clock) -> Models:
+def _models(settings: Settings, keys: Mapping[str, str], clock: Clock, progress: Progress | None) -> Models:
     return Models(
         _model_setting(settings.model),
         environ=keys,
@@ -177,6 +187,7 @@ def _models(settings: Settings, keys: Mapping[str, str], clock: Clock) -> Models
         own_names=("hermes-agent", settings.api_server.model_name or "hermes-agent"),
         own_ports=(8642, settings.api_server.port),
         clock=clock,
+        builtin=EmbeddedBuiltin(progress),
     )
 
 

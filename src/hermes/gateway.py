@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from hermes.core.clock import SystemClock
-from hermes.core.errors import ConfigError
+from hermes.core.errors import ConfigError, HermesError
 from hermes.home.keys import check_key
 from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway
 from hermes.home.logs import configure_logging
@@ -112,7 +112,7 @@ def _greet(
         f'-H "Authorization: Bearer {_key_in_shell(home, settings, environ)}" '
         """-d '{"messages": [{"role": "user", "content": "Which files are in this folder?"}]}'"""
     )
-    print("\n".join(lines), flush=True)  # noqa: T201 the one thing the process says on its standard output
+    _say("\n".join(lines))
 
 
 def _reachable(address: str) -> str:
@@ -143,7 +143,7 @@ async def _serve(
         with suppress(NotImplementedError):  # Windows: Ctrl+C arrives as KeyboardInterrupt
             loop.add_signal_handler(number, stopping.set)
     address = address_of(listener)
-    async with open_engine(settings, home=home, environ=environ) as engine:
+    async with open_engine(settings, home=home, environ=environ, progress=_Progress()) as engine:
         services, app = build_api(engine, bound_host=settings.api_server.host)
         server = _Server(_uvicorn_config(app))
         lock.announce(GatewayProcess(os.getpid(), engine.clock.now(), address))
@@ -171,7 +171,37 @@ async def _recover(engine: Engine) -> None:
     if left:
         log.warning("%d runs were interrupted by the last stop", left)
     await engine.models.start()
-    log.info("model: %s", engine.models.choice)
+    choice = engine.models.choice
+    if choice is None:
+        return  # `start` has said what to do
+    _say(f"Model: {choice.model} of {choice.provider} ({choice.why})")
+    try:
+        await engine.warm()
+    except HermesError as error:
+        log.error("the model is not ready: %s", error.message)
+
+
+class _Progress:
+    """One line of what takes long, rewritten on a terminal, every tenth of it elsewhere."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, int] = ("", -1)
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        is_terminal = sys.stdout.isatty()
+        percent = 100 * done // total if total else 100
+        step = (what, percent if is_terminal else percent // 10 * 10)
+        if step == self._last:
+            return
+        self._last = step
+        if is_terminal:
+            print(f"\r{what}: {percent:3d} %", end="\n" if percent >= 100 else "", flush=True)  # noqa: T201
+        else:
+            _say(f"{what}: {step[1]} %")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 a person reads the standard output of the gateway
 
 
 async def _housekeeping(engine: Engine, settings: Settings) -> None:

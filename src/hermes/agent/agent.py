@@ -12,8 +12,8 @@ from hermes.agent.history import with_answered_calls
 from hermes.agent.turn import Turn
 from hermes.core.clock import Clock
 from hermes.core.message import Message
-from hermes.core.model import Model
-from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, Toolbox, ToolContext
+from hermes.core.model import Model, ToolSpec
+from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, Tool, Toolbox, ToolContext
 from hermes.core.run import Limits, RunRequest, Usage
 from hermes.core.session import Session
 
@@ -37,16 +37,29 @@ class Agent:
     limits: Limits = field(default_factory=Limits)
     session_states: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def tools(self, request: RunRequest) -> dict[str, Tool]:
+        """The server's tools that the request is offered; none for an empty list of toolsets.
+
+        Raises InvalidInput for a toolset that does not exist.
+        """
+        chosen = self.toolsets if request.toolsets is None else request.toolsets
+        return self.toolbox.select(chosen, request.disabled_toolsets)
+
     def clashes(self, request: RunRequest) -> list[str]:
         """Names of client tools that hide one of the server's."""
         if not request.client_tools:
             return []
-        own = self.toolbox.select(request.toolsets or self.toolsets, request.disabled_toolsets)
+        own = self.tools(request)
         return [spec.name for spec in request.client_tools if spec.name in own]
 
     def forget(self, session_id: str) -> None:
         """The session will not be spoken to again: let go of what its tools remember."""
         self.session_states.pop(session_id, None)
+
+    def opening(self) -> tuple[tuple[ToolSpec, ...], str]:
+        """The tools and instructions that a turn begins with when the request adds nothing of its own."""
+        tools = self.toolbox.select(self.toolsets)
+        return tuple(tool.spec for tool in tools.values()), self._instructions(list(tools), self.workdir)
 
     def turn(
         self,
@@ -63,19 +76,16 @@ class Agent:
 
         Raises InvalidInput for a toolset that does not exist.
         """
-        tools = self.toolbox.select(request.toolsets or self.toolsets, request.disabled_toolsets)
+        tools = self.tools(request)
         for spec in request.client_tools:
             tools.pop(spec.name, None)  # the client's wins; the run has warned of it
         workdir = Path(request.workdir) if request.workdir else self.workdir
-        context_files = [] if request.skip_context_files or not tools else prompt.read_context_files(workdir)
-        text = prompt.instructions(
-            soul=self.read_soul(),
-            workdir=workdir,
-            tool_names=list(tools),
+        text = self._instructions(
+            list(tools),
+            workdir,
             caller=request.instructions,
             session_prompt=session.system_prompt,
-            now=self.clock.now(),
-            context_files=context_files,
+            skip_context_files=request.skip_context_files,
         )
         return Turn(
             run_id=run_id,
@@ -94,6 +104,25 @@ class Agent:
             ask=request.ask,
             steering=steering,
             used=used or Usage(),
+        )
+
+    def _instructions(
+        self,
+        tool_names: Sequence[str],
+        workdir: Path,
+        *,
+        caller: str = "",
+        session_prompt: str | None = None,
+        skip_context_files: bool = False,
+    ) -> str:
+        return prompt.instructions(
+            soul=self.read_soul(),
+            workdir=workdir,
+            tool_names=tool_names,
+            caller=caller,
+            session_prompt=session_prompt,
+            now=self.clock.now(),
+            context_files=[] if skip_context_files or not tool_names else prompt.read_context_files(workdir),
         )
 
     def _contexts(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from hermes.core.message import Message, ToolCall
 from hermes.core.run import Usage
@@ -100,3 +100,10 @@ class Model(Protocol):
     def stream(self, request: ModelRequest) -> AsyncIterator[ModelItem]: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Warms(Protocol):
+    """A model whose first answer would be slow. `warm` does beforehand what can be done without a question."""
+
+    async def warm(self, tools: Sequence[ToolSpec] = (), instructions: str = "") -> None: ...
