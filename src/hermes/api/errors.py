@@ -43,6 +43,8 @@ RULES: dict[str, Rule] = {
     "invalid_image_url": Rule(400, INVALID),
     "unsupported_content_type": Rule(400, INVALID),
     "unsupported_parameter": Rule(400, INVALID),
+    "unknown_toolset": Rule(400, INVALID),
+    "context_length_exceeded": Rule(400, INVALID),
     "invalid_approval_choice": Rule(400, INVALID),
     "address_refused": Rule(400, INVALID),
     "invalid_api_key": Rule(401, INVALID),
@@ -61,6 +63,7 @@ RULES: dict[str, Rule] = {
     "approval_not_active": Rule(409, INVALID, may_retry=False),
     "run_not_active": Rule(409, INVALID, may_retry=False),
     "run_not_accepting_steer": Rule(409, INVALID, may_retry=False),
+    "session_exists": Rule(409, INVALID, may_retry=False),
     "run_cancelled": Rule(409, INVALID, may_retry=False),
     "body_too_large": Rule(413, INVALID),
     "unsupported_media_type": Rule(415, INVALID),
@@ -79,6 +82,9 @@ RULES: dict[str, Rule] = {
     "upstream_unreachable": Rule(502, UPSTREAM),
     "upstream_stream_cut": Rule(502, UPSTREAM),
     "no_model": Rule(503, SERVER, may_retry=False),
+    "embedded_model_missing": Rule(503, SERVER, may_retry=False),
+    "embedded_model_no_room": Rule(503, SERVER, may_retry=False),
+    "embedded_model_wrong": Rule(503, SERVER, may_retry=False),
     "gateway_draining": Rule(503, SERVER),
     "run_interrupted": Rule(503, SERVER),
     "store_unavailable": Rule(503, SERVER),
@@ -114,9 +120,15 @@ def rule_of(error: HermesError) -> Rule:
     return RULES["internal_error"]
 
 
-def rule_of_code(code: str) -> Rule:
-    """For errors that were kept as data; a code nobody knows any more is the server's fault."""
-    return RULES.get(code, RULES["internal_error"])
+def rule_of_kept(error: Mapping[str, Any]) -> Rule:
+    """For errors that were kept as data (`RunFailed.error`); a code nobody knows any more is the server's fault.
+
+    A provider that rejects a parameter which the caller himself set blames the caller, and so do we.
+    """
+    code = error.get("code")
+    if code == "upstream_rejected" and error.get("param"):
+        return Rule(400, INVALID)
+    return RULES.get(str(code), RULES["internal_error"])
 
 
 def envelope(message: str, code: str, rule: Rule, param: str | None = None) -> dict[str, Any]:
@@ -141,7 +153,7 @@ def kept_error_response(
 ) -> Response:
     """The answer for a run that failed: `error` is `RunFailed.error`."""
     code = str(error.get("code") or "internal_error")
-    rule = rule_of_code(code)
+    rule = rule_of_kept(error)
     told = retry_headers(rule, code, error.get("retry_after"))
     if used_tools:
         told["x-should-retry"] = "false"
@@ -150,7 +162,7 @@ def kept_error_response(
 
 def kept_envelope(error: Mapping[str, Any]) -> dict[str, Any]:
     code = str(error.get("code") or "internal_error")
-    return envelope(str(error.get("message", "")), code, rule_of_code(code), error.get("param"))
+    return envelope(str(error.get("message", "")), code, rule_of_kept(error), error.get("param"))
 
 
 def retry_headers(rule: Rule, code: str, retry_after_seconds: float | None) -> dict[str, str]:
