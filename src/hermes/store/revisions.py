@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, inspect, select
 from sqlalchemy import insert as insert_into
@@ -15,6 +15,9 @@ from sqlalchemy import insert as insert_into
 from hermes.core.errors import StoreUnavailable
 
 from .schema import HEAD, alembic_version, metadata
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 
 def bring_to_head(conn: Connection, place: str) -> None:
@@ -36,23 +39,23 @@ def revision(conn: Connection) -> str | None:
     return found
 
 
-def upgrade(conn: Connection, to: str = "head") -> None:
-    """Runs the migrations from where the database is."""
-    from alembic import command
+def alembic_config(conn: Connection) -> Config:
+    """For Alembic's commands on this connection."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", "hermes.store:migrations")
     config.attributes["connection"] = conn
-    command.upgrade(config, to)
+    return config
 
 
 def _upgrade(conn: Connection, place: str) -> None:
+    from alembic import command
     from alembic.util import CommandError
 
     found = revision(conn)
     try:
-        upgrade(conn)
+        command.upgrade(alembic_config(conn), "head")
     except CommandError as error:
         raise StoreUnavailable(
             f"this program is older than the database {place} (revision {found!r}, known up to {HEAD!r}): "

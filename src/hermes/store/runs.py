@@ -159,7 +159,8 @@ _OPEN = Statement(sa.select(*_COLUMNS).where(runs.c.finished_at.is_(None)).order
 
 
 def _may_become(status: RunStatus) -> Any:
-    return runs.c.status.in_([sa.literal(before.value) for before, ways in TRANSITIONS.items() if status in ways])
+    before = [sa.literal(one.value) for one, ways in TRANSITIONS.items() if status in ways]
+    return runs.c.status.in_(before) if before else sa.false()
 
 
 @cache

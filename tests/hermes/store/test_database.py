@@ -203,7 +203,7 @@ async def test_a_bug_in_a_function_is_not_called_a_store_failure(database: Datab
 async def test_a_log_that_grows_is_copied_back_beside_the_writer(url: str, tmp_path: Path) -> None:
     database = await Database.open(url)
     for batch in range(4):
-        await database.write(lambda conn: [keep_session(conn, f"s{batch}-{n}") for n in range(500)])  # noqa: B023
+        await database.write(_keep_many, batch)
     async with asyncio.timeout(30):
         while (tmp_path / "state.db").stat().st_size < 100_000:
             await database.read(_ids)
@@ -253,6 +253,11 @@ async def _traced(database: Database) -> list[str]:
 
 def _driver(conn: Connection) -> Any:
     return conn.connection.driver_connection
+
+
+def _keep_many(conn: Connection, batch: int) -> None:
+    for number in range(500):
+        keep_session(conn, f"s{batch}-{number}")
 
 
 def _keep_and_fail(conn: Connection, session_id: str) -> None:
