@@ -14,6 +14,7 @@ from hermes.core.clock import Clock
 from hermes.core.message import Message
 from hermes.core.model import Model, ToolSpec
 from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, Tool, Toolbox, ToolContext
+from hermes.core.redact import Redactor
 from hermes.core.run import Limits, RunRequest, Usage
 from hermes.core.session import Session
 
@@ -35,6 +36,7 @@ class Agent:
     read_soul: Callable[[], str | None] = lambda: None
     toolsets: tuple[str, ...] | None = None
     limits: Limits = field(default_factory=Limits)
+    redactor: Redactor = field(default_factory=Redactor)
     session_states: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def tools(self, request: RunRequest) -> dict[str, Tool]:
@@ -104,6 +106,7 @@ class Agent:
             ask=request.ask,
             steering=steering,
             used=used or Usage(),
+            redactor=self.redactor,
         )
 
     def _instructions(
