@@ -248,6 +248,7 @@ def _agent(
             allowed=settings.terminal.env_passthrough,
         ),
         read_soul=read_soul,
+        redactor=registry.redactor,
         toolsets=tuple(toolsets) if toolsets is not None else None,
         limits=Limits(limits.max_steps, limits.max_tokens, limits.max_seconds, limits.max_usd),
     )

@@ -29,6 +29,7 @@ from hermes.core.model import (
     ToolSpec,
 )
 from hermes.core.ports import ApprovalGate, NoSteering, Sink, Steering, Tool, ToolContext, ToolResult
+from hermes.core.redact import Redactor
 from hermes.core.run import Ask, Limits, Usage
 from hermes.core.toolset import TOOLS, Risk
 
@@ -63,6 +64,7 @@ class Turn:
     ask: Ask = Ask.WAIT
     steering: Steering = field(default_factory=NoSteering)
     used: Usage = field(default_factory=Usage)
+    redactor: Redactor = field(default_factory=Redactor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +217,8 @@ def _prepare(turn: Turn, call: ToolCall) -> _Prepared:
     except ToolFailed as failed:
         started = events.ToolStarted(call.name, call.id, call.name, {}, emoji, label)
         return _Prepared(call, started, tool, None, failed.message)
-    preview = tool.preview(arguments)
-    started = events.ToolStarted(call.name, call.id, preview, arguments_data(arguments), emoji, label)
+    preview, args = tool.preview(arguments), turn.redactor.value(arguments_data(arguments))
+    started = events.ToolStarted(call.name, call.id, preview, args, emoji, label)
     return _Prepared(call, started, tool, arguments, None)
 
 

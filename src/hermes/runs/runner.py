@@ -31,6 +31,7 @@ from hermes.core.ids import new_id
 from hermes.core.message import Message
 from hermes.core.model import Model
 from hermes.core.ports import ModelSource
+from hermes.core.redact import Redactor
 from hermes.core.run import Run, RunRequest, RunStatus, Usage
 from hermes.core.session import Session
 from hermes.runs.approvals import Desk, parse_choice
@@ -295,7 +296,7 @@ class Runner:
         outcome = active.turn.result()
         if isinstance(outcome, TurnResult):
             return outcome.completed, RunStatus.COMPLETED, outcome
-        return events.RunFailed(error_data(outcome)), RunStatus.FAILED, None
+        return events.RunFailed(error_data(outcome, self._agent.redactor)), RunStatus.FAILED, None
 
     async def _outcome(self, active: _Active, session: Session) -> TurnResult | Exception:
         """A failure is a result here: raised, it would end the group, and with it every other run."""
@@ -392,11 +393,14 @@ class Runner:
         )
 
 
-def error_data(error: BaseException) -> dict[str, Any]:
-    """What a failed run tells: the edge answers from it, today or after a restart."""
+def error_data(error: BaseException, redactor: Redactor) -> dict[str, Any]:
+    """What a failed run tells: the edge answers from it, today or after a restart.
+
+    Providers repeat the key they refuse, and what was sent to them: the message is redacted.
+    """
     if not isinstance(error, HermesError):
         return {"message": "The run failed inside the server; its log says why.", "code": "internal_error"}
-    data: dict[str, Any] = {"message": error.message, "code": error.code}
+    data: dict[str, Any] = {"message": redactor(error.message), "code": error.code}
     if error.param is not None:
         data["param"] = error.param
     if isinstance(error, UpstreamError):

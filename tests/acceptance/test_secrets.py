@@ -1,0 +1,60 @@
+"""Canary secrets in the configuration turn up nowhere: not in logs, the database, streams, answers or children."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hermes.models.script import Call, Step
+from hermes.models.scripted import ScriptedModelServer
+from tests.acceptance.conftest import StartGateway
+
+PROVIDER_KEY = "canary-provider-5f2c9a1e7b"
+ENV_SECRET = "canary-environment-88d1f0a3"
+FILE_SECRET = "canary-dotenv-0c4be7715d"
+
+
+def test_no_secret_leaves_through_tools_errors_logs_or_the_database(
+    start_gateway: StartGateway, model: ScriptedModelServer
+):
+    gateway = start_gateway(
+        {
+            "model": {"default": "scripted", "base_url": model.base_url, "api_key": PROVIDER_KEY},
+            "approvals": {"timeout": 0.5},  # what has to be asked is not answered
+        },
+        {"DEPLOY_TOKEN": ENV_SECRET},
+    )
+    (gateway.home / ".env").write_text(f"THIRD_PARTY_API_KEY={FILE_SECRET}\n")
+    (gateway.home / ".env").chmod(0o600)
+    gateway.kill()
+    gateway.start()
+    peeks = [
+        Call("terminal", {"command": "env; printenv DEPLOY_TOKEN; cat /proc/self/environ"}),
+        Call("terminal", {"command": f"cat {gateway.home}/config.yaml; tr '\\0' '\\n' < /proc/$PPID/environ"}),
+        Call("read_file", {"path": f"{gateway.home}/.env"}),
+        Call("read_file", {"path": f"{gateway.home}/config.yaml"}),
+        Call("search_files", {"pattern": "canary", "path": str(gateway.home)}),
+    ]
+    seen = b""
+    for peek in peeks:
+        model.add(Step(tool_calls=[peek]), Step("Looked.", after_tool=True))
+        for stream in (False, True):
+            if stream:
+                model.add(Step(tool_calls=[peek]), Step("Looked.", after_tool=True))
+            body = {"messages": [{"role": "user", "content": "look"}], "stream": stream}
+            answer = gateway.client.post("/v1/chat/completions", json=body, timeout=90)
+            seen += answer.content + repr(answer.headers).encode()
+    model.add(Step(status=401, error=f"Incorrect API key provided: {PROVIDER_KEY}", times=0))
+    refused = gateway.client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "hi"}]})
+    assert refused.status_code == 502
+    seen += refused.content
+    assert all(PROVIDER_KEY not in str(request["messages"][:-2]) for request in model.requests)
+    gateway.stop()
+    seen += "\n".join(gateway.output).encode() + gateway.errors.encode()
+    for secret in (PROVIDER_KEY, ENV_SECRET, FILE_SECRET, gateway.key):
+        assert secret.encode() not in seen
+        holders = [path.name for path in files(gateway.home) if secret.encode() in path.read_bytes()]
+        assert set(holders) <= {".env", "config.yaml"}, f"{secret[:10]}… lies in {holders}"
+
+
+def files(home: Path) -> list[Path]:
+    return [path for path in home.rglob("*") if path.is_file()]
