@@ -25,7 +25,7 @@ from . import prices
 from .choice import Candidate, ModelChoice, ModelSetting
 from .known import is_known, local_addresses
 from .retry import ResilientModel, RetryPolicy
-from .settle import Builtin, EmbeddedBuiltin, Settler
+from .settle import Builtin, EmbeddedBuiltin, Settler, is_installed
 
 if TYPE_CHECKING:
     import aiohttp
@@ -67,6 +67,7 @@ class Models:
         chance: Callable[[], float] = random.random,
         addresses: Mapping[str, str] | None = None,
         builtin: Builtin | None = None,
+        is_installed: Callable[[str], bool] = is_installed,
     ) -> None:
         self._setting = setting or ModelSetting()
         self._environ = environ
@@ -85,6 +86,7 @@ class Models:
             tuple(own_ports),
             self._builtin,
             self._connections,
+            is_installed,
         )
         self._choice: ModelChoice | None = None
         self._chosen: Candidate | None = None

@@ -54,12 +54,14 @@ class Settler:
         own_ports: Sequence[int],
         builtin: Builtin,
         session: Callable[[], aiohttp.ClientSession],
+        is_installed: Callable[[str], bool],
     ) -> None:
         self._environ = environ
         self._addresses = addresses
         self._own_ports = own_ports
         self._builtin = builtin
         self._session = session
+        self._is_installed = is_installed
 
     def of_environment(self) -> list[Candidate]:
         """One for each provider of the table, in its order."""
@@ -100,7 +102,7 @@ class Settler:
             known = ", ".join([*(p.name for p in PROVIDERS), *LOCAL, *PYDANTIC_AI_ONLY, "embedded"])
             raise ConfigError(f"{where}.provider {setting.provider!r} is not known; there are {known}, or set base_url")
         if provider is None:
-            return _native(provider_name, name, where)
+            return self._native(provider_name, name, where)
         key, key_name = self._key(setting, provider, where)
         if key is None:
             raise ConfigError(
@@ -135,7 +137,7 @@ class Settler:
             f"set in {where}",
             model=name,
             base_url=base_url,
-            api="pydantic-ai" if is_native and _has(named.sdk if named else None) else "openai",
+            api="pydantic-ai" if is_native and self._has(named.sdk if named else None) else "openai",
             api_key=key,
             key_name=key_name,
             context_length=context_length,
@@ -189,7 +191,7 @@ class Settler:
     ) -> Candidate:
         api, base_url = provider.api, provider.base_url
         if api == "pydantic-ai":
-            if _has(provider.sdk):
+            if self._has(provider.sdk):
                 base_url = None
             elif base_url is None:
                 raise NoModel(f"{provider.title} needs {INSTALL_PROVIDERS}")
@@ -210,6 +212,17 @@ class Settler:
             key_name=key_name,
             context_length=context_length,
         )
+
+    def _native(self, provider: str, name: str | None, where: str) -> Candidate:
+        """A provider whose credentials are not ours to look for."""
+        if not self._has(PYDANTIC_AI_ONLY[provider]):
+            raise NoModel(f"{where}.provider {provider} needs {INSTALL_PROVIDERS}")
+        if name is None:
+            raise ConfigError(f"{where}.default must name the model of {provider}")
+        return Candidate("config", provider, True, f"set in {where}", model=name, api="pydantic-ai")
+
+    def _has(self, sdk: str | None) -> bool:
+        return self._is_installed("pydantic_ai") and (sdk is None or self._is_installed(sdk))
 
     def _of_builtin(self, name: str, why: str = "no key and no local server: the small built-in model") -> Candidate:
         missing = self._builtin.missing(name)
@@ -281,22 +294,13 @@ def _of_found(found: Found) -> Candidate:
     )
 
 
-def _native(provider: str, name: str | None, where: str) -> Candidate:
-    """A provider whose credentials are not ours to look for."""
-    if not _has(PYDANTIC_AI_ONLY[provider]):
-        raise NoModel(f"{where}.provider {provider} needs {INSTALL_PROVIDERS}")
-    if name is None:
-        raise ConfigError(f"{where}.default must name the model of {provider}")
-    return Candidate("config", provider, True, f"set in {where}", model=name, api="pydantic-ai")
-
-
 def _host(base_url: str) -> str:
     return base_url.partition("://")[2].partition("/")[0].rpartition("@")[2] or "custom"
 
 
-def _has(sdk: str | None) -> bool:
-    """Whether pydantic-ai and the provider's SDK are installed; neither is imported."""
+def is_installed(module: str) -> bool:
+    """Whether a module could be imported; its own code does not run."""
     try:
-        return find_spec("pydantic_ai") is not None and (sdk is None or find_spec(sdk) is not None)
+        return find_spec(module) is not None
     except ModuleNotFoundError:
         return False
