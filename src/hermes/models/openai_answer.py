@@ -35,17 +35,20 @@ class _Call:
     name: str
     arguments: list[str]
     index: int | None
+    extra: Any = None
 
 
 class Answer:
     """One answer being read. `feed` gives the items of one read from the socket, same kinds merged.
 
     `refusal` is set when the server reports an error inside the stream; what `feed` returned came before it.
+    `extras` are what the server wants back with a call, by its id (Google's signed thoughts), known after `done`.
     `is_ended`: [DONE] or an error was read. `has_finished`: a finish reason was read, so a break now loses nothing.
     """
 
     def __init__(self) -> None:
         self.refusal: Refusal | None = None
+        self.extras: dict[str, Any] = {}
         self.is_ended = False
         self._events = EventStream()
         self._has_choice = False
@@ -195,6 +198,8 @@ class Answer:
             call.id = call_id
         if arguments:
             call.arguments.append(arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode())
+        if "extra_content" in piece:
+            call.extra = piece["extra_content"]
 
     def _open_call(self, index: int | None, call_id: str, name: str) -> _Call | None:
         if index is None:
@@ -217,6 +222,8 @@ class Answer:
             call_id = call.id if call.id and call.id not in seen else f"call_{secrets.token_hex(12)}"
             seen.add(call_id)
             calls.append(ToolCall(call_id, call.name, "".join(call.arguments) or "{}"))
+            if call.extra is not None:
+                self.extras[call_id] = call.extra
         return tuple(calls)
 
     def _fail(self, refusal: Refusal) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,9 @@ from .upstream import Refusal
 _RESERVED = frozenset({"model", "messages", "tools", "tool_choice", "stream", "stream_options", "n"})
 _OWN = frozenset({"stream_options", "prompt_cache_key"})
 """Fields that the caller did not ask for: leaving one out is not worth a warning."""
+
+_MOST_SIGNATURES = 1024
+_UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
 
 _UNSUPPORTED = re.compile(
     r"unsupported|un-?recogni[sz]ed|unknown|unexpected|not (be )?(supported|permitted|allowed|recogni[sz]ed|available)"
@@ -34,6 +38,7 @@ class Dialect:
 
     max_tokens_name: str = "max_tokens"
     sends_cache_key: bool = False
+    signs_calls: bool = False
     unsupported: set[str] = field(default_factory=set)
     unsupported_values: set[tuple[str, str]] = field(default_factory=set)
     _has_swapped: bool = False
@@ -42,7 +47,11 @@ class Dialect:
     def of(cls, host: str) -> Dialect:
         is_openai = host == "api.openai.com"
         is_azure = host.endswith((".openai.azure.com", ".services.ai.azure.com"))
-        return cls("max_completion_tokens" if is_openai or is_azure else "max_tokens", sends_cache_key=is_openai)
+        return cls(
+            "max_completion_tokens" if is_openai or is_azure else "max_tokens",
+            sends_cache_key=is_openai,
+            signs_calls=host.endswith("googleapis.com"),
+        )
 
     def learn(self, refusal: Refusal, sent: Mapping[str, Any]) -> bool:
         """Whether the refusal blames one of the fields that were sent for being there. It is not sent again."""
@@ -83,17 +92,22 @@ class Dialect:
 
 
 class BodyBuilder:
-    """Keeps the JSON of the tools, which are the same in every call of a session and most of a short request."""
+    """Keeps the JSON of the tools, which are the same in every call of a session and most of a short request.
 
-    def __init__(self, model: str) -> None:
+    With `signs_calls` each tool call goes back with what `remember` was given for it: Gemini refuses a call without
+    its signature, and takes a certain word in place of one that was lost.
+    """
+
+    def __init__(self, model: str, *, signs_calls: bool = False) -> None:
         self._model = model
+        self._signatures: OrderedDict[str, Any] | None = OrderedDict() if signs_calls else None
         self._tools: tuple[ToolSpec, ...] = ()
         self._tools_json = orjson.Fragment(b"[]")
 
     def build(self, request: ModelRequest, fields: Mapping[str, Any]) -> bytes:
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [message_json(message) for message in request.messages],
+            "messages": self._messages(request.messages),
             "stream": True,
             **fields,
         }
@@ -108,6 +122,21 @@ class BodyBuilder:
             elif choice != "auto":
                 body["tool_choice"] = {"type": "function", "function": {"name": choice}}
         return orjson.dumps(body, default=_plain)
+
+    def remember(self, extras: Mapping[str, Any]) -> None:
+        """What the server sent with its calls, by their ids."""
+        if self._signatures is not None:
+            self._signatures.update(extras)
+            while len(self._signatures) > _MOST_SIGNATURES:
+                self._signatures.popitem(last=False)
+
+    def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        values = [message_json(message) for message in messages]
+        if self._signatures is not None:
+            for value in values:
+                for call in value.get("tool_calls", ()):
+                    call["extra_content"] = self._signatures.get(call["id"], _UNSIGNED)
+        return values
 
 
 def tool_json(tool: ToolSpec) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from hermes.core.clock import Clock, SystemClock
 from hermes.core.errors import ConfigError, StreamCut, UpstreamError, UpstreamRejected, UpstreamUnreachable
 from hermes.core.model import ModelItem, ModelRequest
 
+from . import prices
 from .connection import open_session
 from .openai_answer import Answer
 from .openai_body import BodyBuilder, Dialect
@@ -61,7 +62,7 @@ class OpenAIChatModel:
     ) -> None:
         self.name = name
         self.provider = provider
-        self.context_length = context_length
+        self._context_length = context_length
         self.takes_images = takes_images
         self.takes_audio = takes_audio
         self._url, basic = _endpoint(base_url)
@@ -82,8 +83,12 @@ class OpenAIChatModel:
         self._idle_seconds = idle_seconds
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_seconds, sock_read=first_byte_seconds)
         self._dialect = Dialect.of(self._url.host or "")
-        self._body = BodyBuilder(name)
+        self._body = BodyBuilder(name, signs_calls=self._dialect.signs_calls)
         self._may_be_stale = False
+
+    @property
+    def context_length(self) -> int | None:
+        return self._context_length or prices.context_length(self.provider, self.name)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelItem]:
         answer = Answer()
@@ -118,7 +123,10 @@ class OpenAIChatModel:
         if answer.gap is not None:
             raise StreamCut(f"{self.provider} {answer.gap} ({self.name} at {self.base_url})")
         self._may_be_stale = True
-        yield answer.done(self.name, ignored)
+        done = answer.done(self.name, ignored)
+        if answer.extras:
+            self._body.remember(answer.extras)
+        yield done
 
     async def close(self) -> None:
         if self._owns_session and self._session is not None:

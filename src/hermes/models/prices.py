@@ -23,6 +23,7 @@ _NAMES = {"bedrock": "aws", "google-cloud": "google"}
 
 _lock = threading.Lock()
 _thread: threading.Thread | None = None
+_is_imported = False
 
 
 def warm(provider: str) -> None:
@@ -52,8 +53,8 @@ def cost_usd(provider: str, model: str, usage: Usage, now: float | None = None) 
 
 
 def context_length(provider: str, model: str, now: float | None = None) -> int | None:
-    """The tokens that the model takes, where the tables know it."""
-    if _table_of(provider) is None:
+    """The tokens that the model takes, where the tables know it. Waits for no import: before it, nothing is known."""
+    if not _is_imported or _table_of(provider) is None:
         return None
     return _rates(provider, model, time.time() if now is None else now).context_length
 
@@ -146,6 +147,8 @@ def _table_of(provider: str) -> str | None:
 
 
 def _import() -> None:
+    global _is_imported
     import genai_prices.data_snapshot
 
     genai_prices.data_snapshot.get_snapshot()
+    _is_imported = True

@@ -23,6 +23,7 @@ from hermes.core.errors import (
 from hermes.core.message import ToolCall
 from hermes.core.model import ModelDone, ModelItem, ModelRequest, ReasoningDelta, TextDelta
 
+from . import prices
 from .upstream import upstream_error, without_secret
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class PydanticAIModel:
     ) -> None:
         self.name = name
         self.provider = provider
-        self.context_length = context_length
+        self._context_length = context_length
         self.takes_images = takes_images
         self.takes_audio = takes_audio
         self._api_key = api_key
@@ -75,6 +76,10 @@ class PydanticAIModel:
         self._model: TheirModel | None = None
         self._opening = asyncio.Lock()
         self._remembered: OrderedDict[str, Sequence[ModelResponsePart]] = OrderedDict()
+
+    @property
+    def context_length(self) -> int | None:
+        return self._context_length or prices.context_length(self.provider, self.name)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelItem]:
         model = await self._open()

@@ -195,6 +195,11 @@ def test_a_call_cut_by_the_length_keeps_that_reason() -> None:
     ]
 
 
+def test_what_a_server_sends_with_a_call_is_kept_by_its_id() -> None:
+    answer, _ = read(chunk(call(0, "a", "ls", "{}", extra_content={"google": 1})), chunk({}, "tool_calls"))
+    assert answer.extras == {"a": {"google": 1}}
+
+
 def test_tool_calls_without_a_call_is_a_stop() -> None:
     assert read(text("a"), chunk({}, "tool_calls"))[1] == [TextDelta("a"), done("stop")]
 

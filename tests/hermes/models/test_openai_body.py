@@ -133,6 +133,21 @@ def test_parameters_are_forwarded_and_what_is_ours_is_not_overwritten() -> None:
     assert body(ModelRequest(ASK, (LS,), params=params))["parallel_tool_calls"] is False
 
 
+def test_gemini_gets_its_signatures_back_or_the_word_for_a_lost_one() -> None:
+    assert Dialect.of("generativelanguage.googleapis.com").signs_calls
+    builder = BodyBuilder("m", signs_calls=True)
+    builder.remember({"a": {"google": {"thought_signature": "signed"}}})
+    calls = (ToolCall("a", "ls", "{}"), ToolCall("b", "ls", "{}"))
+    sent = orjson.loads(builder.build(ModelRequest((*ASK, Message("assistant", tool_calls=calls))), {}))
+    assert [call["extra_content"]["google"]["thought_signature"] for call in sent["messages"][1]["tool_calls"]] == [
+        "signed",
+        "skip_thought_signature_validator",
+    ]
+    builder.remember({str(number): {} for number in range(3000)})
+    assert builder._signatures is not None
+    assert len(builder._signatures) == 1024
+
+
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_openai_gets_its_newer_name_for_the_longest_answer_and_a_cache_key(name: str) -> None:
     sent = body(ModelRequest(ASK, params={name: 9}, session_id="s1"), Dialect.of("api.openai.com"))

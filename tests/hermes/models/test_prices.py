@@ -74,6 +74,9 @@ def test_what_the_provider_billed_counts_before_the_table() -> None:
 
 
 def test_the_context_length_is_known_where_the_tables_know_it() -> None:
+    prices.warm("anthropic")
+    assert prices._thread is not None
+    prices._thread.join()
     assert prices.context_length("anthropic", "claude-sonnet-5-5") == 1_000_000
     assert prices.context_length("openai", "a-model-nobody-knows") is None
     assert prices.context_length("ollama", "qwen3") is None
