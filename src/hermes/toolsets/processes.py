@@ -19,13 +19,14 @@ from typing import cast
 
 from hermes.core.errors import ToolFailed
 from hermes.core.ids import new_id
-from hermes.toolsets import output
+from hermes.toolsets import output, supervisor
 from hermes.toolsets.supervisor import descendants, stat_of
 
 MARK = "HERMES_PROCESS"
 """The variable by which everything that a command started can be found again, whatever group or session it is in."""
 
-SUPERVISOR = Path(__file__).with_name("supervisor.py")
+SUPERVISOR_DIR = str(Path(supervisor.__file__).parent)
+
 KEPT_ENDED = 16
 """How many ended processes of a session can still be asked for their output."""
 KEPT_SECONDS = 7 * 24 * 3600
@@ -114,16 +115,17 @@ class Process(asyncio.SubprocessProtocol):
                 self.ended.set()
             elif word == "gone":
                 self.left = 0
-                self.gone.set()
 
     def process_exited(self) -> None:
+        if self._control is not None:
+            self._control.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
         if self.exit_code is None:  # the supervisor itself was killed
             self.exit_code = -signal.SIGKILL
             self.ended_at = time.time()
         self.ended.set()
         self.gone.set()
-        if self._control is not None:
-            self._control.close()
 
 
 @dataclass(slots=True)
@@ -193,7 +195,7 @@ class Processes:
         try:
             await asyncio.get_running_loop().subprocess_exec(
                 lambda: process,
-                *(sys.executable, "-I", "-S", str(SUPERVISOR), *arguments, *argv),
+                *(sys.executable, "-I", "-S", "-c", supervisor.STUB, SUPERVISOR_DIR, *arguments, *argv),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,

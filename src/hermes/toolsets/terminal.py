@@ -7,6 +7,8 @@ what it changed itself and nothing else, and no shell sits there between the cal
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import shlex
 import shutil
 from collections.abc import Callable
@@ -24,6 +26,9 @@ from hermes.toolsets.tool import Arguments, BaseTool, one_line
 
 STATE = "terminal"
 """Where the session's `Shell` is in `ToolContext.state`."""
+
+WHOLE = "# whole"
+"""The last line of a snapshot."""
 
 
 class TerminalArguments(Arguments):
@@ -189,19 +194,17 @@ def find_shell(settings: TerminalSettings) -> tuple[str, ...]:
 
 
 def _script(command: str, shell: Shell, *, saves_environment: bool, saves_directory: bool) -> str:
-    """The session's snapshot, the command, the snapshot again. For bash and for plain sh.
+    """The session's snapshot, the command, a new snapshot beside the old one. For bash and for plain sh.
 
     The command is in a file, not on a command line, so that `pkill -f WORD` in it does not find itself.
     """
-    environment, directory = shlex.quote(str(shell.environment_file)), shlex.quote(str(shell.directory_file))
+    environment = shlex.quote(str(shell.environment_file))
     save = []
     if saves_environment:
-        save.append(
-            f'( umask 077; {{ export -p; [ -z "${{BASH_VERSION-}}" ] || {{ declare -f; export -pf; }}; }} '
-            f"> {environment}.$$ && mv -f {environment}.$$ {environment} ) 2>/dev/null"
-        )
+        listing = 'export -p; [ -z "${BASH_VERSION-}" ] || { declare -f; export -pf; }'
+        save.append(f"( umask 077; {{ {listing}; echo '{WHOLE}'; }} > {environment}.new ) 2>/dev/null")
     if saves_directory:
-        save.append(f"( umask 077; pwd > {directory}.$$ && mv -f {directory}.$$ {directory} ) 2>/dev/null")
+        save.append(f"( umask 077; pwd > {shlex.quote(str(shell.directory_file))} ) 2>/dev/null")
     return "\n".join(
         (
             f"__hermes_mark=${MARK}",
@@ -218,13 +221,20 @@ def _script(command: str, shell: Shell, *, saves_environment: bool, saves_direct
 
 
 def _remember(shell: Shell) -> None:
-    shell.has_environment = shell.environment_file.exists()
+    """Take the snapshot that the last call wrote; one that was cut off by a kill is left aside."""
+    new = shell.environment_file.with_suffix(".new")
     try:
+        with new.open("rb") as file:
+            file.seek(-len(WHOLE) - 1, os.SEEK_END)
+            if file.read() == WHOLE.encode() + b"\n":
+                new.replace(shell.environment_file)
+    except OSError:  # none was written
+        pass
+    shell.has_environment = shell.environment_file.exists()
+    with contextlib.suppress(OSError):
         text = shell.directory_file.read_text("utf-8", "surrogateescape").removesuffix("\n")
-    except OSError:
-        return
-    if text.startswith("/"):
-        shell.directory = Path(text)
+        if text.startswith("/"):
+            shell.directory = Path(text)
 
 
 def _start_directory(asked: str | None, shell: Shell, workdir: Path) -> tuple[Path, str | None]:
