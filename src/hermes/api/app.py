@@ -14,16 +14,17 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hermes.api import headers as names
-from hermes.api.auth import PUBLIC_PATHS, Gatekeeper, Principal
+from hermes.api.access_log import AccessLine
+from hermes.api.auth import PUBLIC_PATHS, Gatekeeper
 from hermes.api.cors import Cors
 from hermes.api.errors import error_response
 from hermes.api.limits import LimitedBody
 from hermes.api.routes import ROUTES, ApiRoute, build_router
 from hermes.api.services import Services
 from hermes.core.errors import HermesError
+from hermes.home.logs import log_context
 
 log = logging.getLogger(__name__)
-access_log = logging.getLogger("hermes.access")
 
 
 def build_api(services: Services, routes: Sequence[ApiRoute] = ROUTES) -> Api:
@@ -50,6 +51,13 @@ class Api:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         scope["hermes.headers"] = headers
         outgoing = Outgoing(send, names.request_id(scope["headers"]))
+        with log_context(request_id=outgoing.request_id.decode("ascii")):
+            try:
+                await self._pass(scope, headers, receive, outgoing)
+            finally:
+                self._log(scope, outgoing, time.perf_counter() - began)
+
+    async def _pass(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, outgoing: Outgoing) -> None:
         try:
             host = self.services.hosts.check(scope["headers"], scope.get("server"))
             grants = self.cors.check(scope["method"], host, headers)
@@ -59,7 +67,6 @@ class Api:
                 outgoing.headers = [*outgoing.base, *preflight]
                 await Response(status_code=204)(scope, receive, outgoing)
                 return
-            scope["hermes.request_id"] = outgoing.request_id
             if not is_public(scope["method"], scope["path"]):
                 scope["hermes.principal"] = await self.gatekeeper.check(scope.get("client"), headers)
             settings = self.services.settings
@@ -68,11 +75,15 @@ class Api:
         except HermesError as error:
             await outgoing.fail(error, scope, receive)
         except Exception:
-            log.exception("request %s failed", outgoing.request_id.decode("ascii"))
+            log.exception("a request failed")
             await outgoing.fail(HermesError("The request failed inside the server; its log says why."), scope, receive)
-        finally:
-            if access_log.isEnabledFor(logging.INFO):
-                _log(scope, outgoing, time.perf_counter() - began)
+
+    def _log(self, scope: Scope, outgoing: Outgoing, seconds: float) -> None:
+        key = scope.get("hermes.principal")
+        path = scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
+        name = key.name if key is not None else None
+        request_id = outgoing.request_id.decode("ascii")
+        self.services.access(AccessLine(scope["method"], path, outgoing.status, seconds, name, request_id))
 
 
 class Outgoing:
@@ -95,32 +106,13 @@ class Outgoing:
 
     async def fail(self, error: HermesError, scope: Scope, receive: Receive) -> None:
         if self.status:  # too late for another status: the connection breaks off, and the client sees that it did
-            log.error("request %s broke off: %s", self.request_id.decode("ascii"), error.message)
+            log.error("a request broke off: %s", error.message)
             raise error
         await error_response(error)(scope, receive, self)
 
 
 def is_public(method: str, path: str) -> bool:
     return path in PUBLIC_PATHS and method in ("GET", "HEAD")
-
-
-def principal_of(scope: Scope) -> Principal | None:
-    return scope.get("hermes.principal")
-
-
-def _log(scope: Scope, outgoing: Outgoing, seconds: float) -> None:
-    """One line a request, without query or header values: nothing in it can be a secret."""
-    path = scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
-    key = principal_of(scope)
-    access_log.info(
-        "%s %s %d %.1fms %s %s",
-        scope["method"],
-        path[:512],
-        outgoing.status,
-        seconds * 1000,
-        key.name if key else "-",
-        outgoing.request_id.decode("ascii"),
-    )
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

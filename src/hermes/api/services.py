@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from hermes.api.access_log import AccessSink, to_log
 from hermes.api.auth import KeyRing
 from hermes.api.hosts import AllowedHosts
 from hermes.core.addresses import Resolver
@@ -124,7 +124,8 @@ class Stop:
 class Services:
     """`state` is what /health/detailed calls gateway_state: starting, running, draining, stopped.
 
-    `toolsets` is asked at each request. `checks` are the readiness checks by name.
+    `toolsets` is asked at each request. `checks` are the readiness checks by name. `access` gets a line a request.
+    `resolve` looks up the hosts of image URLs; None asks the system.
     """
 
     runner: RunnerPort
@@ -137,9 +138,9 @@ class Services:
     checks: Mapping[str, Callable[[], Awaitable[Check]]] = field(default_factory=dict)
     state: Callable[[], str] = lambda: "running"
     stop: Stop = field(default_factory=Stop)
+    access: AccessSink = to_log
     resolve: Resolver | None = None
     started_at: float = 0.0
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if not self.started_at:

@@ -14,7 +14,7 @@ from hermes.api.headers import SECURITY_HEADERS
 HEAD_LIMIT_BYTES = 64 * 1024
 HEAD_TIMEOUT_SECONDS = 15.0
 KEEP_ALIVE_SECONDS = 75
-CUT_AFTER_SECONDS = 3
+CUT_AFTER_SECONDS = 1
 """How long a connection may hold up the exit of a server that has ended its streams: one whose client reads nothing."""
 
 _PHRASES = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
