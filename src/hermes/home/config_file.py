@@ -93,7 +93,17 @@ def _values(text: str, path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected names with values, such as `toolsets: [file]`")
-    return values
+    try:
+        return {key: _apart(value) for key, value in values.items()}
+    except RecursionError as exc:
+        raise ConfigError(f"{path}: a value stands inside itself") from exc
+
+
+def _apart(value: Any) -> Any:
+    """What an anchor shares becomes a value of each: changing one must not change the other."""
+    if isinstance(value, dict):
+        return {key: _apart(inner) for key, inner in value.items()}
+    return [_apart(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _put(values: dict[str, Any], keys: Sequence[str], value: Any, path: Path) -> None:
@@ -189,7 +199,7 @@ def _added_last(text: str, mapping: Any, key: str, value: Any) -> str:
 
 
 def _removed(text: str, key: Any, value: Any) -> str:
-    end = _line_end(text, max(_end(text, value), key.end_mark.index))
+    end = _line_end(text, _entry_end(text, key, value))
     return text[: _line_start(text, key)] + text[end:]
 
 
@@ -199,12 +209,12 @@ def _replaced(text: str, key: Any, node: Any, value: Any) -> str:
         longer = _lengthened(text, node, value)
         if longer is not None:
             return longer
-    end = max(_end(text, node), key.end_mark.index)
+    end = _entry_end(text, key, node)
     line_end = _line_end(text, end)
     tail = text[end : line_end - 1]
     colon = text.index(":", key.end_mark.index) + 1
     head, middle = "", ""
-    is_below = "\n" in text[colon : max(colon, node.start_mark.index)]
+    is_below = node.start_mark.index < end and "\n" in text[colon : node.start_mark.index]
     if is_below:
         head, _, middle = text[colon : _line_start(text, node)].partition("\n")
     first, _, block = _indented(_dump(key.value, value), key.start_mark.column).partition("\n")
@@ -240,8 +250,15 @@ def _end(text: str, node: Any) -> int:
         return int(node.end_mark.index)
     last = node.value[-1]
     if node.id == "mapping":
-        return max(_end(text, last[1]), int(last[0].end_mark.index))
+        return _entry_end(text, *last)
     return _end(text, last)
+
+
+def _entry_end(text: str, key: Any, value: Any) -> int:
+    """Of nothing the parser says that it stands where the next thing does."""
+    if value.start_mark.index == value.end_mark.index:
+        return text.index(":", key.end_mark.index) + 1
+    return max(_end(text, value), int(key.end_mark.index))
 
 
 def _line_start(text: str, node: Any) -> int:

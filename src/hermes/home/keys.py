@@ -129,7 +129,7 @@ def open_weakness(key: str) -> str | None:
     if key in (key + key)[1:-1]:
         return "is one piece repeated"
     steps = [ord(right) - ord(left) for left, right in pairwise(key)]
-    if sum(step in (-1, 0, 1) for step in steps) > len(steps) / 2:
+    if sum(step in (-1, 0, 1) for step in steps) >= 0.8 * len(steps):
         return "counts through an alphabet"
     return None
 

@@ -69,6 +69,12 @@ class Setting:
     is_secret: bool
     takes_commas: bool
 
+    @property
+    def is_open(self) -> bool:
+        """A mapping with any names and values below it."""
+        kind = bare(self.annotation)
+        return get_origin(kind) is dict and get_args(kind)[1] is Any
+
 
 @cache
 def sections() -> tuple[str, ...]:
@@ -98,8 +104,7 @@ def find_setting(name: str) -> Setting | None:
         pattern = setting.name.split(".")
         if _matches(pattern, parts):
             return setting
-        is_open = get_origin(bare(setting.annotation)) is dict
-        if is_open and len(parts) > len(pattern) and _matches(pattern, parts[: len(pattern)]):
+        if setting.is_open and _matches(pattern, parts[: len(pattern)]):
             return Setting(name, Any, None, setting.description, "any value", None, False, False)
     return None
 
@@ -120,14 +125,21 @@ def nearest(name: str, candidates: Iterable[str], *, cutoff: float = 0.6) -> str
 
 
 def nearest_setting(name: str) -> str | None:
-    """Sections count as well, so that `model_` finds `model`; the last part alone is tried where the path is wrong."""
+    """A sibling of nearly this name, the same name elsewhere, or the nearest of all names, sections included."""
     names = [known for known in known_settings() if "*" not in known and "[]" not in known]
-    sections = {known.rpartition(".")[0] for known in names} - {""}
-    found = nearest(name, [*names, *sections])
+    section, _, last = name.rpartition(".")
+    ends = {known: known.rpartition(".")[2] for known in names}
+    sibling = nearest(last, [end for known, end in ends.items() if section and known == f"{section}.{end}"])
+    if sibling is not None:
+        return f"{section}.{sibling}"
+    same = next((known for known, end in ends.items() if section and end == last), None)
+    if same is not None:
+        return same
+    found = nearest(name, [*names, *sections()])
     if found is not None:
         return found
-    last = nearest(name.rpartition(".")[2], [known.rpartition(".")[2] for known in names])
-    return next((known for known in names if known.rpartition(".")[2] == last), None)
+    near = nearest(last, ends.values())
+    return next((known for known, end in ends.items() if end == near), None)
 
 
 def unknown_env_name(name: str) -> str | None:

@@ -134,6 +134,8 @@ def create_home(home: Home, *, enable_api: bool = True) -> bool:
     if home.exists():
         return False
     make_private_directory(home.path)
+    if os.name != "nt" and not any(home.path.iterdir()):
+        home.path.chmod(0o700)  # a directory with something in it may be more than a home: it is only reported
     with edit_lock(home.env_file):
         if home.exists():
             return False

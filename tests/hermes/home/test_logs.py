@@ -1,0 +1,134 @@
+"""Log records: JSON in the file, lines on stderr, secrets in neither."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hermes.core.redact import Redactor
+from hermes.home.logs import PrivateRotatingFile, configure_logging, log_context
+from hermes.home.paths import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path):
+    """Logging is the process's: it is put back as it was."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers[:] = []
+    yield Home(tmp_path)
+    for handler in root.handlers:
+        handler.close()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def lines(home: Home) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (home.logs_dir / "gateway.log").read_text().splitlines()]
+
+
+def test_a_record_is_one_json_line_with_its_fields(home: Home) -> None:
+    configure_logging(home)
+    with log_context(request_id="r1"), log_context(run_id="run_1"):
+        logging.getLogger("hermes.x").info("took %d ms\nand more", 3, extra={"status": 200})
+    (line,) = lines(home)
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "level": "info",
+        "logger": "hermes.x",
+        "message": "took 3 ms\nand more",
+        "request_id": "r1",
+        "run_id": "run_1",
+        "status": 200,
+    }
+
+
+def test_a_traceback_is_kept(home: Home) -> None:
+    configure_logging(home)
+    try:
+        raise ValueError("inside")
+    except ValueError:
+        logging.getLogger("hermes").exception("failed")
+    (line,) = lines(home)
+    assert "ValueError: inside" in line["exception"]
+
+
+def test_secrets_reach_neither_the_file_nor_the_screen(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(home, redactor=Redactor(["canary-value-1"]))
+    log = logging.getLogger("hermes")
+    shape = "sk-proj-" + "a1B2" * 8
+    log.warning(
+        "key canary-value-1 and %s", shape, extra={"nested": {"header": "Bearer canary-value-1"}, "api_key": "x9"}
+    )
+    try:
+        raise RuntimeError("canary-value-1")
+    except RuntimeError:
+        log.exception("failed")
+    shown = (home.logs_dir / "gateway.log").read_text() + capsys.readouterr().err
+    assert "canary" not in shown
+    assert shape not in shown
+    assert '"api_key": "[redacted]"' in shown
+
+
+def test_the_screen_shows_warnings_in_one_line_each(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(home)
+    logging.getLogger("hermes").info("quiet")
+    logging.getLogger("hermes").warning("loud\n12:00:00 error forged: \x1b[31mline")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("warning hermes: loud\\n12:00:00 error forged: \\x1b[31mline")
+    assert [entry["message"].split("\n")[0] for entry in lines(home)] == ["quiet", "loud"]
+
+
+def test_debug_shows_everything_on_the_screen(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(home, "debug")
+    logging.getLogger("hermes").debug("small")
+    assert "debug hermes: small" in capsys.readouterr().err
+
+
+def test_without_a_home_nothing_is_written(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(None)
+    logging.getLogger("hermes").warning("said")
+    assert "said" in capsys.readouterr().err
+    assert list(home.path.iterdir()) == []
+
+
+async def test_what_is_bound_holds_in_tasks_started_inside_and_not_outside(home: Home) -> None:
+    configure_logging(home)
+
+    async def work() -> None:
+        logging.getLogger("hermes").info("inside")
+
+    with log_context(run_id="run_1"):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work())
+    logging.getLogger("hermes").info("outside")
+    assert [line.get("run_id") for line in lines(home)] == ["run_1", None]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_log_files_are_private_and_turn_over(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        handler = PrivateRotatingFile(tmp_path / "x.log", max_bytes=200, backups=2)
+        for number in range(20):
+            handler.handle(logging.makeLogRecord({"msg": f"line {number} " + "x" * 40}))
+        handler.close()
+    finally:
+        os.umask(before)
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["x.log", "x.log.1", "x.log.2"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_log_that_cannot_be_written_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = PrivateRotatingFile(tmp_path / "nowhere" / "x.log")
+    for _ in range(3):
+        handler.handle(logging.makeLogRecord({"msg": "lost"}))
+    assert capsys.readouterr().err.count("cannot be written") == 1
