@@ -117,11 +117,16 @@ class ChatRun:
         """The client is gone: the run gets the grace to end by itself, then it is stopped. What was said is kept."""
         grace = asyncio.ensure_future(self.services.clock.sleep(self.services.settings.disconnect_grace_seconds))
         ended = asyncio.ensure_future(feed.ended())
+        stopping = asyncio.Event()
+        forget = self.services.stop.listen(stopping.set)
+        stopped = asyncio.ensure_future(stopping.wait())
         try:
-            await asyncio.wait((grace, ended), return_when=asyncio.FIRST_COMPLETED)
+            if not feed.is_stopping:
+                await asyncio.wait((grace, ended, stopped), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            grace.cancel()
-            ended.cancel()
+            forget()
+            for waiting in (grace, ended, stopped):
+                waiting.cancel()
         if not feed.has_ended and not feed.is_stopping:
             with contextlib.suppress(Conflict, NotFound):
                 await self.services.runner.stop(self.run.id, self.run.owner, "the client closed the connection")

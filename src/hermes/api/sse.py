@@ -123,6 +123,10 @@ class Feed:
                     await self._room
         except Exception as error:  # noqa: BLE001 `next` raises it
             self._error = error
+        finally:
+            close = getattr(self._events, "aclose", None)  # left in the middle, a generator is not closed by itself
+            if close is not None:
+                await close()
         self.has_ended = True
         self._wake()
 

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from hermes.api.services import ApiSettings
+from hermes.api import sse
+from hermes.api.services import ApiSettings, Stop
 from hermes.core import event as events
 from hermes.core.errors import Busy, Draining, InvalidInput, NoModel, StoreUnavailable, UpstreamAuth
 from hermes.core.event import KeptEvent
@@ -147,6 +148,55 @@ async def test_what_the_runner_refuses_is_a_status_even_where_a_stream_was_asked
         assert ("retry-after" in response.headers) == (status in (429,) or code == "gateway_draining")
 
 
+class Fast(FakeRunner):
+    """Says more than is read ahead, and notes when its reader was closed."""
+
+    closed = False
+
+    async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[KeptEvent]:
+        try:
+            yield KeptEvent(1, STARTED_AT, STARTED)
+            for number in range(5000):
+                yield KeptEvent(number + 2, STARTED_AT, events.MessageDelta("x"))
+            yield KeptEvent(5002, STARTED_AT, events.RunCompleted("x" * 5000, USAGE))
+        finally:
+            self.closed = True
+
+
+async def test_more_events_than_are_read_ahead_arrive_all_the_same() -> None:
+    runner = Fast()
+    async with serving(make_services(runner)) as server:
+        text = (await server.chat(stream=True)).text
+        assert text.count('"content":"x"') == 5000
+        assert text.endswith("data: [DONE]\n\n")
+        assert runner.closed
+
+
+async def test_a_slow_client_is_not_read_ahead_of_without_end() -> None:
+    taken = 0
+
+    async def events_() -> AsyncIterator[KeptEvent]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield KeptEvent(taken, STARTED_AT, events.MessageDelta("x"))
+
+    never = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await never.wait()
+        return {}
+
+    async with sse.Feed(events_(), receive, Stop()) as feed:
+        while taken < sse.MAX_WAITING:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert taken == sse.MAX_WAITING
+        assert len(await feed.next()) == sse.MAX_WAITING
+        while taken < 2 * sse.MAX_WAITING:
+            await asyncio.sleep(0)
+
+
 # --- the client leaves ---
 
 
@@ -194,6 +244,15 @@ async def test_a_run_that_ends_within_the_grace_is_not_stopped(clock: FakeClock)
         release.set()
         await until(lambda: not server.state.tasks)
         assert server.runner.stopped == []
+
+
+async def test_a_server_that_stops_does_not_wait_for_the_grace(clock: FakeClock) -> None:
+    async with serve([STARTED, asyncio.Event()], clock=clock) as server:
+        await leave(server)
+        await until(lambda: clock.sleepers == 1)
+        server.services.stop.set()
+        await until(lambda: not server.state.tasks)
+        assert server.runner.stopped == []  # the drain ends the run, and says why
 
 
 @pytest.mark.parametrize("headers", [{"X-Hermes-Detach": "true"}, {"Idempotency-Key": "k1"}], ids=str)
