@@ -111,7 +111,7 @@ def list_sessions(
     kinds = (False, True) if include_stateless or source is not None else (False,)
     # each kind lies in its own stretch of the index, in order
     found = [statement.all(conn, {**values, "is_stateless": kind}) for kind in kinds]
-    newest_first = heapq.merge(*found, key=_activity, reverse=True)
+    newest_first = found[0] if len(found) == 1 else heapq.merge(*found, key=_activity, reverse=True)
     return [_session(row) for row in islice(newest_first, offset, offset + limit)]
 
 

@@ -48,6 +48,26 @@ def test_downgrading_to_the_beginning_leaves_nothing_behind(tmp_path: Path) -> N
     assert [name for name, _ in _schema(tmp_path / "state.db") if not name.startswith("sqlite_")] == ["alembic_version"]
 
 
+def test_opening_a_database_behind_head_migrates_it(url: str, tmp_path: Path) -> None:
+    _migrate(tmp_path / "state.db", "head")
+    _migrate(tmp_path / "state.db", "base")
+    database = Database.open_now(url)
+    database.write_now(keep_session)
+    database.close_now()
+    Database.open_now(f"sqlite:///{tmp_path / 'fresh.db'}").close_now()
+    assert _schema(tmp_path / "state.db") == _schema(tmp_path / "fresh.db")
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(url: str, tmp_path: Path) -> None:
+    _migrate(tmp_path / "state.db", "head")
+    _migrate(tmp_path / "state.db", "base")
+    _execute(tmp_path / "state.db", "CREATE TABLE runs (mine)")  # sessions and messages come before it
+    before = _schema(tmp_path / "state.db")
+    with pytest.raises(StoreUnavailable, match="table runs already exists"):
+        Database.open_now(url)
+    assert _schema(tmp_path / "state.db") == before
+
+
 def test_opening_a_database_at_head_does_not_import_alembic(url: str) -> None:
     Database.open_now(url).close_now()
     script = (
