@@ -174,7 +174,7 @@ class Models:
             elif (fallback := self._model(other)) not in models:
                 models.append(fallback)
         prices.warm(candidate.provider)
-        return ResilientModel(models, clock=self._clock, policy=self._policy, chance=self._chance)
+        return ResilientModel(models, clock=self._clock, policy=self._policy, chance=self._chance, cost=prices.cost_usd)
 
     async def _default(self) -> Candidate:
         async with self._looking:

@@ -20,6 +20,7 @@ from hermes.core.model import (
     ToolSpec,
     Warms,
 )
+from hermes.core.run import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class ResilientModel:
     Nothing is asked again once text was shown: the break is raised. Reasoning alone does not count as shown.
     Another model is asked after the last try, after a refused key, and where the model does not exist or the account
     is empty; not when the request itself was rejected, since it would be as wrong there.
+    `cost` prices the answer, by provider and model, where the provider itself did not.
     When all fail, the first model's error is raised, and its message names the others'.
     """
 
@@ -59,8 +61,10 @@ class ResilientModel:
         clock: Clock | None = None,
         policy: RetryPolicy | None = None,
         chance: Callable[[], float] = random.random,
+        cost: Callable[[str, str, Usage], float | None] | None = None,
     ) -> None:
         self.models = tuple(models)
+        self._cost = cost
         self._clock: Clock = clock or SystemClock()
         self._policy = policy or RetryPolicy()
         self._chance = chance
@@ -104,8 +108,8 @@ class ResilientModel:
                         async for item in items:
                             if isinstance(item, TextDelta):
                                 has_text = True
-                            elif isinstance(item, ModelDone) and not item.model:
-                                item = replace(item, model=model.name)
+                            elif isinstance(item, ModelDone):
+                                item = self._billed(item, model)
                             yield item
                     return
                 except (UpstreamError, NoModel) as exc:
@@ -122,6 +126,13 @@ class ResilientModel:
             if following is None or not _may_another_answer(error):
                 raise _of_all(failed)
             yield ModelRetried(error.message, attempt + 1, 0.0, following.name)
+
+    def _billed(self, done: ModelDone, model: Model) -> ModelDone:
+        """With the model that answered, and what it costs."""
+        usage = done.usage
+        if self._cost is not None and usage.cost_usd is None:
+            usage = replace(usage, cost_usd=self._cost(model.provider, model.name, usage))
+        return replace(done, model=done.model or model.name, usage=usage)
 
     async def close(self) -> None:
         for model in self.models:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -18,10 +18,11 @@ from hermes.models.resolve import HOW_TO_CONNECT, Models
 from hermes.models.scripted import ScriptedModelServer, Step
 from tests.support.clock import FakeClock
 from tests.support.local_models import ollama, openai, serving
-from tests.support.models import ScriptedModel, says
+from tests.support.models import ONE_CALL, ScriptedModel, says
 
 NOWHERE = {"ollama": "http://127.0.0.1:9/v1"}
 """The discard port: nothing of ours listens there, and no test may find a real Ollama."""
+FREE_CALL = replace(ONE_CALL, cost_usd=0.0)
 ASK = ModelRequest((Message("user", "hi"),))
 
 
@@ -212,7 +213,7 @@ async def test_the_built_in_model_is_the_last_resort() -> None:
         assert chosen(models) == (
             "embedded", "embedded", None, "embedded", "no key and no local server: the small built-in model"
         )  # fmt: skip
-        assert await say(models) == says("built in")
+        assert await say(models) == says("built in", usage=FREE_CALL)
 
 
 async def test_with_nothing_at_all_the_error_names_every_way_out() -> None:
@@ -233,7 +234,7 @@ async def test_what_was_started_meanwhile_is_found_at_the_next_request() -> None
         with pytest.raises(NoModel):
             await models.resolve(None)
         clock.advance(5)
-        assert await say(models) == says("built in")
+        assert await say(models) == says("built in", usage=FREE_CALL)
 
 
 async def test_a_survey_looks_at_everything_and_changes_nothing() -> None:

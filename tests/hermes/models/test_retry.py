@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -15,6 +15,7 @@ from hermes.core.errors import (
 )
 from hermes.core.message import Message
 from hermes.core.model import ModelDone, ModelItem, ModelRequest, ModelRetried, ReasoningDelta, TextDelta
+from hermes.core.run import Usage
 from hermes.models.retry import ResilientModel, RetryPolicy
 from tests.support.models import ONE_CALL, ScriptedModel, says
 
@@ -183,6 +184,16 @@ async def test_a_break_after_nothing_but_reasoning_is_tried_again() -> None:
     items, _, raised = await run(ScriptedModel([[ReasoningDelta("hm"), StreamCut("broke off")], says("a")]))
     assert items == [ReasoningDelta("hm"), ModelRetried("broke off", 2, 0.5, "scripted"), *says("a")]
     assert raised is None
+
+
+async def test_an_answer_is_priced_for_the_model_that_gave_it() -> None:
+    def cost(provider: str, model: str, usage: Usage) -> float | None:
+        return {"a": None, "b": 0.5}[model] if (provider, usage) == ("test", ONE_CALL) else 9.0
+
+    first = ScriptedModel([[limited(60)], says("a"), says("a", usage=replace(ONE_CALL, cost_usd=0.1))], "a")
+    model = ResilientModel([first, ScriptedModel([says("b")], "b")], clock=Waiting(), cost=cost)
+    last = [[item async for item in model.stream(ASK)][-1] for _ in range(3)]
+    assert [item.usage.cost_usd for item in last if isinstance(item, ModelDone)] == [0.5, None, 0.1]
 
 
 async def test_a_retry_that_the_model_made_itself_passes_through() -> None:
