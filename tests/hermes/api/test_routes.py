@@ -6,7 +6,8 @@ import pytest
 
 from hermes.api.auth import PUBLIC_PATHS, OwnerKey, Principal, Scope
 from hermes.api.headers import SECURITY_HEADERS
-from hermes.api.routes import ROUTES, ApiRoute
+from hermes.api.routes import ROUTES, ApiRoute, build_router
+from hermes.core.errors import Unauthorized
 from tests.support.api import FakeRunner, Server, hello, make_services, serving
 
 RUN_ID = f"run_{1:032x}"
@@ -43,8 +44,6 @@ def test_the_public_paths_are_three_and_written_down() -> None:
 
 
 def test_a_public_route_outside_the_literal_list_cannot_be_built() -> None:
-    from hermes.api.routes import build_router
-
     async def handler(request, services): ...
 
     with pytest.raises(ValueError, match="public in one place"):
@@ -189,3 +188,11 @@ async def test_a_rotated_key_holds_for_the_next_request(server: Server) -> None:
     assert (await server.client.get("/v1/models")).status_code == 401
     headers = {"Authorization": "Bearer " + "n" * 16 + "0123456789abcdefg"}
     assert (await server.client.get("/v1/models", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("route", KEYED, ids=named)
+async def test_a_route_refuses_by_itself_what_came_past_the_door(route: ApiRoute) -> None:
+    """Should the check in front of the router ever be left out, no route answers without a key."""
+    scope = {"type": "http", "method": route.method, "path": path_of(route), "headers": [], "query_string": b""}
+    with pytest.raises(Unauthorized):
+        await build_router(make_services())(scope, None, None)  # type: ignore[arg-type]
