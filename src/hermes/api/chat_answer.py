@@ -17,7 +17,7 @@ from hermes.core.run import Run, RunRequest
 
 def chat_answer(run: Run, request: RunRequest, happened: Sequence[RunEvent], model: str) -> Response:
     """`happened` ends with the run's final event."""
-    headers = answer_headers(run, (*request.warnings, *warnings(happened)))
+    headers = answer_headers(run, request, warnings(happened))
     final = happened[-1]
     if not isinstance(final, events.RunCompleted):
         used_tools = any(isinstance(event, events.ToolStarted) for event in happened)
@@ -51,8 +51,11 @@ def completion_id(run: Run) -> str:
     return f"chatcmpl-{run.id.removeprefix('run_')}"
 
 
-def answer_headers(run: Run, told: Iterable[str]) -> dict[str, str]:
-    headers = {names.SESSION_ID: run.session_id, names.RUN_ID: run.id, **names.warnings_header(told)}
+def answer_headers(run: Run, request: RunRequest, told: Iterable[str]) -> dict[str, str]:
+    headers = {names.SESSION_ID: run.session_id, names.RUN_ID: run.id}
+    if request.session_key is not None:
+        headers[names.SESSION_KEY] = request.session_key
+    headers.update(names.warnings_header((*request.warnings, *told)))
     if run.is_replay:
         headers[names.IDEMPOTENCY_REPLAYED] = "true"
     return headers

@@ -72,13 +72,12 @@ class ChatRun:
         happened = await self._until_begun(feed)
         if feed.is_disconnected:
             return
+        told = answer_headers(self.run, self.request, warnings(happened))
         if happened and is_final(happened[-1]) and not any(isinstance(e, events.RunStarted) for e in happened):
-            refused = kept_error_response(failure(happened[-1]), headers=answer_headers(self.run, warnings(happened)))
-            await refused(scope, _never, send)
+            await kept_error_response(failure(happened[-1]), headers=told)(scope, _never, send)
             return
         if feed.is_stopping and not happened:
             raise self._cut(feed)
-        told = answer_headers(self.run, (*self.request.warnings, *warnings(happened)))
         await sse.begin(send, {**sse.HEADERS, **told})
         opening = [event for event in happened if not isinstance(event, events.Warned)]
         await sse.write(send, stream.first() + b"".join(map(stream.event, opening)))

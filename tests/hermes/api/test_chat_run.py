@@ -197,6 +197,14 @@ async def test_a_slow_client_is_not_read_ahead_of_without_end() -> None:
             await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_the_session_headers_come_back(server: Server, is_stream: bool) -> None:
+    sent = {"X-Hermes-Session-Id": "my.session:1", "X-Hermes-Session-Key": "user 7 of shop é"}
+    raw = {name.encode(): value.encode("latin-1") for name, value in sent.items()}
+    response = await server.chat(headers=raw, stream=is_stream)  # type: ignore[arg-type]
+    assert {name: response.headers[name] for name in sent} == sent
+
+
 # --- the client leaves ---
 
 
