@@ -56,7 +56,8 @@ def settings_page() -> str:
         MADE_BY,
         "A setting is looked for in the environment, then in `.env`, then in `config.yaml`, then here; the first place "
         "that has it counts, and an empty variable is none. How to change one: [Configuration](../configuration.md). "
-        "In `config.yaml`, `approvals.timeout` is the line `timeout:` below `approvals:`. `*` stands for a name of yours.",
+        "In `config.yaml`, `approvals.timeout` is the line `timeout:` below `approvals:`. `*` stands for a name of "
+        "yours.",
     ]
     for section in sections():
         info = Settings.model_fields[section]
@@ -68,8 +69,8 @@ def settings_page() -> str:
     parts += ["## At the top of config.yaml", _settings_table(alone)]
     parts += [
         "## Keys of providers",
-        "They belong into `.env` or the environment: `hermes config set OPENAI_API_KEY sk-…`. The first provider in this "
-        "order that has a key answers, when `model` is not set. `model.key_env` may name any other variable.",
+        "They belong into `.env` or the environment: `hermes config set OPENAI_API_KEY sk-…`. The first provider in "
+        "this order that has a key answers, when `model` is not set. `model.key_env` may name any other variable.",
         _table(
             ("provider", "variable", "model, unless you name one"),
             ((f"`{each.name}`", _codes(each.keys), f"`{each.default_model}`") for each in PROVIDERS),
@@ -112,12 +113,13 @@ def errors_page() -> str:
             MADE_BY,
             "Every error of the HTTP API, whatever the route, has OpenAI's envelope:",
             f"```json\n{json.dumps(example)}\n```",
-            "`code` is stable: match on it. `message` is for a person, names the thing and the way out, and may change. "
-            "`param` is the field of the request, where one is to blame. 429 and 503 carry `Retry-After`. The column "
-            "*again?* is the header `x-should-retry`, which the OpenAI SDKs follow; empty leaves it to the client.",
+            "`code` is stable: match on it. `message` is for a person, names the thing and the way out, and may "
+            "change. `param` is the field of the request, where one is to blame. 429 and 503 carry `Retry-After`. The "
+            "column *again?* is the header `x-should-retry`, which the OpenAI SDKs follow; empty leaves it to the "
+            "client.",
             _table(("code", "status", "type", "again?", "meaning"), rows),
-            "In a stream that has begun, the same envelope comes as a chunk, and the stream ends without `[DONE]`. A run "
-            "that failed keeps the error in `error` of `GET /v1/runs/{id}` and of its event "
+            "In a stream that has begun, the same envelope comes as a chunk, and the stream ends without `[DONE]`. A "
+            "run that failed keeps the error in `error` of `GET /v1/runs/{id}` and of its event "
             "[`run.failed`](events.md#runfailed).",
             "The command line prints the message after `hermes:` on stderr. It exits with 2 when the command or the "
             "configuration is wrong, 1 for any other error, 130 after Ctrl+C; `HERMES_DEBUG=1` shows the traceback.",
@@ -129,8 +131,8 @@ def events_page() -> str:
     parts = [
         "# Events",
         MADE_BY,
-        "A run writes a list of events; every protocol shows that list in its own form. Each event is kept before it is "
-        "sent: who joins late or comes back sees the same events under the same numbers, each once, in order.",
+        "A run writes a list of events; every protocol shows that list in its own form. Each event is kept before it "
+        "is sent: who joins late or comes back sees the same events under the same numbers, each once, in order.",
         "An event has "
         + _listed(_fields(KeptEvent))
         + ". `seq` counts from 1 within the run, without gaps; `timestamp` is in "
