@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -75,20 +76,21 @@ def hermes(
     ] = False,
 ) -> None:
     """A tool-using agent behind an OpenAI-compatible API. It lives in HERMES_HOME (~/.hermes)."""
-    ctx.obj = Call(profile, dict(os.environ))
+    ctx.obj = Call(profile, dict(ctx.obj))
 
 
-def main() -> NoReturn:
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> NoReturn:
     """Exit codes: 0 done, 1 failed, 2 the command or the configuration is wrong, 130 interrupted."""
+    environ = os.environ if environ is None else environ
     try:
-        app(prog_name="hermes")
+        app(None if arguments is None else list(arguments), prog_name="hermes", obj=dict(environ))
     except HermesError as error:
-        if os.environ.get("HERMES_DEBUG") == "1":
+        if environ.get("HERMES_DEBUG") == "1":
             raise
         _say(error.message)
         sys.exit(2 if isinstance(error, ConfigError | InvalidInput) else 1)
     except OSError as error:  # a full disk, a file of somebody else: its own words name the file
-        if os.environ.get("HERMES_DEBUG") == "1":
+        if environ.get("HERMES_DEBUG") == "1":
             raise
         _say(str(error))
         sys.exit(1)

@@ -118,9 +118,12 @@ def _plain(settings: ModelSettings) -> ModelSetting:
 
 def _write(call: Call, values: dict[str, str | None]) -> None:
     """All of `model` at once; context_length and a key belong to the model that was."""
-    from hermes.home.edit import set_setting, unset_setting
+    from hermes.home.edit import check_setting, set_setting, unset_setting
 
     home = call.home()
+    for key, value in values.items():
+        if value:
+            check_setting(home, f"model.{key}", value)
     for key in ("default", "provider", "base_url", "key_env", "api_key", "context_length"):
         value = values.get(key)
         if value:

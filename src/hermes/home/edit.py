@@ -32,7 +32,20 @@ UPPER_CASE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 def set_setting(home: Home, name: str, text: str) -> str:
-    """Writes `text` as a value of the setting's type; returns the file's name.
+    """Writes `text` as a value of the setting's type; returns the file's name. Raises what `check_setting` does."""
+    value = check_setting(home, name, text)
+    if UPPER_CASE.fullmatch(name):
+        set_env(home.env_file, name, text)
+        return str(home.env_file)
+    dotted = canonical(name)
+    if dotted.startswith("model.") and isinstance(short := read_config(home.config_file).get("model"), str):
+        set_config(home.config_file, ["model"], {"default": short})
+    set_config(home.config_file, _place(home, dotted), value)
+    return str(home.config_file)
+
+
+def check_setting(home: Home, name: str, text: str) -> Any:
+    """What `text` would become; nothing is written.
 
     Raises `InvalidInput` for an unknown name (naming the nearest), a wrong type (naming the right one) or no value.
     """
@@ -40,16 +53,9 @@ def set_setting(home: Home, name: str, text: str) -> str:
         raise InvalidInput(f"no value for {name}; to remove it: {home.command} config unset {name}", param="value")
     if UPPER_CASE.fullmatch(name):
         _check_env_name(name)
-        if name in env_names():
-            _checked(env_names()[name], text, shown=name)
-        set_env(home.env_file, name, text)
-        return str(home.env_file)
+        return _checked(env_names()[name], text, shown=name) if name in env_names() else text
     setting = _setting(name)
-    value = _checked(setting.name, _value(setting, text), shown=name)
-    if setting.name.startswith("model.") and isinstance(short := read_config(home.config_file).get("model"), str):
-        set_config(home.config_file, ["model"], {"default": short})
-    set_config(home.config_file, _place(home, setting.name), value)
-    return str(home.config_file)
+    return _checked(canonical(name), _value(setting, text), shown=name)
 
 
 def unset_setting(home: Home, name: str) -> bool:
@@ -98,15 +104,11 @@ def _setting(name: str) -> Setting:
     dotted = canonical(name)
     setting = find_setting(dotted)
     if setting is not None and "[]" not in dotted:
-        return setting if "*" not in setting.name else Setting(**{**_fields(setting), "name": dotted})
+        return setting
     inside = [known for known in known_settings() if known.startswith(dotted + ".") and "*" not in known]
     if inside:
         raise InvalidInput(f"{name} is a section; set one of {', '.join(inside)}", param="name")
     raise _unknown(name)
-
-
-def _fields(setting: Setting) -> dict[str, Any]:
-    return {key: getattr(setting, key) for key in Setting.__dataclass_fields__}
 
 
 def _unknown(name: str) -> InvalidInput:
