@@ -69,7 +69,8 @@ def running_gateway(pid_file: Path) -> GatewayProcess | None:
     try:
         if _try_lock(handle):
             return None
-        data = json.loads(os.pread(handle, 4096, 0))
+        os.lseek(handle, 0, os.SEEK_SET)
+        data = json.loads(os.read(handle, 4096))
         return GatewayProcess(data["pid"], data["started_at"], data["url"])
     except ValueError:  # it holds the lock and has not written yet
         return None
