@@ -23,8 +23,6 @@ from hermes.models.choice import ModelSetting
 from hermes.models.resolve import Models
 from hermes.models.settle import EmbeddedBuiltin, Progress
 from hermes.runs.runner import Runner, RunnerSettings
-from hermes.store import idempotency as idempotency_store
-from hermes.store import sessions as session_store
 from hermes.store.database import Database
 from hermes.toolsets.environment import child_environment
 from hermes.toolsets.registry import Registry, build_registry
@@ -33,9 +31,6 @@ from hermes.toolsets.settings import TerminalSettings
 if TYPE_CHECKING:
     from hermes.api.app import Api
     from hermes.api.services import Check, Services
-
-PURGED_AT_ONCE = 200
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
@@ -55,14 +50,6 @@ class Engine:
         model = await self.models.resolve(None)
         if isinstance(model, Warms):
             await model.warm(*self.agent.opening())
-
-    async def purge(self, retention_seconds: float) -> None:
-        """Forget the chats that re-sent their history and are older than that, and expired idempotency keys."""
-        now = self.clock.now()
-        while await self.database.write(session_store.purge_stateless, now - retention_seconds, PURGED_AT_ONCE):
-            pass
-        while await self.database.write(idempotency_store.purge_expired, now, PURGED_AT_ONCE):
-            pass
 
 
 @asynccontextmanager
@@ -123,6 +110,7 @@ async def open_engine(
 
 def build_api(engine: Engine, *, bound_host: str) -> tuple[Services, Api]:
     """The HTTP side of an engine, and the services through which the gateway stops it."""
+    from hermes.api.access_log import AccessFile, to_log
     from hermes.api.app import build_api as build
     from hermes.api.auth import OwnerKey
     from hermes.api.hosts import AllowedHosts
@@ -167,6 +155,7 @@ def build_api(engine: Engine, *, bound_host: str) -> tuple[Services, Api]:
             "disk": lambda: _check_disk(engine),
         },
         state=lambda: "draining" if engine.runner.is_draining else "running",
+        access=AccessFile(home.logs_dir / "access.log", engine.registry.redactor) if home is not None else to_log,
     )
     return services, build(services)
 

@@ -135,6 +135,7 @@ def _key_in_shell(home: Home, settings: Settings, environ: Mapping[str, str]) ->
 async def _serve(
     home: Home, settings: Settings, environ: Mapping[str, str], listener: socket.socket, lock: GatewayLock
 ) -> None:
+    from hermes.api.access_log import AccessFile
     from hermes.app import build_api, open_engine
 
     stopping = asyncio.Event()
@@ -162,14 +163,19 @@ async def _serve(
                 chore.cancel()
             await asyncio.wait({serving}, timeout=EXIT_SECONDS)
             server.force_exit = True
+        if isinstance(services.access, AccessFile):
+            services.access.close()
     log.info("stopped")
 
 
 async def _recover(engine: Engine) -> None:
     """What an earlier process left open is told; then the model is made ready, so that the first answer is quick."""
-    left = await engine.runner.recover()
-    if left:
-        log.warning("%d runs were interrupted by the last stop", left)
+    try:
+        left = await engine.runner.recover()
+        if left:
+            log.warning("%d runs were interrupted by the last stop", left)
+    except HermesError as error:
+        log.error("runs of the last start could not be told as interrupted: %s", error.message)
     await engine.models.start()
     choice = engine.models.choice
     if choice is None:
@@ -206,8 +212,13 @@ def _say(line: str) -> None:
 
 async def _housekeeping(engine: Engine, settings: Settings) -> None:
     """Every hour: chats that re-send their history are forgotten after `api_server.retention_days`."""
+    from hermes.store.retention import purge
+
     while True:
-        await engine.purge(settings.api_server.retention_days * 86_400)
+        try:
+            await purge(engine.database, engine.clock.now(), settings.api_server.retention_days)
+        except HermesError as error:  # a full disk now is no reason to stop answering; the next hour tries again
+            log.error("old chats could not be removed: %s", error.message)
         await engine.clock.sleep(3600)
 
 
