@@ -180,7 +180,10 @@ async def _recover(engine: Engine) -> None:
     choice = engine.models.choice
     if choice is None:
         return  # `start` has said what to do
-    _say(f"Model: {choice.model} of {choice.provider} ({choice.why})")
+    name = choice.model if choice.model == choice.provider else f"{choice.model} of {choice.provider}"
+    _say(f"Model: {name} ({choice.why})")
+    if choice.source == "embedded":
+        _say("It is small and often wrong; connect a better one: docs/models.md, `hermes model`")
     try:
         await engine.warm()
     except HermesError as error:

@@ -74,6 +74,7 @@ class EmbeddedModel:
         self._server: LlamaServer | None = None
         self._composer = Composer(self._tokenize, CONTEXT_LENGTH)
         self._held: tuple[int, str] | None = None
+        self._has_introduced_itself = False
 
     @property
     def name(self) -> str:
@@ -179,6 +180,9 @@ class EmbeddedModel:
             name, arguments = offer.call(answer.step.name, answer.step.value)
             calls = (ToolCall(new_id("call"), name, arguments),)
             reason = "tool_calls"
+        if not self._has_introduced_itself:
+            self._has_introduced_itself = True
+            warnings.append(self.notice)
         return ModelDone(
             reason, calls, answer.usage, self.name, ignored_params=settings.ignored, warnings=tuple(warnings)
         )
