@@ -19,7 +19,8 @@ from typing import Any
 import aiohttp
 import orjson
 
-from hermes.core.errors import UpstreamError, UpstreamRejected, UpstreamUnreachable
+from hermes.core.errors import UpstreamRejected, UpstreamUnreachable
+from hermes.models.sse import EventStream
 
 log = logging.getLogger(__name__)
 
@@ -139,14 +140,16 @@ class LlamaServer:
     async def events(self, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """An answer as it is made. Leaving it early closes the connection, which ends the work in the server."""
         async with self._post(path, body) as response:
-            pending = b""
+            stream, is_over = EventStream(), False
             async for chunk in response.content.iter_any():
-                *lines, pending = (pending + chunk).split(b"\n")
-                for line in lines:
-                    if line.startswith(b"data: {"):
-                        yield orjson.loads(line[6:])
-                    elif line.startswith(b"error: {"):
-                        raise UpstreamError(_reason(line[7:]))
+                for data in stream.feed(chunk):
+                    event = orjson.loads(data)
+                    if "error" in event:
+                        raise UpstreamRejected(_reason(data))
+                    is_over = is_over or event.get("stop", False)
+                    yield event
+            if not is_over:  # a process that dies may look like one that has finished
+                raise aiohttp.ClientPayloadError
 
     @asynccontextmanager
     async def _post(self, path: str, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
