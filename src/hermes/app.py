@@ -18,7 +18,7 @@ from hermes.core.model import Warms
 from hermes.core.ports import ApprovalDesk
 from hermes.core.run import Limits
 from hermes.home.paths import Home
-from hermes.home.settings import ModelSettings, Settings
+from hermes.home.settings import ModelSettings, Settings, secret_values
 from hermes.models.choice import ModelSetting
 from hermes.models.resolve import Models
 from hermes.models.settle import EmbeddedBuiltin, Progress
@@ -26,11 +26,12 @@ from hermes.runs.runner import Runner, RunnerSettings
 from hermes.store.database import Database
 from hermes.toolsets.environment import child_environment
 from hermes.toolsets.registry import Registry, build_registry
-from hermes.toolsets.settings import TerminalSettings
+from hermes.toolsets.settings import FileSettings, TerminalSettings
 
 if TYPE_CHECKING:
     from hermes.api.app import Api
     from hermes.api.services import Check, Services
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
@@ -71,13 +72,14 @@ async def open_engine(
     """
     clock = clock or SystemClock()
     keys = {**environ, **settings.environ}
-    secrets = _secrets(settings, keys)
+    secrets = secret_values(settings, keys)
     database = await Database.open(database_url or _database_url(settings, home))
     models = _models(settings, keys, clock, progress)
     registry = build_registry(
         run_dir=home.run_dir if home else None,
         home=home.path if home else None,
-        terminal=TerminalSettings(timeout_seconds=settings.terminal.timeout),
+        terminal=_terminal(settings),
+        files=FileSettings(roots=tuple(Path(root).expanduser() for root in settings.file.roots)),
         secrets=secrets,
     )
     agent = _agent(settings, home, environ, registry, clock, secrets, platform)
@@ -146,6 +148,7 @@ def build_api(engine: Engine, *, bound_host: str) -> tuple[Services, Api]:
             disconnect_grace_seconds=api.disconnect_grace,
             queue_timeout_seconds=api.queue_timeout_seconds,
             cors_origins=tuple(api.cors_origins),
+            trusted_proxies=tuple(api.trusted_proxies),
         ),
         toolsets=toolsets,
         checks={
@@ -164,6 +167,17 @@ def _database_url(settings: Settings, home: Home | None) -> str:
     if settings.database.url:
         return settings.database.url
     return f"sqlite:///{home.state_db}" if home else "sqlite://"
+
+
+def _terminal(settings: Settings) -> TerminalSettings:
+    terminal = settings.terminal
+    return TerminalSettings(
+        timeout_seconds=terminal.timeout,
+        max_timeout_seconds=terminal.max_timeout,
+        output_characters=terminal.output_characters,
+        max_processes=terminal.max_processes,
+        shell=terminal.shell,
+    )
 
 
 def _models(settings: Settings, keys: Mapping[str, str], clock: Clock, progress: Progress | None) -> Models:
@@ -247,18 +261,6 @@ async def _add_to_allowlist(home: Home, pattern: str) -> None:
     from hermes.home.config_file import add_to_config_list  # ruamel.yaml: not needed for a start without a config.yaml
 
     await asyncio.to_thread(add_to_config_list, home.config_file, "command_allowlist", pattern)
-
-
-def _secrets(settings: Settings, keys: Mapping[str, str]) -> list[str]:
-    """Values that must not leave: the server's own key and every provider key that is known here."""
-    from hermes.core.redact import is_secret_name
-
-    found = {value for name, value in keys.items() if is_secret_name(name) and len(value) >= 8}
-    configured = (settings.api_server.key, settings.model.api_key, settings.database.url)
-    found |= {value for value in configured if value}
-    found |= {model.api_key for model in settings.fallback_models if model.api_key}
-    found |= {model.api_key for model in settings.model_routes.values() if model.api_key}
-    return sorted(found)
 
 
 def _model_id(settings: Settings, home: Home | None) -> str:

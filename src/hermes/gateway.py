@@ -23,11 +23,12 @@ import uvicorn
 
 from hermes.core.clock import SystemClock
 from hermes.core.errors import ConfigError, HermesError
+from hermes.core.redact import Redactor
 from hermes.home.keys import check_key
 from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway
 from hermes.home.logs import configure_logging
 from hermes.home.paths import Home, create_home
-from hermes.home.settings import Settings, load_settings
+from hermes.home.settings import Settings, load_settings, secret_values
 
 if TYPE_CHECKING:
     from hermes.app import Engine
@@ -47,8 +48,9 @@ def run(home: Home, environ: Mapping[str, str] | None = None) -> None:
     _check_start(home, settings)
     lock = lock_gateway(home.pid_file, now=clock.now(), name=home.name if home.is_profile else "")
     try:
-        configure_logging(home, settings.logging.level)
-        listener = _listen(settings)
+        redactor = Redactor(secret_values(settings, {**environ, **settings.environ}))
+        configure_logging(home, settings.logging.level, redactor=redactor)
+        listener = _listen(home, settings)
         _greet(home, settings, listener, environ, is_new=is_new)
         runner = asyncio.Runner(loop_factory=_loop_factory())
         with runner:
@@ -73,7 +75,7 @@ def _check_start(home: Home, settings: Settings) -> None:
             print(f"warning: {line}", file=sys.stderr, flush=True)  # noqa: T201 a person starts it
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(home: Home, settings: Settings) -> socket.socket:
     host, port = settings.api_server.host, settings.api_server.port
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -86,7 +88,7 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         raise ConfigError(
             f"cannot listen on {host}:{port}: {error.strerror or error}. Take another port with: "
-            f"hermes config set API_SERVER_PORT {port + 1 if port else 8643}"
+            f"{home.command} config set API_SERVER_PORT {port + 1 if port else 8643}"
         ) from error
     listener.setblocking(False)
     return listener

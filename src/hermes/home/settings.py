@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from hermes.core.errors import ConfigError
+from hermes.core.redact import is_secret_name
 from hermes.home.config_file import read_config
 from hermes.home.env import env_problems, read_env
 from hermes.home.paths import Home
@@ -277,3 +278,12 @@ def load_settings(home: Home, environ: Mapping[str, str] | None = None, *, is_le
         check = f"{home.command} config check"
         raise ConfigError("\n".join([*reading.errors, f"see also: {check}"]))
     return settings
+
+
+def secret_values(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Every value that must not leave: what the settings mark as secret, and variables with a secret's name."""
+    found = {value for name, value in environ.items() if is_secret_name(name) and len(value) >= 8}
+    models = [settings.model, *settings.fallback_models, *settings.model_routes.values()]
+    found |= {value for value in (settings.api_server.key, settings.database.url) if value}
+    found |= {model.api_key for model in models if model.api_key}
+    return sorted(found)
