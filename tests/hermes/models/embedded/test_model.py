@@ -83,9 +83,16 @@ async def test_what_it_says_streams_as_it_is_written(make_builtin: MakeBuiltin, 
     assert [item.text for item in items if isinstance(item, TextDelta)] == list("Grüße!\n")
     done = items[-1]
     assert isinstance(done, ModelDone)
-    assert (done.finish_reason, done.tool_calls, done.model, done.warnings) == ("stop", (), "embedded", ())
+    assert (done.finish_reason, done.tool_calls, done.model) == ("stop", (), "embedded")
     assert (done.usage.output_tokens, done.usage.api_calls, done.usage.cost_usd) == (19, 1, 0.0)
     assert done.usage.input_tokens > done.usage.cache_read_tokens > 0
+
+
+async def test_its_first_answer_says_what_it_is(make_builtin: MakeBuiltin, folder: Path) -> None:
+    async with opened(make_builtin('{"say": "hi"}'), folder) as model:
+        assert (await answered(model, "1"))[1].warnings == (model.notice,)
+        assert (await answered(model, "2"))[1].warnings == ()
+        assert "`hermes model`" in model.notice
 
 
 async def test_a_call_has_the_real_tools_name_and_arguments(make_builtin: MakeBuiltin, folder: Path) -> None:
@@ -167,7 +174,7 @@ async def test_images_are_left_out_with_a_word(make_builtin: MakeBuiltin, folder
     message = Message("user", (TextPart("look"), ImagePart("https://example.com/a.png")))
     async with opened(make_builtin('{"say": "?"}'), folder) as model:
         _, done = await answered(model, message)
-    assert done.warnings == ("the built-in model reads text only: images were left out",)
+    assert "the built-in model reads text only: images were left out" in done.warnings
 
 
 async def test_the_prefix_is_evaluated_once_and_read_back_later(make_builtin: MakeBuiltin, folder: Path) -> None:
