@@ -11,7 +11,6 @@ _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]"
 )
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\n])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,8 @@ class Output:
 def clean(text: str) -> str:
     """Without escape sequences; a line that was written over (a progress bar) as it stood at the end."""
     text = _ESCAPES.sub("", text.replace("\r\n", "\n"))
-    text = _OVERWRITTEN.sub("", text).replace("\r", "")
+    if "\r" in text:
+        text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

@@ -77,13 +77,6 @@ class Process(asyncio.SubprocessProtocol):
                 self._control.kill()
             await asyncio.to_thread(kill_marked, {self.id})
 
-    async def settle(self) -> None:
-        """After `ended` with nothing left: wait the moment until `gone`."""
-        try:
-            await asyncio.wait_for(self.gone.wait(), 1)
-        except TimeoutError:
-            self.left = 1  # something was born in that moment, and stays
-
     def write(self, data: str) -> None:
         self._tell(f"write {data.encode('utf-8', 'surrogateescape').hex()}")
 
@@ -112,7 +105,8 @@ class Process(asyncio.SubprocessProtocol):
                 self.ended_at = time.time()
             elif word == "left":
                 self.left = int(number)
-                self.ended.set()
+                if self.left:
+                    self.ended.set()
             elif word == "gone":
                 self.left = 0
 
@@ -206,6 +200,9 @@ class Processes:
         except OSError as error:
             del self._all[process_id]
             raise ToolFailed(f"Cannot run a command in {workdir}: {error.strerror or error}") from error
+        except asyncio.CancelledError:
+            process.kill(0)
+            raise
         return process
 
     async def forget(self, process: Process, *, keep_output: bool = False) -> None:

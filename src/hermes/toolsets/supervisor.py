@@ -26,6 +26,7 @@ STUB = "import sys; sys.path.append(sys.argv[1]); import supervisor; supervisor.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 ORPHANED_GRACE_SECONDS = 0.5
 READ_BYTES = 1 << 16
+SETTLING_SECONDS = 0.002
 
 
 def prctl(option: int, value: int) -> bool:
@@ -182,15 +183,21 @@ class Supervisor:
         reading = {0, self.output, wake}
         while True:
             has_children = self.reap()
+            is_settling = False
             if self.exit_code is not None and not self.is_reported:
                 self.pump(reading)
-                self.report(has_children)
+                left = len(descendants(os.getpid())) if has_children else 0
+                is_settling = has_children and not left  # one is just ending, or was born while we looked
+                if left:
+                    self.report(left)
             if not has_children and (self.is_subreaper or self.output not in reading):
                 break
             if self.kill_at is not None and time.monotonic() >= self.kill_at:
                 self.end_all()
                 break
             wait = None if self.kill_at is None else max(0.0, self.kill_at - time.monotonic())
+            if is_settling:
+                wait = SETTLING_SECONDS
             writing = [self.input] if self.input is not None and self.to_write else []
             ready, writable, _ = select.select(reading, writing, [], wait)
             if wake in ready:
@@ -203,7 +210,7 @@ class Supervisor:
                 reading.discard(0)
         self.pump(reading)
         if not self.is_reported:
-            self.report(False)
+            self.report(0)
         if self.record:
             os.unlink(self.record)
         self.tell("gone")
@@ -219,10 +226,9 @@ class Supervisor:
             if pid == self.main:
                 self.exit_code = os.waitstatus_to_exitcode(status)
 
-    def report(self, has_children: bool) -> None:
+    def report(self, left: int) -> None:
         self.is_reported = True
         self.tell(f"exit {-9 if self.exit_code is None else self.exit_code}")
-        left = len(descendants(os.getpid())) if has_children else 0
         self.tell(f"left {left}")
 
     def pump(self, reading: set[int], most: int | None = None) -> None:

@@ -12,7 +12,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import Field
@@ -44,9 +44,10 @@ class Shell:
 
     environment_file: Path
     directory_file: Path
-    directory: Path | None
-    has_environment: bool
-    pen: asyncio.Lock
+    directory: Path | None = None
+    has_environment: bool = False
+    is_open: bool = False
+    pen: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class TerminalTool(BaseTool[TerminalArguments]):
@@ -77,10 +78,10 @@ class TerminalTool(BaseTool[TerminalArguments]):
         if "\0" in arguments.command:
             raise ToolFailed("The command contains a NUL byte, which no shell takes.")
         timeout = self._timeout(arguments)
-        shell = await self._session_shell(context)
-        if arguments.background:
-            return await self._start_background(arguments, context, shell)
+        shell = self._session_shell(context)
         async with shell.pen:
+            if arguments.background:
+                return await self._start_background(arguments, context, shell)
             return await self._run(arguments, context, shell, timeout)
 
     def _timeout(self, arguments: TerminalArguments) -> float:
@@ -92,13 +93,12 @@ class TerminalTool(BaseTool[TerminalArguments]):
             )
         return seconds
 
-    async def _session_shell(self, context: ToolContext) -> Shell:
+    def _session_shell(self, context: ToolContext) -> Shell:
         shell = context.state.get(STATE)
         if not isinstance(shell, Shell):
             directory = self._processes.session_dir(context.session_id)
-            shell = Shell(directory / "environment", directory / "directory", None, False, asyncio.Lock())
+            shell = Shell(directory / "environment", directory / "directory")
             context.state[STATE] = shell
-            await asyncio.to_thread(_remember, shell)
         return shell
 
     async def _start(
@@ -150,9 +150,7 @@ class TerminalTool(BaseTool[TerminalArguments]):
             await process.kill_and_wait(self._settings.cancel_grace_seconds)
             await self._processes.forget(process)
             raise
-        if process.left == 0:
-            await process.settle()
-        shown, moved = await asyncio.to_thread(self._look, process, shell, directory, arguments.workdir is None)
+        shown, moved = await asyncio.to_thread(self._look, process, shell, directory, timed_out=timed_out)
         lines = [note, shown.text.rstrip("\n")]
         if timed_out:
             lines.append(f"[killed after {seconds:g} seconds; use background=true for what runs long]")
@@ -173,11 +171,15 @@ class TerminalTool(BaseTool[TerminalArguments]):
             preview = f"timed out after {seconds:g} s"
         return ToolResult("\n".join(filter(None, lines)), is_error=failed, preview=preview[:200])
 
-    def _look(self, process: Process, shell: Shell, started_in: Path, keeps: bool) -> tuple[output.Output, str | None]:
+    def _look(
+        self, process: Process, shell: Shell, started_in: Path, *, timed_out: bool
+    ) -> tuple[output.Output, str | None]:
         settings = self._settings
+        before = shell.directory or started_in
         shown = output.head_and_tail(process.log, settings.piece_bytes, settings.output_characters, self._hide)
-        _remember(shell)
-        has_moved = keeps and shell.directory is not None and shell.directory != started_in
+        if not timed_out:
+            _remember(shell)
+        has_moved = shell.directory is not None and shell.directory != before
         return shown, f"[directory is now {shell.directory}]" if has_moved else None
 
 
@@ -204,7 +206,7 @@ def _script(command: str, shell: Shell, *, saves_environment: bool, saves_direct
         listing = 'export -p; [ -z "${BASH_VERSION-}" ] || { declare -f; export -pf; }'
         save.append(f"( umask 077; {{ {listing}; echo '{WHOLE}'; }} > {environment}.new ) 2>/dev/null")
     if saves_directory:
-        save.append(f"( umask 077; pwd > {shlex.quote(str(shell.directory_file))} ) 2>/dev/null")
+        save.append(f"( umask 077; pwd > {shlex.quote(str(shell.directory_file))}.new ) 2>/dev/null")
     return "\n".join(
         (
             f"__hermes_mark=${MARK}",
@@ -221,15 +223,19 @@ def _script(command: str, shell: Shell, *, saves_environment: bool, saves_direct
 
 
 def _remember(shell: Shell) -> None:
-    """Take the snapshot that the last call wrote; one that was cut off by a kill is left aside."""
+    """Take the snapshot that the last call wrote."""
     new = shell.environment_file.with_suffix(".new")
-    try:
-        with new.open("rb") as file:
-            file.seek(-len(WHOLE) - 1, os.SEEK_END)
-            if file.read() == WHOLE.encode() + b"\n":
-                new.replace(shell.environment_file)
-    except OSError:  # none was written
-        pass
+    with contextlib.suppress(OSError), new.open("rb") as file:
+        file.seek(-len(WHOLE) - 1, os.SEEK_END)
+        if file.read() == WHOLE.encode() + b"\n":
+            new.replace(shell.environment_file)
+    with contextlib.suppress(OSError):
+        shell.directory_file.with_suffix(".new").replace(shell.directory_file)
+    _open(shell)
+
+
+def _open(shell: Shell) -> None:
+    shell.is_open = True
     shell.has_environment = shell.environment_file.exists()
     with contextlib.suppress(OSError):
         text = shell.directory_file.read_text("utf-8", "surrogateescape").removesuffix("\n")
@@ -238,6 +244,10 @@ def _remember(shell: Shell) -> None:
 
 
 def _start_directory(asked: str | None, shell: Shell, workdir: Path) -> tuple[Path, str | None]:
+    for file in (shell.environment_file, shell.directory_file):
+        file.with_suffix(".new").unlink(missing_ok=True)  # of a call that was killed
+    if not shell.is_open:
+        _open(shell)
     last = shell.directory or workdir
     if asked is not None:
         path = last / Path(asked).expanduser()
