@@ -79,7 +79,7 @@ async def open_engine(
         run_dir=home.run_dir if home else None,
         home=home.path if home else None,
         terminal=_terminal(settings),
-        files=FileSettings(roots=tuple(Path(root).expanduser() for root in settings.file.roots)),
+        files=_files(settings),
         secrets=secrets,
     )
     agent = _agent(settings, home, environ, registry, clock, secrets, platform)
@@ -178,6 +178,10 @@ def _terminal(settings: Settings) -> TerminalSettings:
         max_processes=terminal.max_processes,
         shell=terminal.shell,
     )
+
+
+def _files(settings: Settings) -> FileSettings:
+    return FileSettings(roots=tuple(Path(root).expanduser() for root in settings.file.roots))
 
 
 def _models(settings: Settings, keys: Mapping[str, str], clock: Clock, progress: Progress | None) -> Models:
