@@ -65,22 +65,22 @@ class ReadFileTool(BaseTool[ReadFileArguments]):
         with disk.opened(path, self._reach) as descriptor, os.fdopen(os.dup(descriptor), "rb") as raw:
             size = os.fstat(descriptor).st_size
             encoding = encoding_of(raw.read(LOOK_BYTES), path, size)
-            shown: list[str] = []
-            characters, number, is_full = 0, 0, False
             raw.seek(0)
-            for line in io.TextIOWrapper(raw, encoding, errors="replace"):
-                number += 1
-                if number < arguments.offset or is_full:
-                    if is_full and raw.tell() > COUNTED_BYTES:
-                        break
-                    continue
-                row = f"{number}|{self._fit(line)}"
-                if len(shown) == limit or characters + len(row) > settings.read_characters:
-                    is_full = True
-                    continue
-                shown.append(row)
-                characters += len(row) + 1
-            is_counted = not is_full or raw.tell() <= COUNTED_BYTES
+            shown: list[str] = []
+            characters, number, is_full, is_counted = 0, 0, False, True
+            with io.TextIOWrapper(raw, encoding, errors="replace") as lines:
+                for number, line in enumerate(lines, 1):
+                    if number < arguments.offset or is_full:
+                        is_counted = not is_full or raw.tell() <= COUNTED_BYTES
+                        if not is_counted:
+                            break
+                        continue
+                    row = f"{number}|{self._fit(line)}"
+                    if len(shown) == limit or characters + len(row) > settings.read_characters:
+                        is_full = True
+                        continue
+                    shown.append(row)
+                    characters += len(row) + 1
         return _result(path, shown, arguments.offset, number if is_counted else None, size)
 
     def _fit(self, line: str) -> str:

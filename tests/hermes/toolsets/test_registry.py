@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hermes.core.errors import InvalidInput
+from hermes.core.toolset import CATALOGUE, TOOLS, ToolsetInfo
+from hermes.toolsets.registry import Registry, Toolset, build_registry
+from hermes.toolsets.supervisor import STUB
+from tests.support.tools import EchoTool
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return build_registry(run_dir=tmp_path)
+
+
+def test_every_tool_of_the_catalogue_is_there_under_its_name(registry: Registry) -> None:
+    assert list(registry.tools) == list(TOOLS)
+    assert [(state.name, state.tools) for state in registry.toolsets()] == [
+        (info.name, tuple(tool.name for tool in info.tools)) for info in CATALOGUE
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tool", "names"),
+    {
+        "terminal": ["command", "background", "timeout", "workdir"],
+        "process": ["action", "session_id", "data", "timeout", "offset", "limit"],
+        "read_file": ["path", "offset", "limit"],
+        "write_file": ["path", "content"],
+        "patch": ["mode", "path", "old_string", "new_string", "replace_all", "patch"],
+        "search_files": ["pattern", "target", "path", "file_glob", "limit", "output_mode", "context"],
+    }.items(),
+)
+def test_parameters_have_their_published_names(registry: Registry, tool: str, names: list[str]) -> None:
+    parameters = registry.tools[tool].spec.parameters
+
+    assert list(parameters["properties"]) == names
+    assert parameters["type"] == "object"
+    assert '"title"' not in json.dumps(parameters)
+
+
+def test_all_schemas_together_stay_small(registry: Registry) -> None:
+    specs = [tool.spec for tool in registry.tools.values()]
+
+    assert sum(len(json.dumps([spec.name, spec.description, spec.parameters])) for spec in specs) < 6_000
+
+
+def test_a_run_gets_what_is_enabled_and_not_disabled(registry: Registry) -> None:
+    assert list(registry.select(None)) == list(TOOLS)
+    assert list(registry.select(("file",))) == ["read_file", "write_file", "patch", "search_files"]
+    assert list(registry.select(None, ("file",))) == ["terminal", "process"]
+    assert registry.select(()) == {}
+
+
+def test_an_unknown_toolset_is_refused_with_the_known_ones(registry: Registry) -> None:
+    with pytest.raises(InvalidInput, match="no toolset 'webb'; there are terminal, file") as refused:
+        registry.select(("file", "webb"))
+    assert (refused.value.code, refused.value.param) == ("unknown_toolset", "toolsets")
+
+    with pytest.raises(InvalidInput) as refused:
+        registry.select(None, ("webb",))
+    assert refused.value.param == "disabled_toolsets"
+
+
+def test_states_say_what_a_run_would_be_offered(registry: Registry) -> None:
+    states = {state.name: state for state in registry.toolsets(("file",))}
+
+    assert (states["terminal"].is_enabled, states["file"].is_enabled) == (False, True)
+    assert states["file"].is_configured
+    assert states["file"].label == "Files"
+
+
+async def test_a_further_toolset_can_be_added(registry: Registry) -> None:
+    info = ToolsetInfo("mcp-echo", "Echo", "Says it again", (), is_default=False)
+    registry.add(Toolset(info, (EchoTool(),), problem="no server answers"))
+
+    assert "echo" not in registry.select(None)
+    assert list(registry.select(("mcp-echo",))) == ["echo"]
+    assert next(state for state in registry.toolsets() if state.name == "mcp-echo").is_configured is False
+
+
+async def test_without_a_run_directory_nothing_is_left_behind() -> None:
+    registry = build_registry()
+    await registry.close()
+
+
+def test_the_supervisors_program_is_what_it_says() -> None:
+    assert "supervisor.main" in STUB
