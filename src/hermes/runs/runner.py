@@ -23,7 +23,6 @@ from hermes.core.errors import (
     Draining,
     HermesError,
     NotFound,
-    StoreUnavailable,
     UpstreamError,
 )
 from hermes.core.event import KeptEvent, RunEvent
@@ -273,7 +272,8 @@ class Runner:
         try:
             final, status, result = await self._turn(active, session)
             await self._finish(active, status, final, result)
-        except StoreUnavailable:
+        except Exception:
+            # Raised, it would end the group, and with it every other run.
             log.exception("the end of %s could not be kept; it is told as interrupted at the next start", active.run.id)
         finally:
             del self._active[active.run.id]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hermes.core import event as events
-from hermes.core.errors import Busy, Conflict, Draining, NotFound, UpstreamAuth, UpstreamRateLimited
+from hermes.core.errors import Busy, Conflict, Draining, HermesError, NotFound, UpstreamAuth, UpstreamRateLimited
 from hermes.core.event import RunEvent
 from hermes.core.message import Message, ToolCall
 from hermes.core.model import TextDelta, ToolSpec
@@ -401,3 +401,19 @@ async def test_a_resent_history_gets_back_the_server_s_part_of_its_turns():
         )
         assert model.requests[2].messages[1:] == whole
         assert model.requests[3].messages[1:] == (*whole, sees_next, answer_next)
+
+
+async def test_a_run_whose_end_cannot_be_kept_does_not_take_the_others_with_it(tmp_path):
+    database = await Database.open(f"sqlite:///{tmp_path}/state.db")
+    hold = asyncio.Event()
+    model = ScriptedModel([[hold, *says("lost")], says("kept")])
+    async with open_runner(model, database=database) as runner:
+        lost = await runner.start(ask())
+        await anext(runner.follow(lost.id))
+        await database.write(lambda conn: conn.exec_driver_sql("DELETE FROM sessions"))
+        hold.set()
+        with pytest.raises(HermesError):
+            await told(runner, lost)
+        assert isinstance((await told(runner, await runner.start(ask())))[-1], events.RunCompleted)
+        assert runner.line.running == 0
+    await database.close()
