@@ -63,6 +63,7 @@ class FakeRunner:
     answers: list[tuple[Any, ...]] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
     stop_event: asyncio.Event = field(default_factory=asyncio.Event)
+    asked_for: list[str] = field(default_factory=list)
     claims: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     active: int = 0
     queued: int = 0
@@ -115,6 +116,7 @@ class FakeRunner:
                 return
 
     async def get(self, run_id: str, owner: str) -> Run:
+        self.asked_for.append(run_id)
         run = self.runs.get(run_id)
         if run is None or run.owner != owner:
             raise NotFound(f"no run {run_id!r}", code="run_not_found")

@@ -205,6 +205,19 @@ async def test_the_session_headers_come_back(server: Server, is_stream: bool) ->
     assert {name: response.headers[name] for name in sent} == sent
 
 
+async def test_a_chat_with_an_image_from_the_owners_network_starts_no_run() -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["10.0.0.1"]
+
+    part = {"type": "image_url", "image_url": {"url": "https://pictures.example.com/a.png"}}
+    async with serving(make_services(resolve=resolve)) as server:
+        response = await server.chat(messages=[{"role": "user", "content": [part]}])
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) == (400, "invalid_image_url")
+        assert error["param"] == "messages[0].content[0].image_url"
+        assert server.runner.requests == []
+
+
 # --- the client leaves ---
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 import pytest
@@ -73,6 +74,8 @@ async def test_a_strange_id_in_a_path_is_an_unknown_thing(server: Server, path: 
             "model_not_found",
             "method_not_allowed",
         )
+    legal = re.compile(r"[A-Za-z0-9_-]{1,128}")
+    assert all(legal.fullmatch(run_id) for run_id in server.runner.asked_for)
 
 
 @pytest.mark.parametrize("text", [text for text in CORPUS if text != "CON" and not text.startswith("run_")], ids=repr)
