@@ -34,7 +34,7 @@ class Effort:
 
 
 FULL = Effort(times=5, seconds=4.0, starts=7, turns=(2_000, 10_000), drip_seconds=10.0)
-QUICK = Effort(times=1, seconds=1.0, starts=3, turns=(2_000,), drip_seconds=3.0)
+QUICK = Effort(times=1, seconds=0.8, starts=2, turns=(2_000,), drip_seconds=2.0)
 
 
 def start_times(upstream: Upstream, effort: Effort) -> list[Row]:
