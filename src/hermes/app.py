@@ -236,12 +236,6 @@ def _agent(
             allow_always=allow_always if home else None,
         )
 
-    def read_soul() -> str | None:
-        try:
-            return home.soul_file.read_text("utf-8") if home else None
-        except OSError:
-            return None
-
     return Agent(
         toolbox=registry,
         make_gate=gate,
@@ -254,7 +248,7 @@ def _agent(
             secret_values=list(secrets),
             allowed=settings.terminal.env_passthrough,
         ),
-        read_soul=read_soul,
+        soul_file=home.soul_file if home else None,
         redactor=registry.redactor,
         toolsets=tuple(toolsets) if toolsets is not None else None,
         limits=Limits(limits.max_steps, limits.max_tokens, limits.max_seconds, limits.max_usd),

@@ -138,6 +138,7 @@ async def _serve(
     home: Home, settings: Settings, environ: Mapping[str, str], listener: socket.socket, lock: GatewayLock
 ) -> None:
     from hermes.api.access_log import AccessFile
+    from hermes.api.serving import serve_options
     from hermes.app import build_api, open_engine
 
     stopping = asyncio.Event()
@@ -148,7 +149,7 @@ async def _serve(
     address = address_of(listener)
     async with open_engine(settings, home=home, environ=environ, progress=_Progress()) as engine:
         services, app = build_api(engine, bound_host=settings.api_server.host)
-        server = _Server(_uvicorn_config(app))
+        server = _Server(uvicorn.Config(app, **serve_options()))
         lock.announce(GatewayProcess(os.getpid(), engine.clock.now(), address))
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve([listener]))
@@ -233,22 +234,6 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _uvicorn_config(app: object) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        http="httptools",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        proxy_headers=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
-        h11_max_incomplete_event_size=64 * 1024,
-    )
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

@@ -23,8 +23,8 @@ from hermes.core.session import Session
 class Agent:
     """`make_gate` gives the approval gate for a desk: the mode, lists and session allowances are the home's.
 
-    `soul` is read at each turn, so that an edit of SOUL.md holds from the next one. `toolsets` is what is offered
-    when a request names none.
+    `soul_file` is looked at in each turn, so that an edit of SOUL.md holds from the next one. `toolsets` is what is
+    offered when a request names none.
     """
 
     toolbox: Toolbox
@@ -33,7 +33,8 @@ class Agent:
     home: Path | None
     workdir: Path
     environment: Mapping[str, str]
-    read_soul: Callable[[], str | None] = lambda: None
+    soul_file: Path | None = None
+    files: prompt.TextFiles = field(default_factory=prompt.TextFiles)
     toolsets: tuple[str, ...] | None = None
     limits: Limits = field(default_factory=Limits)
     redactor: Redactor = field(default_factory=Redactor)
@@ -118,14 +119,17 @@ class Agent:
         session_prompt: str | None = None,
         skip_context_files: bool = False,
     ) -> str:
+        reads = bool(tool_names) and not skip_context_files
         return prompt.instructions(
-            soul=self.read_soul(),
+            soul=self.files.read(self.soul_file) if self.soul_file else None,
             workdir=workdir,
             tool_names=tool_names,
             caller=caller,
             session_prompt=session_prompt,
             now=self.clock.now(),
-            context_files=[] if skip_context_files or not tool_names else prompt.read_context_files(workdir),
+            context_files=[]
+            if skip_context_files or not tool_names
+            else prompt.read_context_files(workdir, self.files),
         )
 
     def _contexts(

@@ -20,6 +20,8 @@ RULES = (
 
 CONTEXT_FILES = ("AGENTS.md", ".hermes.md")
 CONTEXT_FILE_CHARACTERS = 8_000
+MOST_FILES = 256
+SYSTEM = f"The system is {platform.system()} {platform.machine()}."
 
 
 def instructions(
@@ -38,20 +40,39 @@ def instructions(
         parts.append(RULES)
     today = datetime.fromtimestamp(now, UTC).date().isoformat()
     place = f" The working directory is {workdir}." if workdir and tool_names else ""
-    parts.append(f"Today is {today} (UTC). The system is {platform.system()} {platform.machine()}.{place}")
+    parts.append(f"Today is {today} (UTC). {SYSTEM}{place}")
     parts += [f"<{name}>\n{text}\n</{name}>" for name, text in context_files]
     parts += [text.strip() for text in (session_prompt, caller) if text and text.strip()]
     return "\n\n".join(parts)
 
 
-def read_context_files(workdir: Path) -> list[tuple[str, str]]:
-    """The folder's own words for agents, cut to size. Blocking: two small files."""
+class TextFiles:
+    """Small files as text, read again when they have changed. Blocking: one look at the file each time."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int], str]] = {}
+
+    def read(self, path: Path) -> str | None:
+        """None where there is none, or it cannot be read."""
+        try:
+            found = path.stat()
+            stamp = (found.st_mtime_ns, found.st_size)
+            known = self._known.get(path)
+            if known is None or known[0] != stamp:
+                known = (stamp, path.read_text("utf-8", errors="replace"))
+                if len(self._known) >= MOST_FILES:
+                    self._known.clear()
+                self._known[path] = known
+        except OSError:
+            return None
+        return known[1]
+
+
+def read_context_files(workdir: Path, files: TextFiles) -> list[tuple[str, str]]:
+    """The folder's own words for agents, cut to size."""
     found: list[tuple[str, str]] = []
     for name in CONTEXT_FILES:
-        try:
-            text = (workdir / name).read_text("utf-8", errors="replace").strip()
-        except OSError:
-            continue
+        text = (files.read(workdir / name) or "").strip()
         if len(text) > CONTEXT_FILE_CHARACTERS:
             text = f"{text[:CONTEXT_FILE_CHARACTERS]}\n[cut: {name} has {len(text)} characters]"
         if text:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 
 from hermes.core.errors import InvalidInput
-from hermes.core.ids import is_session_id
+from hermes.core.ids import is_session_id, new_id
 
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
@@ -50,7 +49,7 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.match(value):
             return value
-    return b"req_" + secrets.token_hex(12).encode("ascii")
+    return new_id("req").encode("ascii")
 
 
 def session_id(headers: RawHeaders) -> str | None:
