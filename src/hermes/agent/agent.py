@@ -127,9 +127,7 @@ class Agent:
             caller=caller,
             session_prompt=session_prompt,
             now=self.clock.now(),
-            context_files=[]
-            if skip_context_files or not tool_names
-            else prompt.read_context_files(workdir, self.files),
+            context_files=prompt.read_context_files(workdir, self.files) if reads else (),
         )
 
     def _contexts(
