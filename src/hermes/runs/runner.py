@@ -22,12 +22,13 @@ from hermes.core.errors import (
     Conflict,
     Draining,
     HermesError,
+    InvalidInput,
     NotFound,
     UpstreamError,
 )
 from hermes.core.event import KeptEvent, RunEvent
 from hermes.core.ids import new_id
-from hermes.core.message import Message
+from hermes.core.message import AudioPart, ImagePart, Message
 from hermes.core.model import Model
 from hermes.core.ports import ModelSource
 from hermes.core.redact import Redactor
@@ -160,6 +161,7 @@ class Runner:
         if self.is_draining:
             raise Draining("the gateway is stopping; try again in a moment", retry_after_seconds=5)
         model = await self._models(request.model)
+        _check_parts(request, model)
         clashes = self._agent.clashes(request)
         now = self._clock.now()
         session = _new_session(request, now)
@@ -409,6 +411,26 @@ def error_data(error: BaseException, redactor: Redactor) -> dict[str, Any]:
     if retry_after is not None:
         data["retry_after"] = retry_after
     return data
+
+
+def _check_parts(request: RunRequest, model: Model) -> None:
+    """What the model cannot take is refused at once, and never left out in silence (spec: api-server section 1)."""
+    for message in (*(request.history or ()), *request.messages):
+        if isinstance(message.content, str):
+            continue
+        for part in message.content:
+            if isinstance(part, ImagePart) and not model.takes_images:
+                raise _untaken("images", model)
+            if isinstance(part, AudioPart) and not model.takes_audio:
+                raise _untaken("audio", model)
+
+
+def _untaken(what: str, model: Model) -> InvalidInput:
+    return InvalidInput(
+        f"the model {model.name} takes no {what}; `hermes model` connects one that does",
+        code="unsupported_content_type",
+        param="messages",
+    )
 
 
 def _new_session(request: RunRequest, now: float) -> Session:

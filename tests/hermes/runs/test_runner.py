@@ -8,9 +8,18 @@ from typing import Any
 import pytest
 
 from hermes.core import event as events
-from hermes.core.errors import Busy, Conflict, Draining, HermesError, NotFound, UpstreamAuth, UpstreamRateLimited
+from hermes.core.errors import (
+    Busy,
+    Conflict,
+    Draining,
+    HermesError,
+    InvalidInput,
+    NotFound,
+    UpstreamAuth,
+    UpstreamRateLimited,
+)
 from hermes.core.event import RunEvent
-from hermes.core.message import Message, ToolCall
+from hermes.core.message import AudioPart, ImagePart, Message, ToolCall
 from hermes.core.model import TextDelta, ToolSpec
 from hermes.core.run import IdempotencyClaim, Run, RunStatus
 from hermes.runs.runner import Runner, RunnerSettings
@@ -417,3 +426,13 @@ async def test_a_run_whose_end_cannot_be_kept_does_not_take_the_others_with_it(t
         assert isinstance((await told(runner, await runner.start(ask())))[-1], events.RunCompleted)
         assert runner.line.running == 0
     await database.close()
+
+
+@pytest.mark.parametrize("part", [ImagePart("data:image/png;base64,AA=="), AudioPart("AA==", "wav")])
+async def test_what_the_model_cannot_take_is_refused_before_anything_is_kept(part):
+    model = ScriptedModel([], takes_images=False, takes_audio=False)
+    async with open_runner(model) as runner:
+        with pytest.raises(InvalidInput) as refused:
+            await runner.start(ask(messages=(Message("user", (part,)),), session_id="s"))
+        assert (refused.value.code, refused.value.param) == ("unsupported_content_type", "messages")
+        assert await said(runner, "s") == []
