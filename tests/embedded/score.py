@@ -43,12 +43,11 @@ async def scored(
         seconds.append(time.perf_counter() - start)
         if not is_met:
             failed.append(task)
+        print(f"{'ok  ' if is_met else 'FAIL'} {seconds[-1]:5.1f} s  {task.request}", flush=True)
         if verbose or not is_met:
-            print(f"{'ok  ' if is_met else 'FAIL'} {seconds[-1]:5.1f} s  {task.request}", flush=True)
-            if not is_met or verbose:
-                for (tool, arguments), result in zip(outcome.calls, [*outcome.results, ""], strict=False):
-                    print(f"         {tool} {arguments}\n           → {result[:200]!r}")
-                print(f"         say {outcome.text!r}", flush=True)
+            for (tool, arguments), result in zip(outcome.calls, outcome.results, strict=True):
+                print(f"         {tool} {arguments}\n           → {result[:200]!r}")
+            print(f"         say {outcome.text!r}", flush=True)
     print(f"{len(some) - len(failed)} of {len(some)}, median {statistics.median(seconds):.1f} s", flush=True)
     return len(some) - len(failed), failed
 

@@ -162,3 +162,27 @@ SEVERAL: tuple[Task, ...] = (
     Task("Run the command `exit 3` and tell me its exit code", ends(lambda o: o.says(r"\b3\b"))),
     Task("What is the first error in logs/server.log, and when was it?", ends(lambda o: o.says("disk full", r"10:01"))),
 )
+
+UNSEEN: tuple[Task, ...] = (
+    Task("Good evening", says(r"\w")),
+    Task("Who wrote Don Quixote?", says("cervantes")),
+    Task("What is 15 percent of 80?", says(r"\b12\b")),
+    Task("What is my hostname?", calls("terminal", "hostname|uname")),
+    Task("list the folders in here", calls("terminal", "ls|find")),
+    Task("When was data.json last changed?", calls("terminal", r"(stat|ls|date).*data\.json")),
+    Task("What is the host in settings.ini?", ends(lambda o: o.says("localhost"))),
+    Task("Which item in prices.csv costs 12?", ends(lambda o: o.says("book"))),
+    Task("How should I install the tool of docs/readme.md?", ends(lambda o: o.says("make"))),
+    Task("Copy src/app.py to src/main.py", ends(lambda o: o.file("src/main.py") == FOLDER["src/app.py"])),
+    Task("Change the host in settings.ini to 0.0.0.0", ends(lambda o: "host = 0.0.0.0" in o.file("settings.ini"))),
+    Task(
+        "Add a line 'eraser,1' to prices.csv",
+        ends(lambda o: "eraser,1" in o.file("prices.csv") and "book" in o.file("prices.csv")),
+    ),
+    Task(
+        "Write a script even.py that prints the even numbers from 2 to 10 and run it",
+        ends(lambda o: bool(o.file("even.py")) and any("10" in result and "4" in result for result in o.results)),
+    ),
+    Task("Delete the folder old", ends(lambda o: not (o.folder / "old").exists() and bool(o.file("notes.txt")))),
+    Task("How often does the word INFO stand in logs/server.log?", ends(lambda o: o.says(r"\b2\b|two|twice"))),
+)
