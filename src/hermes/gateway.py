@@ -110,7 +110,7 @@ def _greet(
     lines.append(f"[API Server] API server listening on {address}")
     lines.append("Ask it something:")
     lines.append(
-        f"  curl {_reachable(address)}/v1/chat/completions -H 'Content-Type: application/json' "
+        f"  curl -sS {_reachable(address)}/v1/chat/completions -H 'Content-Type: application/json' "
         f'-H "Authorization: Bearer {_key_in_shell(home, settings, environ)}" '
         """-d '{"messages": [{"role": "user", "content": "Which files are in this folder?"}]}'"""
     )
@@ -191,6 +191,9 @@ async def _recover(engine: Engine) -> None:
         await engine.warm()
     except HermesError as error:
         log.error("the model is not ready: %s", error.message)
+        return
+    if choice.source == "embedded":
+        _say("The built-in model is ready.")
 
 
 class _Progress:
