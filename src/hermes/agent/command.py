@@ -104,10 +104,14 @@ class Command:
 
 @dataclass(slots=True)
 class Reading:
-    """What a text would run, in order. `hidden`: parts of it that are only known while it runs."""
+    """What a text would run, in order. `hidden`: parts of it that are only known while it runs.
+
+    `problem`: why it could not be read to its end; then `commands` are those before that.
+    """
 
     commands: list[Command] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
+    problem: str | None = None
 
 
 def fold(text: str) -> str:

@@ -65,6 +65,8 @@ class Ground:
 
     def places(self, word: str, directory: str | None = None) -> list[str]:
         """The absolute paths that a word of a command may mean: as written, and behind links. None for unknown text."""
+        if "\0" in word:  # stands for <(…)
+            return []
         text = self._expand_tilde(word)
         if not text.startswith("/"):
             start = str(self.workdir) if directory is None else self._expand_tilde(directory)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hermes.agent.blocked_rules import HARD_BLOCKED, is_fork_bomb
-from hermes.agent.command import Command, Reading, Unreadable, fold
+from hermes.agent.command import Command, Reading, fold
 from hermes.agent.dangerous_rules import INWARD
 from hermes.agent.file_rules import READ_RULES, WRITE_RULES, FileRule, file_rule
 from hermes.agent.outward_rules import OUTWARD
@@ -20,7 +20,18 @@ from hermes.agent.rule import Level, Rule
 from hermes.agent.shell import read
 from hermes.core.ports import Action, ActionKind
 
-__all__ = ["DANGEROUS", "HARD_BLOCKED", "READ_RULES", "WRITE_RULES", "Ground", "Level", "Rule", "Verdict", "classify"]
+__all__ = [
+    "DANGEROUS",
+    "HARD_BLOCKED",
+    "READ_RULES",
+    "WRITE_RULES",
+    "FileRule",
+    "Ground",
+    "Level",
+    "Rule",
+    "Verdict",
+    "classify",
+]
 
 DANGEROUS = (*INWARD, *OUTWARD)
 """What asks in the mode manual. Whatever no rule names is allowed."""
@@ -72,11 +83,9 @@ def _judge_text(text: str, ground: Ground) -> Verdict:
     findings: list[Finding] = []
     if is_fork_bomb(text):
         findings.append(_finding(next(rule for rule in HARD_BLOCKED if rule.id == "fork-bomb"), "fork bomb"))
-    try:
-        reading = read(text, ground.variables)
-    except Unreadable as problem:
-        findings += _judge_unreadable(text, str(problem), ground)
-        return _verdict(findings, [text])
+    reading = read(text, ground.variables)
+    if reading.problem is not None:
+        findings += _judge_unreadable(text, reading.problem, ground)
     for command in reading.commands:
         findings += _judge_command(command, ground)
     if reading.hidden and not any(finding.rule in ("remote-code", "unknown-code") for finding in findings):
@@ -88,11 +97,8 @@ def _judge_unreadable(text: str, problem: str, ground: Ground) -> Iterator[Findi
     """A shell would refuse it as well; what its lines would do on their own is judged all the same."""
     yield Finding("unreadable", Level.DANGEROUS, f"is no complete command: {problem}", f"unreadable: `{text}`")
     for line in text.replace("'", "").replace('"', "").replace("`", "").splitlines():
-        try:
-            for command in read(line, ground.variables).commands:
-                yield from _judge_command(command, ground)
-        except Unreadable:
-            continue
+        for command in read(line, ground.variables).commands:
+            yield from _judge_command(command, ground)
 
 
 def _judge_command(command: Command, ground: Ground) -> Iterator[Finding]:

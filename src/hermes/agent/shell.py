@@ -7,13 +7,14 @@ here; such commands are reported as `hidden`.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from hermes.agent.command import UNKNOWN, Command, Reading, Redirect, Unreadable
-from hermes.agent.shell_text import EXPANDED, PLAIN, QUOTED, Char, Cursor, alternatives, as_chars
+from hermes.agent.shell_text import EXPANDED, PLAIN, QUOTED, Char, Cursor, alternatives, as_chars, changed, is_one_pair
 from hermes.agent.wrappers import CONSTANT_FILE, ansi_c, constant_output, unwrap
 
 MAX_DEPTH = 12
@@ -28,10 +29,13 @@ _REDIRECT = re.compile(r"\d*(<<<|<<-|<<|<>|<&|>>|>&|>\||&>>|&>|<|>)(?!\()")
 
 
 def read(text: str, variables: Mapping[str, str] | None = None) -> Reading:
-    """All commands that a text would run, in order. `variables` are known values, such as HOME. Raises Unreadable."""
+    """All commands that a text would run, in order. `variables` are known values, such as HOME."""
     reading = Reading()
     known = {"IFS": " \t\n", **(variables or {})}
-    _Reader(text, variables=known, reading=reading).commands()
+    try:
+        _Reader(text, variables=known, reading=reading).commands()
+    except Unreadable as problem:
+        reading.problem = str(problem)
     return reading
 
 
@@ -65,6 +69,10 @@ class _Reader(Cursor):
         redirects: list[Redirect] = []
         while True:
             self.blanks()
+            if self.peek(2) == "((" and (arithmetic := self._arithmetic()) is not None:
+                self._inside_quotes(arithmetic)
+                self._read_if_it_is(arithmetic)  # to a plain sh these are two subshells
+                continue
             operator = self.operator()
             if operator or not self.peek():
                 if operator == "\n":
@@ -92,7 +100,11 @@ class _Reader(Cursor):
                 self.at += 2
                 chars += as_chars(self._process(self.balanced("(", ")")), QUOTED)
                 continue
-            if c in " \t\r\n;&|()<>":
+            if c == "[" and (subscript := self._subscript(chars)) is not None:
+                self._inside_quotes(subscript)
+                chars += as_chars(f"[{subscript}]", PLAIN)
+                continue
+            if c in " \t\n;&|()<>":
                 if c != "(" or chars[-1:] != [("=", PLAIN)]:
                     break
                 self.at += 1  # an array
@@ -109,7 +121,7 @@ class _Reader(Cursor):
             elif c == "$":
                 chars += self._dollar(EXPANDED)
             elif c == "`":
-                chars += as_chars(self._substitute(self._backticks()), EXPANDED)
+                chars += self._substitute(self._backticks(), EXPANDED)
             else:
                 chars.append((c, PLAIN))
         return chars
@@ -128,7 +140,7 @@ class _Reader(Cursor):
             elif c == "$":
                 chars += self._dollar(QUOTED)
             elif c == "`":
-                chars += as_chars(self._substitute(self._backticks()), QUOTED)
+                chars += self._substitute(self._backticks(), QUOTED)
             else:
                 chars.append((c, QUOTED))
         self.at += 1
@@ -145,9 +157,10 @@ class _Reader(Cursor):
         if c == "(":
             self.at += 1
             inner = self.balanced("(", ")")
-            if inner.startswith("("):  # arithmetic
-                return as_chars(f"{UNKNOWN}({inner})", kind)
-            return as_chars(self._substitute(inner), kind)
+            if is_one_pair(inner):  # arithmetic
+                self._inside_quotes(inner)
+                return as_chars(f"{UNKNOWN}({inner})", QUOTED)
+            return self._substitute(inner, kind)
         if c == "{":
             self.at += 1
             inner = self.balanced("{", "}")
@@ -179,20 +192,55 @@ class _Reader(Cursor):
             return value if value else self._expand(rest.lstrip(":")[1:])
         if rest.startswith((":+", "+")):
             return self._expand(rest.lstrip(":")[1:])
-        if value is None:
+        if value is None or (rest and rest[:1] not in ":/#%^,["):
             return UNKNOWN + name[0]
         if (cut := re.fullmatch(r":\s*(-?\d+)\s*(?::\s*(\d+))?", rest)) is not None:
             part = value[int(cut[1]) :]
             return part if cut[2] is None else part[: int(cut[2])]
-        return value
+        new = changed(value, rest)
+        return UNKNOWN + name[0] if new is None else new
 
     def _expand(self, text: str) -> str:
-        return "".join(c for c, _ in self._child(text)._word())
+        child = self._child(text)
+        parts = []
+        while child.peek():
+            before = child.at
+            parts += [c for c, _ in child._word()]
+            if child.at == before:  # a blank or an operator is only text here
+                parts.append(child.peek())
+                child.at += 1
+        return "".join(parts)
 
-    def _substitute(self, text: str) -> str:
+    def _arithmetic(self) -> str | None:
+        """The inside of `((…))`, taken; None where the brackets are those of two subshells."""
+        start = self.at
+        self.at += 1
+        inner = self.balanced("(", ")")
+        if is_one_pair(inner):
+            return inner[1:-1]
+        self.at = start
+        return None
+
+    def _subscript(self, chars: list[Char]) -> str | None:
+        """The inside of `name[…]=`, taken. A `<<` in there begins no here-document."""
+        name = "".join(c for c, kind in chars if kind == PLAIN)
+        if len(name) != len(chars) or not _NAME.fullmatch(name):
+            return None
+        start = self.at
+        self.at += 1
+        try:
+            inner = self.balanced("[", "]")
+        except Unreadable:
+            inner = ""
+        if inner and self.peek() in ("=", "+"):
+            return inner
+        self.at = start
+        return None
+
+    def _substitute(self, text: str, kind: int) -> list[Char]:
         """`$(…)`: what it prints where that is a constant; what it runs is read in any case."""
         output = self._output(text)
-        return f"{UNKNOWN}({text.strip()})" if output is None else output.rstrip("\n")
+        return as_chars(f"{UNKNOWN}({text.strip()})", QUOTED) if output is None else as_chars(output.rstrip("\n"), kind)
 
     def _process(self, text: str) -> str:
         """`<(…)`: stands for a file that holds the output of what is read here."""
@@ -220,47 +268,56 @@ class _Reader(Cursor):
 
     def _redirect(self, operator: str, redirects: list[Redirect]) -> None:
         self.blanks()
-        raw = self._word()
         if operator in ("<<", "<<-"):
-            is_literal = any(kind == QUOTED for _, kind in raw)
-            delimiter = "".join(c for c, _ in raw)
+            source = self.raw_word()  # a variable in it is no variable
+            is_literal = any(c in source for c in "'\"\\")
+            delimiter = re.sub(r"\\(.)|['\"]", r"\1", source, flags=re.DOTALL)
             redirects.append(Redirect("<<", ""))
             document = _Document(redirects, len(redirects) - 1, delimiter, operator == "<<-", is_literal)
             self.documents.append(document)
             end = self.text.find("\n", self.at)
             if end >= 0:  # its text is needed with its command, which may end before the line does
-                body, _ = self._document(document, self._past_others(end + 1))
-                redirects[-1] = Redirect("<<", body if is_literal else self._expanded_document(body))
+                body, _, is_ended = self._document(document, self._past_others(end + 1))
+                if not is_ended:  # what follows may be commands after all
+                    self._read_if_it_is(body)
+                redirects[-1] = Redirect("<<", body if is_literal else self._inside_quotes(body))
             return
-        fields = self._fields(raw)
+        fields = self._fields(self._word())
         redirects.append(Redirect(operator, fields[0] if fields else ""))
+
+    def _read_if_it_is(self, text: str) -> None:
+        hidden = list(self.reading.hidden)
+        with contextlib.suppress(Unreadable):
+            self._child(text).commands()
+        self.reading.hidden[:] = hidden
 
     def _past_others(self, start: int) -> int:
         for document in self.documents[:-1]:
-            _, start = self._document(document, start)
+            _, start, _ = self._document(document, start)
         return start
 
-    def _document(self, document: _Document, start: int) -> tuple[str, int]:
-        """The text of a here-document that begins at `start`, and where it ends."""
-        lines = []
+    def _document(self, document: _Document, start: int) -> tuple[str, int, bool]:
+        """The text of a here-document that begins at `start`, where it ends, and whether it does."""
+        lines: list[str] = []
         while start < len(self.text):
             end = self.text.find("\n", start)
             end = len(self.text) if end < 0 else end
             line = self.text[start:end]
             start = end + 1
             if (line.lstrip("\t") if document.strips_tabs else line) == document.delimiter:
-                break
+                return "\n".join(lines), min(start, len(self.text)), True
             lines.append(line)
-        return "\n".join(lines), min(start, len(self.text))
+        return "\n".join(lines), len(self.text), False
 
     def _documents(self) -> None:
         """Past the here-documents of the line that ended."""
         for document in self.documents:
-            _, self.at = self._document(document, self.at)
+            _, self.at, _ = self._document(document, self.at)
         self.documents.clear()
 
-    def _expanded_document(self, body: str) -> str:
-        return "".join(c for c, _ in self._child(body.replace('"', '\\"') + '"')._double_quoted())
+    def _inside_quotes(self, text: str) -> str:
+        """A text in which only `$` and backticks mean something: a here-document, arithmetic."""
+        return "".join(c for c, _ in self._child(text.replace('"', '\\"') + '"')._double_quoted())
 
     # -- commands
 
@@ -305,7 +362,7 @@ class _Reader(Cursor):
             words[0] = _well_known(words[0])
         self._remember(words)
         command = Command(tuple(words), tuple(redirects), pipeline, self.through, self.directory[0])
-        if words and words[0].startswith(UNKNOWN):
+        if words and UNKNOWN in words[0] and not words[0].startswith(("./", "../")):
             self.reading.hidden.append(words[0][:200])
         for inner in unwrap(command, self._read_text, self.reading.hidden.append):
             self.reading.commands.append(inner)

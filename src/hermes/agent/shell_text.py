@@ -29,7 +29,7 @@ class Cursor:
 
     def blanks(self) -> None:
         while self.at < len(self.text):
-            if self.peek() in " \t\r":
+            if self.peek() in " \t":  # a carriage return is part of a word to a shell, and so is a # behind it
                 self.at += 1
             elif self.peek(2) == "\\\n":
                 self.at += 2
@@ -57,6 +57,17 @@ class Cursor:
             self.at += 2 if c == "\\" else 1
         self.at += 1
         return self.text[start : self.at - 1]
+
+    def raw_word(self) -> str:
+        """A word as it is written, quotes and all."""
+        start = self.at
+        while (c := self.peek()) and c not in " \t\n;&|()<>":
+            self.at += 1
+            if c == "\\":
+                self.at += 1
+            elif c in "'\"":
+                self.until(c, "a quote")
+        return self.text[start : self.at]
 
     def balanced(self, opening: str, closing: str) -> str:
         """The text up to the bracket that closes, quotes respected; the bracket is taken."""
@@ -128,3 +139,32 @@ def alternatives(chars: list[Char]) -> list[list[Char]]:
                 break
         return found[:MAX_ALTERNATIVES]
     return [chars]
+
+
+def is_one_pair(text: str) -> bool:
+    """Whether a text is one pair of brackets with something in it."""
+    if not text.startswith("("):
+        return False
+    cursor = Cursor(text, 1)
+    try:
+        cursor.balanced("(", ")")
+    except Unreadable:
+        return False
+    return cursor.at == len(text)
+
+
+def changed(value: str, operation: str) -> str | None:
+    """A value after `/a/b`, `#a`, `%a`, `^^` or `,,`; None where that is not told by plain text."""
+    if not operation or operation.startswith("["):
+        return value
+    if any(c in operation for c in "*?[$`'\""):
+        return None
+    if operation.startswith("/"):
+        every = operation.startswith("//")
+        old, _, new = operation.lstrip("/").partition("/")
+        return value.replace(old, new) if every else value.replace(old, new, 1)
+    if operation.startswith("#"):
+        return value.removeprefix(operation.lstrip("#"))
+    if operation.startswith("%"):
+        return value.removesuffix(operation.lstrip("%"))
+    return {"^^": value.upper(), ",,": value.lower()}.get(operation)

@@ -139,7 +139,7 @@ def _wrapped(command: Command, wrapper: Wrapper, read_text: ReadText, hide: Call
     if command.name in ("watch", "parallel") and len(words) == 1:
         read_text(words[0], command.name)
         return
-    if command.name == "xargs" and (piped := constant_output(command.piped_from)) is not None:
+    if command.name == "xargs" and (piped := _input(command)) is not None:
         placeholder = command.value_of("-I", "--replace") or "{}"
         values = piped.split()
         words = [part for word in words for part in (values if word == placeholder else [word])]
@@ -170,7 +170,7 @@ def _shell(command: Command, read_text: ReadText, hide: Callable[[str], None]) -
         elif words[0].startswith("$<("):
             hide(words[0])
         return
-    piped = command.input_text if command.input_text is not None else constant_output(command.piped_from)
+    piped = _input(command)
     if piped is not None:
         _text(piped, command.name, read_text, hide)
     elif command.piped_from:
@@ -266,6 +266,11 @@ def constant_output(commands: tuple[Command, ...] | list[Command]) -> str | None
         source, target = (_range(operand) for operand in command.operands)
         return text.translate({ord(a): (target + target[-1:] * len(source))[i] for i, a in enumerate(source) if target})
     return None
+
+
+def _input(command: Command) -> str | None:
+    """What a command reads, where that can be told."""
+    return command.input_text if command.input_text is not None else constant_output(command.piped_from)
 
 
 def ansi_c(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -46,9 +47,14 @@ class ProcessTool(BaseTool[ProcessArguments]):
         return " ".join(filter(None, words))
 
     def action(self, arguments: ProcessArguments, context: ToolContext) -> Action | None:
-        if arguments.action in ("write", "submit") and arguments.data:
-            return Action(ActionKind.COMMAND, arguments.data, workdir=context.workdir)
-        return None
+        """Input may go to a shell: the line that was begun by earlier writes belongs to it."""
+        if arguments.action not in ("write", "submit") or not arguments.data:
+            return None
+        begun = ""
+        if arguments.session_id:
+            with contextlib.suppress(ToolFailed):
+                begun = self._processes.find(context.session_id, arguments.session_id).pending_input
+        return Action(ActionKind.COMMAND, begun + arguments.data, workdir=context.workdir)
 
     async def run(self, arguments: ProcessArguments, context: ToolContext) -> ToolResult:
         if arguments.action == "list":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import signal
 import sys
 import time
@@ -26,6 +27,9 @@ MARK = "HERMES_PROCESS"
 """The variable by which everything that a command started can be found again, whatever group or session it is in."""
 
 SUPERVISOR_DIR = str(Path(supervisor.__file__).parent)
+
+LONGEST_PENDING = 10_000
+_LINE_ENDS = re.compile(r"(?<!\\)\n")
 
 KEPT_ENDED = 16
 """How many ended processes of a session can still be asked for their output."""
@@ -54,6 +58,7 @@ class Process(asyncio.SubprocessProtocol):
         self.exit_code: int | None = None
         self.left = 0
         self.seen_bytes = 0
+        self.pending_input = ""
         self.ended = asyncio.Event()
         self.gone = asyncio.Event()
         self._control: asyncio.SubprocessTransport | None = None
@@ -78,6 +83,9 @@ class Process(asyncio.SubprocessProtocol):
             await asyncio.to_thread(kill_marked, {self.id})
 
     def write(self, data: str) -> None:
+        """`pending_input` keeps the line that is begun, so that rules see the whole of it."""
+        last = _LINE_ENDS.split(self.pending_input + data)[-1]
+        self.pending_input = last[-LONGEST_PENDING:]
         self._tell(f"write {data.encode('utf-8', 'surrogateescape').hex()}")
 
     def close_input(self) -> None:

@@ -131,6 +131,17 @@ async def test_input_to_a_process_needs_the_same_approval_as_a_command(bench: Be
     assert tool.action(tool.parse('{"action": "list"}'), bench.context()) is None
 
 
+async def test_a_line_written_in_parts_is_judged_whole(bench: Bench) -> None:
+    process = await bench.started("sh")
+    await bench.call("process", action="write", session_id=process, data="ls\nrm -rf \\\n")
+    tool = bench.tool("process")
+
+    action = tool.action(tool.parse(f'{{"action": "write", "session_id": "{process}", "data": "/"}}'), bench.context())
+
+    assert action is not None
+    assert action.text == "rm -rf \\\n/"
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
