@@ -221,7 +221,7 @@ def test_a_dangerous_call_waits_for_its_approval_and_runs_after_it(gateway: Gate
     assert text == "Removed."
 
 
-def test_a_database_that_cannot_be_written_is_a_clear_error_and_the_gateway_lives_on(gateway: Gateway, model: ScriptedModelServer):
+def test_a_database_that_cannot_be_written_is_a_clear_error(gateway: Gateway, model: ScriptedModelServer):
     model.add(Step("ok", times=0))
     gateway.client.post("/v1/chat/completions", json=chat("before")).raise_for_status()
     blocker = sqlite3.connect(gateway.home / "state.db", isolation_level=None)
