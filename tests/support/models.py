@@ -22,7 +22,7 @@ class ScriptedModel:
     `requests` are the calls as they came. A call beyond the script is an AssertionError.
     """
 
-    answers: list[Answer]
+    answers: Sequence[Answer]
     name: str = "scripted"
     provider: str = "test"
     context_length: int | None = None

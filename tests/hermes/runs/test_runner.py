@@ -391,7 +391,7 @@ async def test_a_resent_history_gets_back_the_server_s_part_of_its_turns():
     own_call, mixed = ("1", "echo", '{"text": "a"}'), (("2", "echo", '{"text": "b"}'), ("3", "theirs", "{}"))
     model = ScriptedModel([calls(own_call), calls(*mixed), calls(("4", "theirs", "{}")), says("Done.")])
     async with open_runner(model, EchoTool()) as runner:
-        options = {"client_tools": (theirs,), "is_stateless": True}
+        options: dict[str, Any] = {"client_tools": (theirs,), "is_stateless": True}
         await told(runner, await runner.start(ask(history=(), **options)))
         user, sees = Message("user", "hello"), Message("assistant", "", (ToolCall("3", "theirs", "{}"),))
         answer = Message("tool", "42", tool_call_id="3", name="theirs")
