@@ -1,4 +1,6 @@
-"""Write docs/reference/{settings,errors,events}.md from the code. `--check`: exit 1 when a file is not as it would be.
+"""Write docs/reference/{settings,errors,events,approvals,tools}.md from the code.
+
+`--check`: exit 1 when a file is not as it would be.
 
 A page is a function; PAGES names its file. What the code does not say (what an error means) is said here, and a code
 without its sentence fails.
@@ -13,6 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
+
+from tool_pages import approvals_page, tools_page  # type: ignore[import-not-found] # beside this script
 
 from hermes.api.errors import RULES
 from hermes.core.event import EVENT_TYPES, KeptEvent, is_final
@@ -213,6 +217,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "events.md": events_page,
+    "approvals.md": lambda: approvals_page(MADE_BY),
+    "tools.md": lambda: tools_page(MADE_BY),
 }
 
 

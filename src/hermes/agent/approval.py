@@ -58,7 +58,8 @@ class Allowances:
 
 
 class Gate:
-    """The gate of one run. `allow_always` writes a pattern into the allow-list of the home.
+    """The gate of one run. `allow_always` writes a pattern into the allow-list of the home; `hide` redacts secrets,
+    which must reach neither that list nor the events.
 
     `deny` are globs over commands and paths. `smart` asks like manual in this version, and says so once.
     """
@@ -72,6 +73,7 @@ class Gate:
         deny: Iterable[str] = (),
         home: Path | None = None,
         allow_always: AllowAlways | None = None,
+        hide: Callable[[str], str] = str,
     ) -> None:
         if mode not in MODES:
             raise ConfigError(f"approvals.mode must be one of {', '.join(MODES)}, not {mode!r}", param="approvals.mode")
@@ -83,6 +85,7 @@ class Gate:
         self._deny = tuple(deny)
         self._home = home
         self._allow_always = allow_always
+        self._hide = hide
 
     async def check(
         self, *, tool: str, tool_call_id: str, action: Action, run_id: str, session_id: str, ask: Ask = Ask.WAIT
@@ -92,7 +95,8 @@ class Gate:
         self._refuse(action, verdict)
         if verdict.level is Level.ALLOWED or self._mode == "off":
             return None
-        if self._allowances.covers(session_id, verdict.patterns):
+        patterns = tuple(self._hide(pattern) for pattern in verdict.patterns)
+        if self._allowances.covers(session_id, patterns):
             return None
         if ask is Ask.APPROVE:
             return ApprovalAnswer("once", "policy", None, "approvals.cron_mode is approve")
@@ -109,14 +113,14 @@ class Gate:
                 session_id=session_id,
                 tool=tool,
                 tool_call_id=tool_call_id,
-                command=shown(action.text),
-                description=sentence(verdict.description),
-                pattern=shown(verdict.pattern),
+                command=shown(self._hide(action.text)),
+                description=sentence(self._hide(verdict.description)),
+                pattern=shown(" + ".join(patterns)),
                 allow_permanent=self._allow_always is not None,
                 choices=("once", "session", "always", "deny") if self._allow_always else ("once", "session", "deny"),
             )
         )
-        return await self._take(answer, verdict, session_id)
+        return await self._take(answer, patterns, session_id)
 
     def _refuse(self, action: Action, verdict: Verdict) -> None:
         denied = self._denied_by(action, verdict)
@@ -138,7 +142,7 @@ class Gate:
             texts += [" ".join(text.split()) for text in texts[:2]]
         return next((glob for glob in self._deny if any(fnmatchcase(text.strip(), glob) for text in texts)), None)
 
-    async def _take(self, answer: ApprovalAnswer, verdict: Verdict, session_id: str) -> ApprovalAnswer:
+    async def _take(self, answer: ApprovalAnswer, patterns: tuple[str, ...], session_id: str) -> ApprovalAnswer:
         because = f" Reason: {shown(answer.reason)}" if answer.reason and answer.outcome == "user" else ""
         if answer.choice == "deny":
             if answer.outcome == "timeout":
@@ -152,10 +156,10 @@ class Gate:
                 code="approval_denied",
             )
         if answer.choice in ("session", "always"):
-            self._allowances.sessions.setdefault(session_id, set()).update(verdict.patterns)
+            self._allowances.sessions.setdefault(session_id, set()).update(patterns)
         if answer.choice == "always" and self._allow_always is not None:
-            self._allowances.always.update(verdict.patterns)
-            for pattern in verdict.patterns:
+            self._allowances.always.update(patterns)
+            for pattern in patterns:
                 await self._allow_always(pattern)
         return answer
 

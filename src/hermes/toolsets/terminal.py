@@ -34,7 +34,7 @@ WHOLE = "# whole"
 class TerminalArguments(Arguments):
     command: str = Field(description="The shell command to run.", min_length=1, max_length=200_000)
     background: bool = Field(False, description="Start it and return at once; follow it with the process tool.")
-    timeout: float | None = Field(None, gt=0, description="Seconds until it is killed. Default 180.")
+    timeout: float | None = Field(None, gt=0, description="Seconds until it is killed; 180 unless the server is set otherwise.")
     workdir: str | None = Field(None, description="Directory for this call only. Default: where the last one left off.")
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hermes.agent.approval import Allowances, Gate, shown
 from hermes.core.errors import ConfigError, ToolFailed
 from hermes.core.ports import Action, ActionKind, ApprovalAnswer, ApprovalQuestion
+from hermes.core.redact import Redactor
 from hermes.core.run import Ask
 
 WORKDIR = Path.home() / "project"
@@ -286,6 +287,20 @@ async def test_what_a_person_sees_is_the_real_text() -> None:
         await check(manual, command("sudo echo \u202etxt.exe\u202c \x1b[2K\x08\u200b\r; ls"))
 
     assert desk.questions[0].command == "sudo echo \\u202etxt.exe\\u202c \\x1b[2K\\x08\\u200b\\x0d; ls"
+
+
+async def test_a_secret_in_a_command_reaches_neither_the_person_nor_the_allow_list() -> None:
+    written: list[str] = []
+
+    async def keep(pattern: str) -> None:
+        written.append(pattern)
+
+    desk = FakeDesk([user("always")])
+    manual = Gate(desk, allow_always=keep, hide=Redactor(["correct-horse"]))
+    await check(manual, command("kill correct-horse"))
+
+    assert await check(manual, command("kill correct-horse")) is None
+    assert "correct-horse" not in repr(desk.questions) + repr(written)
 
 
 @given(st.text())

@@ -1,0 +1,209 @@
+"""The pages about tools and approvals for `generate_docs.py`: tables from the code, sentences from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hermes.agent.file_rules import FileRule
+from hermes.agent.rule import Rule, Scope, exact, host, program
+from hermes.agent.rules import DANGEROUS, HARD_BLOCKED, READ_RULES, WRITE_RULES
+from hermes.core.toolset import TOOLS, TOOLSETS
+from hermes.toolsets.paths import SECRET_FILES, SECRET_IN_HOME
+from hermes.toolsets.registry import build_registry
+from hermes.toolsets.settings import FileSettings, TerminalSettings
+
+SCOPES: dict[Scope, str] = {
+    exact: "this very command",
+    program: "the program and its subcommand",
+    host: "the program and the host",
+}
+
+GATE = """\
+Every tool call of every way in passes one gate (`agent/approval.py`) before it runs. A call is allowed, dangerous
+(somebody is asked) or blocked. The gate asks in this order; the first that speaks decides:
+
+1. **Blocked** by a rule below, or named by `approvals.deny`: refused, whatever the mode, the lists and the answers.
+   A deny pattern is a glob (`*`, `?`) over the whole text, over each single command in it after quotes are taken off,
+   and over the paths of a file tool: `npm publish*`, `*/production/*`.
+2. **Allowed**: no rule names it. It runs.
+3. **Mode off** (`approvals.mode`): what is dangerous runs without a question. Not what is blocked.
+4. **Allowed before**: for this session, or for always (`command_allowlist`).
+5. **Who is asked** depends on the way in: a run, a session's chat and a streamed chat wait for a person
+   (`approvals.timeout`, 60 s, then it is a no); a plain JSON call is denied at once; a job follows
+   `approvals.cron_mode`.
+
+The answers: `once`; `session`, until the session is forgotten or the server restarts; `always`, which writes the
+pattern into `command_allowlist`; `deny`. The model is told why a call did not run. Mode `smart` asks like `manual` in
+this version, and says so in the log."""
+
+READING = """\
+A command is read as a shell reads it, so the way it is written does not matter: quotes, `$'\\x72m'`, backslashes,
+`${IFS}`, constant variables, brace lists, here-documents, pipes, `;`, subshells, `$(…)`; `sudo`, `env`, `nice`,
+`timeout`, `xargs`, `find -exec`, `bash -c`, `eval`, `echo … | base64 -d | sh` and programs in the text of `python -c`
+are looked through; full-width and look-alike letters count as the letters they look like; paths are judged without
+`.`, `..`, `//` and symbolic links. What is shown to a person is the real text, with invisible characters and those
+that turn the reading direction written out as escapes, and with secrets hidden.
+
+This is no sandbox. A program that the agent wrote itself, a Makefile, or text that is only made while it runs cannot
+be read beforehand: the last kind asks (`unknown-code`), the others run with your rights. Where that is too much, give
+the agent a user, a container or a machine of its own."""
+
+ALLOWING = """\
+What `session` and `always` allow is in the last column: for most rules this very command. An entry of
+`command_allowlist` is such a pattern, or the id of a rule (`git-loses-work`: all of it), or the beginning of a pattern
+and a `*` (`becomes-root: sudo apt*`). A command in which two rules speak needs both allowed."""
+
+PACKAGES = """\
+Installing into a project (`pip install`, `npm install`, `uv add`) is allowed: it runs other people's code with your
+rights, but so do the tests that the agent runs anyway, and a question a minute is answered without reading. Installing
+into the machine asks."""
+
+TERMINAL = """\
+`terminal` starts a fresh shell for each call: bash, where it is missing sh. The working directory, exported variables
+and functions carry over to the next call of the session, also over a restart of the server; other variables and `set`
+options do not. A call that is killed loses what it changed itself, and nothing else. Calls of one session run one after
+another. Standard input is empty and there is no terminal device.
+
+Standard output and error come back together, in order, with the exit code; escape sequences are taken out, a line that
+was written over (a progress bar) is shown as it stood at the end, secrets are hidden. Of more than
+{output_characters:,} characters the beginning and the end are shown, and the rest is kept in a file that the result
+names; of very long output the first and the newest {piece_mb} MB pieces are kept. A result is marked as failed when
+the exit code is not 0.
+
+After `timeout` seconds (default {timeout_seconds:g}, at most {max_timeout_seconds:g}) the command is ended: SIGTERM,
+after {kill_grace_seconds:g} s SIGKILL, to everything it started, `setsid` and double forks included. The same happens
+at once when a run is stopped, when a session is closed, and when the server ends, even by `kill -9`. What a command
+leaves running when it ends itself (`server &`) goes on, and is listed by `process`.
+
+Commands get the server's environment without secrets: names that look like a secret's, everything from `.env`, our own
+settings, and every variable that carries a known key. `terminal.env_passthrough` lists exceptions.
+
+On Linux this holds whole. Where there is no `PR_SET_CHILD_SUBREAPER` (macOS), a process that leaves its group and its
+parent can stay."""
+
+FILES = """\
+Relative paths start at the working directory of the run, not at the terminal's. A path is resolved once, links and `..`
+included; what is then opened is that path, component by component and without following links. Directories, devices,
+pipes and binary files are refused with a word on what to do; a missing file names files of nearly the same name.
+Writing puts the whole file in place at once and keeps its mode.
+
+`patch` wants `old_string` to stand in the file exactly once, or `replace_all`. Where it does not stand there exactly,
+white space is forgiven, and the result says so. Line ends (CRLF) and a byte order mark stay. A patch of several files
+is applied wholly or not at all.
+
+`search_files` is ripgrep: Rust's regular expressions, `.gitignore` respected, hidden files included, `.git` not."""
+
+
+def approvals_page(made_by: str) -> str:
+    return _page(
+        "# Approvals",
+        made_by,
+        GATE,
+        "## How a command is read",
+        READING,
+        f"## Blocked: nothing lifts these {len(HARD_BLOCKED)}",
+        _rules(HARD_BLOCKED, with_scope=False),
+        f"## Dangerous: these {len(DANGEROUS)} ask",
+        ALLOWING,
+        PACKAGES,
+        _rules(DANGEROUS, with_scope=True),
+        "## Files that are written",
+        "By `write_file`, `patch`, and commands that write (`>`, `tee`, `cp`, …). The first that fits counts.",
+        _file_rules(WRITE_RULES),
+        "## Files that are read",
+        _file_rules(READ_RULES),
+        "The file tools refuse these whatever the gate says; a command that names one is blocked (the agent's own) or "
+        "asks (`reads-secrets`):",
+        _table(("path", "what it holds"), ((f"`{path}`", what) for path, what in _secret_files())),
+    )
+
+
+def tools_page(made_by: str) -> str:
+    tools = build_registry().tools
+    terminal = TerminalSettings()
+    facts = {name: getattr(terminal, name) for name in terminal.__slots__} | {"piece_mb": terminal.piece_bytes >> 20}
+    prose = {"terminal": TERMINAL.format(**facts), "file": FILES}
+    parts = [
+        "# Tools",
+        made_by,
+        "What the agent can do, under the names that clients show. `toolsets` in `config.yaml`, or in a run, chooses "
+        "among the toolsets. What is dangerous asks first: [Approvals](approvals.md).",
+    ]
+    for toolset in TOOLSETS.values():
+        parts += [f"## {toolset.label} (`{toolset.name}`)", toolset.description + ".", prose[toolset.name]]
+        for info in toolset.tools:
+            spec = tools[info.name].spec
+            again = "yes" if tools[info.name].is_idempotent else "no"
+            parts += [
+                f"### {TOOLS[info.name].emoji} `{info.name}`",
+                f"{spec.description} Risk: {info.risk}. May be run again when its outcome was lost: {again}.",
+                _table(("parameter", "type", "default", "meaning"), _parameters(spec.parameters)),
+            ]
+    files = FileSettings()
+    parts.append(
+        f"A read shows at most {files.read_lines:,} lines and {files.read_characters:,} characters, a search "
+        f"{files.search_results} results unless told otherwise."
+    )
+    return _page(*parts)
+
+
+def _rules(rules: Iterable[Rule], *, with_scope: bool) -> str:
+    head = ("rule", "this …", "for example", *(("allowing it allows",) if with_scope else ()))
+    return _table(
+        head,
+        (
+            (
+                f"`{rule.id}`",
+                rule.description,
+                ", ".join(f"`{example}`" for example in rule.examples[:4]),
+                *((_scope(rule),) if with_scope else ()),
+            )
+            for rule in rules
+        ),
+    )
+
+
+def _scope(rule: Rule) -> str:
+    return (
+        SCOPES.get(rule.scope)
+        or {
+            "recursive-delete": "`rm` of anything in the working directory, else this very command",
+            "becomes-root": "the program and the next two words",
+        }[rule.id]
+    )
+
+
+def _file_rules(rules: Iterable[FileRule]) -> str:
+    return _table(
+        ("rule", "level", "this …", "for example"),
+        ((f"`{r.id}`", r.level, r.description, ", ".join(f"`{path}`" for path in r.examples)) for r in rules),
+    )
+
+
+def _secret_files() -> Iterable[tuple[str, str]]:
+    yield from SECRET_FILES.items()
+    for path, what in SECRET_IN_HOME.items():
+        yield f"HERMES_HOME/{path}", what
+
+
+def _parameters(schema: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+    required = schema.get("required", ())
+    for name, about in schema["properties"].items():
+        kinds = [about, *about.get("anyOf", ())]
+        words = [_kind(kind) for kind in kinds if "type" in kind or "enum" in kind]
+        default = "required" if name in required else "" if about.get("default") is None else f"`{about['default']}`"
+        yield f"`{name}`", ", ".join(word for word in words if word != "null"), default, about.get("description", "")
+
+
+def _kind(kind: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{value}`" for value in kind["enum"]) if "enum" in kind else str(kind["type"])
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _page(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part) + "\n"
