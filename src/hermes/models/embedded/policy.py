@@ -24,6 +24,8 @@ NAMES_A_FILE = re.compile(
     re.IGNORECASE,
 )
 
+MAKES_SOMETHING = re.compile(r"\b(?:write|create|make|new|save|put|store|generate|draft)\b", re.IGNORECASE)
+
 
 def wanted(request: ModelRequest) -> str | None:
     """The one tool that must be called, if there is one."""
@@ -44,8 +46,18 @@ def allowed(request: ModelRequest, offer: Offer) -> tuple[Offer, bool]:
     can_look = {"terminal", "read_file"} & set(offer.known)
     if calls or not can_look:
         return offer, True
-    # It would change what it has not read, and tell what is in a file that it has not seen.
-    return offer.without("patch"), not _names_a_file(request.messages)
+    return _first_step(offer, _request_text(request.messages))
+
+
+def _first_step(offer: Offer, request: str) -> tuple[Offer, bool]:
+    """Left alone it tells what is in a file that it has not seen, changes what it has not read, replaces what it should
+    change, and makes up what it should take from another file."""
+    files = set(NAMES_A_FILE.findall(request))
+    if not files:
+        return offer.without("patch"), True
+    if len(files) == 1 and MAKES_SOMETHING.search(request):
+        return offer.without("patch"), False
+    return offer.without("patch", "write_file"), False
 
 
 def repeats(request: ModelRequest, offer: Offer, step: Step) -> bool:
@@ -56,9 +68,8 @@ def repeats(request: ModelRequest, offer: Offer, step: Step) -> bool:
     return offer.call(step.name, step.value) == (calls[-1].name, calls[-1].arguments)
 
 
-def _names_a_file(messages: Sequence[Message]) -> bool:
-    last = next((message for message in reversed(messages) if message.role == "user"), None)
-    return last is not None and NAMES_A_FILE.search(last.text) is not None
+def _request_text(messages: Sequence[Message]) -> str:
+    return next((message.text for message in reversed(messages) if message.role == "user"), "")
 
 
 def _calls_of_this_turn(messages: Sequence[Message]) -> list[ToolCall]:

@@ -61,10 +61,17 @@ def test_other_requests_are_not_taken_for_one(text):
 def test_a_file_is_looked_at_before_it_is_told_of_or_changed():
     offer, may_say = allowed(request("what is in data.json?"), OFFER)
     assert not may_say
-    assert offer.known == ("terminal", "read_file", "write_file")
+    assert offer.known == ("terminal", "read_file")
     offer, may_say = allowed(request("what is in data.json?", "cat data.json"), OFFER)
     assert may_say
     assert offer == OFFER
+
+
+def test_a_named_file_is_written_at_once_only_where_one_is_to_be_made():
+    assert "write_file" in allowed(request("write a poem to poem.txt"), OFFER)[0].known
+    assert "write_file" not in allowed(request("set the port in a.ini to 9"), OFFER)[0].known
+    assert "write_file" not in allowed(request("write the names in a.csv to b.txt"), OFFER)[0].known
+    assert "write_file" in allowed(request("set the port in a.ini to 9", "cat a.ini"), OFFER)[0].known
 
 
 def test_without_a_way_to_look_it_may_speak_at_once():
