@@ -142,8 +142,8 @@ def tools_page(made_by: str) -> str:
             ]
     files = FileSettings()
     parts.append(
-        f"A read shows at most {files.read_lines:,} lines and {files.read_characters:,} characters, a search "
-        f"{files.search_results} results unless told otherwise."
+        f"A read shows at most {files.read_lines:,} lines and {files.read_characters:,} characters; a search ends "
+        f"after {files.search_timeout_seconds:g} seconds."
     )
     return _page(*parts)
 

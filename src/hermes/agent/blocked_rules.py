@@ -93,6 +93,8 @@ def _opens_own_secrets(command: Command, ground: Ground) -> bool:
     """Any word of any command that names the home's keys or its conversations."""
     if command.name in ("ls", "stat", "test", "[", "[[", "file", "wc", "du", "echo", "printf"):
         return False
+    if _reads_trees(command) and any(_is_own_home(word, command, ground) for word in command.operands):
+        return True
     words = [*command.arguments, *(redirect.target for redirect in command.redirects)]
     words += [part for word in words for part in re.split(r"[=:@'\"(),\s]", word) if "/" in part and part != word]
     for word in words:
@@ -109,6 +111,18 @@ def _opens_own_secrets(command: Command, ground: Ground) -> bool:
             ):
                 return True
     return False
+
+
+def _reads_trees(command: Command) -> bool:
+    if command.name in ("tar", "bsdtar", "zip", "7z", "rsync", "rg", "ag", "ack", "cpio", "pax"):
+        return True
+    if command.name in ("grep", "egrep", "fgrep", "cp", "scp", "diff"):
+        return command.has("r", "R", "a", "recursive", "archive")
+    return "find" in command.through or "xargs" in command.through
+
+
+def _is_own_home(word: str, command: Command, ground: Ground) -> bool:
+    return any(ground.own_part(tree) == "" for tree in ground.trees(word, command.directory))
 
 
 def _changes_own_gate(command: Command, ground: Ground) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -177,6 +178,7 @@ def build_registry(
         Toolset(
             TOOLSETS["terminal"],
             (TerminalTool(processes, terminal, redactor), ProcessTool(processes, terminal, redactor)),
+            "" if hasattr(os, "fork") else "terminal needs Linux or macOS",
         ),
         Toolset(
             TOOLSETS["file"],

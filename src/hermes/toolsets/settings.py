@@ -33,5 +33,4 @@ class FileSettings:
     read_characters: int = 50_000
     line_characters: int = 2_000
     max_edit_bytes: int = 10 << 20
-    search_results: int = 50
     search_timeout_seconds: float = 30.0

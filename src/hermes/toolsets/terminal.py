@@ -34,7 +34,7 @@ WHOLE = "# whole"
 class TerminalArguments(Arguments):
     command: str = Field(description="The shell command to run.", min_length=1, max_length=200_000)
     background: bool = Field(False, description="Start it and return at once; follow it with the process tool.")
-    timeout: float | None = Field(None, gt=0, description="Seconds until it is killed; 180 unless the server is set otherwise.")
+    timeout: float | None = Field(None, gt=0, description="Seconds until it is killed; usually 180.")
     workdir: str | None = Field(None, description="Directory for this call only. Default: where the last one left off.")
 
 
@@ -75,6 +75,8 @@ class TerminalTool(BaseTool[TerminalArguments]):
         return Action(ActionKind.COMMAND, arguments.command, workdir=directory)
 
     async def run(self, arguments: TerminalArguments, context: ToolContext) -> ToolResult:
+        if not hasattr(os, "fork"):
+            raise ToolFailed("The terminal needs Linux or macOS; on Windows run the server in WSL.")
         if "\0" in arguments.command:
             raise ToolFailed("The command contains a NUL byte, which no shell takes.")
         timeout = self._timeout(arguments)
