@@ -153,10 +153,12 @@ def many_streams(upstream: Upstream, relay: Server, effort: Effort) -> list[Row]
 
 
 def memory(upstream: Upstream, effort: Effort) -> list[Row]:
-    rows = [Row("RSS idle", "MB", 70.0)]
+    rows = [Row("RSS idle", "MB", 70.0), Row("RSS after the first turn", "MB")]
     with Home(upstream) as home, Gateway(home) as gateway:
-        post_chat(gateway, TURN)
+        time.sleep(1.0)
         rows[0].ours.append(gateway.rss_bytes() / MEGABYTE)
+        post_chat(gateway, TURN)
+        rows[1].ours.append(gateway.rss_bytes() / MEGABYTE)
         done = 1
         for turns in effort.turns:
             load(gateway, connections=8, turns=turns - done, message=TURN)
