@@ -25,6 +25,7 @@ from hermes.models.settle import EmbeddedBuiltin, Progress
 from hermes.runs.runner import Runner, RunnerSettings
 from hermes.store.database import Database
 from hermes.toolsets.environment import child_environment
+from hermes.toolsets.processes import reap
 from hermes.toolsets.registry import Registry, build_registry
 from hermes.toolsets.settings import FileSettings, TerminalSettings
 
@@ -74,6 +75,8 @@ async def open_engine(
     keys = {**environ, **settings.environ}
     secrets = secret_values(settings, keys)
     database = await Database.open(database_url or _database_url(settings, home))
+    if home is not None:
+        await asyncio.to_thread(reap, home.run_dir)  # what tools of a killed gateway left running
     models = _models(settings, keys, clock, progress)
     registry = build_registry(
         run_dir=home.run_dir if home else None,
@@ -234,6 +237,7 @@ def _agent(
             allowances=allowances,
             home=home.path if home else None,
             allow_always=allow_always if home else None,
+            hide=registry.redactor,
         )
 
     return Agent(

@@ -88,6 +88,11 @@ class Recorder:
         """Text of the answer that is under way and not recorded as a message yet."""
         return "".join(self._said)
 
+    def opened_with(self, kept: Sequence[KeptEvent]) -> None:
+        """Events that were committed with the run itself, before anything was recorded here."""
+        self.last_seq = len(kept)
+        self.tail.extend(kept, self._log.kept_in_memory)
+
     def delta(self, event: RunEvent) -> None:
         if isinstance(event, MessageDelta):
             self._said.append(event.delta)

@@ -168,8 +168,9 @@ class Runner:
         place = self.line.join(session.id, request.owner)
         run = _new_run(request, session, model, now, is_running=place.is_running)
         recorder = self.log.open(run.id, session.id, request.owner)
+        opening = _opening(run, request, clashes)
         try:
-            first = await self._database.write(_begin, run, session, request, now, durable=request.is_durable)
+            first = await self._database.write(_begin, run, session, request, opening, durable=request.is_durable)
         except BaseException:
             self.log.close(run.id)
             self.line.leave(place)
@@ -178,6 +179,7 @@ class Runner:
             self.log.close(run.id)
             self.line.leave(place)
             return replace(first, is_replay=True)
+        recorder.opened_with(opening)
         desk = Desk(recorder, self._clock, self.settings.approval_timeout_seconds)
         active = _Active(run, request, model, recorder, desk, place)
         self._active[run.id] = active
@@ -322,7 +324,8 @@ class Runner:
             messages = await self._database.read(session_store.history, session.id)
             kept = await self._database.read(session_store.get, session.id)
             session = session if kept is None else kept
-        active.recorder.delta(events.RunStarted(run.session_id, active.model.name))
+        if run.status is RunStatus.QUEUED:
+            active.recorder.delta(events.RunStarted(run.session_id, active.model.name))
         turn = self._agent.turn(run.id, session, request, active.model, messages, active.desk, active.steers)
         return await run_turn(turn, active.recorder)
 
@@ -468,8 +471,19 @@ def _queued(request: RunRequest) -> dict[str, Any]:
     return {"messages": [tuple(message_store.encode(message).values()) for message in request.messages]}
 
 
-def _begin(conn: Connection, run: Run, session: Session, request: RunRequest, now: float) -> Run | None:
-    """One transaction: claim, session, run, and its messages. Gives the earlier run when the key was used before."""
+def _opening(run: Run, request: RunRequest, clashes: Sequence[str]) -> list[KeptEvent]:
+    """The events that are kept together with the run itself."""
+    happened: list[RunEvent] = [events.RunStarted(run.session_id, run.model)] if run.status is RunStatus.RUNNING else []
+    happened += [events.Warned(warning) for warning in request.warnings]
+    happened += [events.Warned(f"the client's tool {name!r} hides the server's") for name in clashes]
+    return [KeptEvent(seq, run.created_at, event) for seq, event in enumerate(happened, 1)]
+
+
+def _begin(
+    conn: Connection, run: Run, session: Session, request: RunRequest, opening: Sequence[KeptEvent]
+) -> Run | None:
+    """One transaction: claim, session, run, its messages and first events. Gives the earlier run of a used key."""
+    now = run.created_at
     claim = request.idempotency
     if claim is not None:
         earlier = idempotency_store.claim(conn, run.owner, claim.key, claim.fingerprint, run.id, now)
@@ -489,6 +503,7 @@ def _begin(conn: Connection, run: Run, session: Session, request: RunRequest, no
     run_store.insert(conn, run)
     if run.status is RunStatus.RUNNING:
         session_store.add_messages(conn, session.id, run.id, request.messages, now)
+    event_store.append(conn, run.id, opening)
     return None
 
 
