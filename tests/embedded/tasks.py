@@ -166,7 +166,7 @@ SEVERAL: tuple[Task, ...] = (
 UNSEEN: tuple[Task, ...] = (
     Task("Good evening", says(r"\w")),
     Task("Who wrote Don Quixote?", says("cervantes")),
-    Task("What is 15 percent of 80?", says(r"\b12\b")),
+    Task("What is 15 percent of 80?", ends(lambda o: o.says(r"\b12\b"))),
     Task("What is my hostname?", calls("terminal", "hostname|uname")),
     Task("list the folders in here", calls("terminal", "ls|find")),
     Task("When was data.json last changed?", calls("terminal", r"(stat|ls|date).*data\.json")),
