@@ -126,32 +126,34 @@ class EmbeddedModel:
         prompt = await self._composer.compose(request.messages, offer, settings.max_tokens)
         await self._hold_prefix(prompt)
         now, may_say = allowed(request, offer)
-        async for text in self._write(prompt, settings, now, answer, may_say=may_say):
-            yield TextDelta(text)
-        if request.tool_choice == "auto" and answer.step and repeats(request, offer, answer.step):
-            async for text in self._write(prompt, settings, Offer(), answer, may_say=True):
+        async with aclosing(self._write(prompt, settings, now, answer, may_say=may_say)) as texts:
+            async for text in texts:
                 yield TextDelta(text)
+        if request.tool_choice == "auto" and answer.step and repeats(request, offer, answer.step):
+            async with aclosing(self._write(prompt, settings, Offer(), answer, may_say=True)) as texts:
+                async for text in texts:
+                    yield TextDelta(text)
         yield self._done(offer, settings, prompt, answer)
 
     async def _write(
         self, prompt: Prompt, settings: Sampling, offer: Offer, answer: _Answer, *, may_say: bool
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """Generate one step; the text of a `say` comes out on the way, everything else is in `answer` at the end."""
         body = {
             **settings.body,
             "prompt": prompt.tokens,
-            "n_predict": min(settings.max_tokens, CONTEXT_LENGTH - len(prompt.tokens)),
+            "n_predict": max(1, min(settings.max_tokens, CONTEXT_LENGTH - len(prompt.tokens))),
             "json_schema": union(offer.schemas, may_say=may_say, answer=settings.answer),
             "cache_prompt": True,
             "id_slot": 0,
             "stream": True,
             "return_progress": True,
         }
-        reader = Reader()
-        until = Until(settings.stop)
+        reader, until, written = Reader(), Until(settings.stop), 0
         assert self._server is not None
         async with aclosing(self._server.events("/completion", body)) as events:
             async for event in events:
+                written += 1 if event.get("content") else 0
                 if text := until.feed(reader.feed(event.get("content", ""))):
                     yield text
                 if not reader.is_json_so_far():
@@ -159,8 +161,8 @@ class EmbeddedModel:
                 if event.get("stop"):
                     answer.usage += _usage(event)
                     answer.is_cut = event.get("stop_type") == "limit"
-                if until.is_over:
-                    answer.usage += Usage(input_tokens=len(prompt.tokens), api_calls=1, cost_usd=0.0)
+                elif until.is_over:  # the server's own count would come at the end that we do not wait for
+                    answer.usage += Usage(len(prompt.tokens), written, api_calls=1, cost_usd=0.0)
                     break
         if text := until.rest():
             yield text

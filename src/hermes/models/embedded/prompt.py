@@ -20,10 +20,10 @@ from .offer import Offer, first_words, signature
 Tokenize = Callable[[str, bool], Awaitable[list[int]]]
 """Text to tokens; whether control tokens in it count as such."""
 
-SYSTEM_TOKENS = 1_200
-NEWEST_RESULT_TOKENS = 1_500
+SYSTEM_TOKENS = 1_000
+NEWEST_RESULT_TOKENS = 1_200
 OLDER_RESULT_TOKENS = 250
-NEWEST_USER_TOKENS = 3_000
+NEWEST_USER_TOKENS = 2_000
 OLDER_TEXT_TOKENS = 600
 CUT = "\n[… the middle is left out …]\n"
 START = "The user begins."

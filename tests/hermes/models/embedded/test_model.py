@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -236,9 +236,22 @@ async def test_leaving_a_stream_ends_the_work_in_the_server(make_builtin: MakeBu
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(20):
-            while not asked(folder, "broken_off"):
-                await asyncio.sleep(0.01)
+        await broken_off(folder)
+
+
+async def test_closing_a_stream_ends_the_work_as_well(make_builtin: MakeBuiltin, folder: Path) -> None:
+    async with opened(make_builtin("!endless"), folder) as model:
+        stream = cast(AsyncGenerator[ModelItem, None], model.stream(ModelRequest((Message("user", "go"),))))
+        async with aclosing(stream) as items:
+            async for _ in items:
+                break
+        await broken_off(folder)
+
+
+async def broken_off(folder: Path) -> None:
+    async with asyncio.timeout(20):
+        while not asked(folder, "broken_off"):
+            await asyncio.sleep(0.01)
 
 
 async def test_requests_wait_for_each_other(make_builtin: MakeBuiltin, folder: Path) -> None:

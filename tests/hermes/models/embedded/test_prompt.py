@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hermes.core.message import Message, ToolCall
 from hermes.models.embedded.examples import EXAMPLES, turns
 from hermes.models.embedded.offer import KNOWN, Offer
@@ -17,10 +20,10 @@ async def tokenize(text: str, has_control: bool) -> list[int]:
     return tokens(text, has_control)
 
 
-async def composed(*messages: Message, offer: Offer = OFFER, room: int = 4_000) -> Prompt:
-    """With `room` characters for everything behind the prefix."""
+async def composed(*messages: Message, offer: Offer = OFFER, room: int = 4_000, reserve: int = 0) -> Prompt:
+    """With `room` characters for everything behind the prefix, `reserve` of them for the answer."""
     prefix = await Composer(tokenize, 0).prefix(offer)
-    return await Composer(tokenize, len(prefix) + room).compose(messages, offer, reserve=0)
+    return await Composer(tokenize, len(prefix) + room).compose(messages, offer, reserve)
 
 
 def shown(prompt: Prompt) -> list[tuple[str, str]]:
@@ -110,6 +113,25 @@ async def test_a_long_result_keeps_its_ends():
     assert "[… the middle is left out …]" in result
     assert len(result) <= NEWEST_RESULT_TOKENS
     assert prompt.warnings == ("long texts were cut in the middle for the built-in model",)
+
+
+sizes = st.integers(0, 30) | st.sampled_from([300, 3_000, 30_000])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["system", "user", "call"]), sizes), max_size=12))
+@settings(max_examples=60, deadline=None)
+async def test_whatever_comes_there_is_room_for_an_answer(shape):
+    """The real numbers: 8,192 tokens of context, of which 2,100 are the prefix."""
+    messages: list[Message] = []
+    for kind, size in shape:
+        if kind == "call":
+            call = ToolCall("c", "terminal", json.dumps({"command": "c" * size}))
+            messages.append(Message("assistant", tool_calls=(call,)))
+            messages.append(Message("tool", "r" * size, tool_call_id="c"))
+        else:
+            messages.append(Message("user" if kind == "user" else "system", "u" * size))
+    prompt = await composed(*messages, room=8_192 - 2_100, reserve=1_536)
+    assert len(prompt.tokens) - prompt.prefix_length < 8_192 - 2_100 - 800
 
 
 async def test_arguments_that_are_no_json_do_not_stop_it():
