@@ -9,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from bench.measures import FULL, QUICK, everything
 from bench.servers import Upstream
 from bench.table import markdown
 
-BUSY = 0.25
-"""Runnable processes a core, before the bench adds its own."""
+QUIET_CORES = 0.1
+"""What other processes may use of the machine before the table says so."""
 
 
 def main() -> int:
@@ -23,32 +25,44 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="write the table to this file as well")
     options = parser.parse_args()
     began = time.monotonic()
-    load_before = os.getloadavg()[0]
+    busy_before = busy_seconds()
 
     def tell(what: str) -> None:
         print(f"{time.monotonic() - began:5.0f} s  {what} …", file=sys.stderr, flush=True)
 
     with Upstream() as upstream:
         rows = everything(upstream, QUICK if options.quick else FULL, tell)
-    text = f"{machine(load_before)}\n\n{markdown(rows)}\n"
+    others = (busy_seconds() - busy_before - own_seconds()) / (time.monotonic() - began)
+    text = f"{machine(others)}\n\n{markdown(rows)}\n"
     print(text)
     if options.out is not None:
         options.out.write_text(text, encoding="utf-8")
     return 0
 
 
-def machine(load_before: float) -> str:
-    cores = os.cpu_count() or 1
+def busy_seconds() -> float:
+    """CPU seconds of all processes of the machine."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0))
+
+
+def own_seconds() -> float:
+    """CPU seconds of the bench and of all it started, which has ended by now."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
+def machine(others: float) -> str:
     told = (
-        f"{time.strftime('%Y-%m-%d')}, {cores} cores, {platform.machine()}, {platform.system()}, "
-        f"Python {platform.python_version()}; median (least–most)"
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}, "
+        f"Python {platform.python_version()}; median (least–most); "
     )
-    if load_before > BUSY * cores:
-        told += (
-            f"\n\n**The machine was busy with other things (load {load_before:.1f} before the bench began): "
-            "the figures are worse than the server's, and only the ratio to the relay means something.**"
-        )
-    return told
+    if others <= QUIET_CORES:
+        return told + "nothing else ran."
+    return (
+        f"{told}other processes used {others:.1f} cores meanwhile.\n\n"
+        "**The machine was not quiet: the figures are worse than the server's; compare them with the relay's.**"
+    )
 
 
 if __name__ == "__main__":
