@@ -166,3 +166,20 @@ async def test_many_deltas_of_a_busy_moment_become_one_event():
         deltas = [k.event for k in await _all(runner, run.id) if isinstance(k.event, events.MessageDelta)]
         assert "".join(delta.delta for delta in deltas) == "abcdefgh"
         assert len(deltas) == 1
+
+
+async def test_text_that_comes_right_after_a_commit_gathers_and_what_is_awaited_does_not_wait_for_it():
+    database = await open_with_runs("sqlite://", "run")
+    log = EventLog(database, SystemClock())
+    flusher = asyncio.create_task(log.flush_forever())
+    recorder = log.open("run", "s", "o")
+    await recorder.record(events.Warned("first"))
+    for piece in "abc":
+        recorder.delta(events.MessageDelta(piece))
+        await asyncio.sleep(0)
+    await recorder.record(events.RunCancelled())
+    kept = [one.event for one in await database.read(event_store.after, "run", 0, 99)]
+    assert kept == [events.Warned("first"), events.MessageDelta("abc"), events.RunCancelled()]
+    flusher.cancel()
+    await asyncio.gather(flusher, return_exceptions=True)
+    await database.close()
