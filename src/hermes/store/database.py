@@ -129,16 +129,17 @@ class Database:
 
     async def close(self) -> None:
         """Finishes the writes that were asked for before; later ones raise StoreUnavailable."""
-        self._writer.close()
+        self._writer.refuse()
         await asyncio.to_thread(self.close_now)
 
     def close_now(self) -> None:
-        self._writer.close()
+        self._writer.refuse()
         self._readers.shutdown()
         while self._reading:
             with contextlib.suppress(Exception):
                 self._reading.pop().close()
-        self._writer.join()  # last: SQLite folds its log back when the last connection closes
+        self._writer.close()  # last: SQLite folds its log back when the last connection closes, if that one may write
+        self._writer.join()
         self._engine.dispose()
 
     def _after_commit(self, driver: Any) -> None:

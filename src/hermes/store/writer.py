@@ -46,6 +46,7 @@ class Writer:
         self._queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self.is_closed = False
+        self._has_end_mark = False
         self._driver: Any = None
         self._synchronous = ""
         self._thread = threading.Thread(target=self._live, name="hermes-store-writer", daemon=True)
@@ -63,11 +64,17 @@ class Writer:
                 raise StoreUnavailable(f"the database {self._place} is closed")
             self._queue.put(call)
 
-    def close(self) -> None:
-        """No more calls are taken; returns at once. `join` waits until those before are done."""
+    def refuse(self) -> None:
+        """No more calls are taken; those before are still done, and the connection stays open."""
         with self._closing:
-            if not self.is_closed:
-                self.is_closed = True
+            self.is_closed = True
+
+    def close(self) -> None:
+        """Refuses, and ends behind the calls before; returns at once. `join` waits until that is done."""
+        with self._closing:
+            self.is_closed = True
+            if not self._has_end_mark:
+                self._has_end_mark = True
                 self._queue.put(None)
 
     def join(self) -> None:
