@@ -71,12 +71,12 @@ async def model() -> AsyncIterator[EmbeddedModel]:
 
 async def test_single_requests(model: EmbeddedModel) -> None:
     met, _ = await scored(model, tasks.SINGLE, max_steps=1)
-    assert met >= len(tasks.SINGLE) - 7
+    assert met >= len(tasks.SINGLE) - 5
 
 
 async def test_tasks_of_several_steps(model: EmbeddedModel) -> None:
     met, _ = await scored(model, tasks.SEVERAL, max_steps=8)
-    assert met >= len(tasks.SEVERAL) - 10
+    assert met >= len(tasks.SEVERAL) - 8
 
 
 async def test_it_calls_a_tool_that_it_has_never_seen(model: EmbeddedModel) -> None:

