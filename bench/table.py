@@ -30,7 +30,7 @@ class Row:
         if self.budget is None:
             return ""
         factor = self.budget / self.figure if self.is_floor else self.figure / self.budget
-        return "hit" if factor <= 1 else f"**missed, ×{factor:.2g}**"
+        return "hit" if factor <= 1 else f"**missed, ×{factor:.3g}**"
 
 
 def markdown(rows: Sequence[Row]) -> str:
