@@ -16,13 +16,17 @@ from hermes.agent.approval import Allowances, Gate
 from hermes.core.clock import Clock, SystemClock
 from hermes.core.model import Warms
 from hermes.core.ports import ApprovalDesk
-from hermes.core.run import Limits
+from hermes.core.run import Ask, Limits
+from hermes.files import Files
 from hermes.home.paths import Home
 from hermes.home.settings import ModelSettings, Settings, secret_values
+from hermes.jobs.service import Jobs
 from hermes.models.choice import ModelSetting
 from hermes.models.resolve import Models
 from hermes.models.settle import EmbeddedBuiltin, Progress
+from hermes.runs.callbacks import Callbacks
 from hermes.runs.runner import Runner, RunnerSettings
+from hermes.sessions import Sessions
 from hermes.store.database import Database
 from hermes.toolsets.environment import child_environment
 from hermes.toolsets.processes import reap
@@ -46,6 +50,10 @@ class Engine:
     registry: Registry
     agent: Agent
     runner: Runner
+    sessions: Sessions
+    files: Files
+    jobs: Jobs
+    callbacks: Callbacks
 
     async def warm(self) -> None:
         """Do beforehand what the first answer would wait for. Raises what a run would fail with."""
@@ -106,6 +114,10 @@ async def open_engine(
                 registry=registry,
                 agent=agent,
                 runner=runner,
+                sessions=Sessions(database, clock),
+                files=Files(database, home.files_dir if home else None, clock),
+                jobs=_jobs(settings, database, runner, clock),
+                callbacks=Callbacks(database, runner, clock),
             )
     finally:
         await registry.close()
@@ -152,7 +164,12 @@ def build_api(engine: Engine, *, bound_host: str) -> tuple[Services, Api]:
             queue_timeout_seconds=api.queue_timeout_seconds,
             cors_origins=tuple(api.cors_origins),
             trusted_proxies=tuple(api.trusted_proxies),
+            tool_items=settings.responses.tool_items,
         ),
+        database=engine.database,
+        sessions=engine.sessions,
+        jobs=engine.jobs,
+        files=engine.files,
         toolsets=toolsets,
         checks={
             "state_db": lambda: _check_database(engine),
@@ -170,6 +187,11 @@ def _database_url(settings: Settings, home: Home | None) -> str:
     if settings.database.url:
         return settings.database.url
     return f"sqlite:///{home.state_db}" if home else "sqlite://"
+
+
+def _jobs(settings: Settings, database: Database, runner: Runner, clock: Clock) -> Jobs:
+    ask = Ask.APPROVE if settings.approvals.cron_mode == "approve" else Ask.DENY
+    return Jobs(database, runner, clock, ask=ask, timezone=settings.jobs.timezone or "UTC")
 
 
 def _terminal(settings: Settings) -> TerminalSettings:

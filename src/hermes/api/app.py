@@ -1,7 +1,7 @@
 """The ASGI app: what every request passes before the router, in this order, on one screen.
 
-Host → request id and security headers → CORS → auth → body limits → router. Whatever goes wrong on the way leaves in
-the error envelope with the same headers.
+Host → request id and security headers → CORS → auth → router, which knows each route's scope and body limit. Whatever
+goes wrong on the way leaves in the error envelope with the same headers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from hermes.api.access_log import AccessLine
 from hermes.api.auth import PUBLIC_PATHS, Gatekeeper
 from hermes.api.cors import Cors
 from hermes.api.errors import error_response
-from hermes.api.limits import LimitedBody
 from hermes.api.routes import ROUTES, ApiRoute, build_router
 from hermes.api.services import Services
 from hermes.core.errors import HermesError
@@ -69,9 +68,7 @@ class Api:
                 return
             if not is_public(scope["method"], scope["path"]):
                 scope["hermes.principal"] = await self.gatekeeper.check(scope.get("client"), headers)
-            settings = self.services.settings
-            limited = LimitedBody(receive, headers, settings.json_limit_bytes, settings.body_timeout_seconds)
-            await self.router(scope, limited, outgoing)
+            await self.router(scope, receive, outgoing)
         except HermesError as error:
             await outgoing.fail(error, scope, receive)
         except Exception:

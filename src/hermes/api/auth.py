@@ -21,7 +21,7 @@ from hermes.core.errors import Unauthorized
 
 log = logging.getLogger(__name__)
 
-PUBLIC_PATHS = frozenset({"/", "/health", "/v1/health"})
+PUBLIC_PATHS = frozenset({"/", "/docs", "/health", "/v1/health"})
 
 MAX_KEY_BYTES = 1024
 
@@ -38,13 +38,15 @@ class Scope(StrEnum):
 class Principal:
     """The key that asks. `id` owns what it makes, and stays when the key is rotated; `name` is what a person calls it.
 
-    `is_local_only`: too weak for anything but a direct connection from this machine.
+    `is_local_only`: too weak for anything but a direct connection from this machine. `tool_items` is the key's own
+    `responses.tool_items`.
     """
 
     id: str
     name: str
     scopes: frozenset[Scope] = frozenset(Scope)
     is_local_only: bool = False
+    tool_items: str | None = None
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes

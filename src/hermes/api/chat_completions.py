@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +16,14 @@ from hermes.api import chat_parameters as parameters
 from hermes.api import headers as names
 from hermes.api.answers import headers_of, owner_of
 from hermes.api.chat_run import ChatRun
+from hermes.api.content import prepared
 from hermes.api.limits import read_object
 from hermes.api.services import ApiSettings, Services
-from hermes.core.addresses import AddressRefused, Resolver, check_url
 from hermes.core.errors import InvalidInput
 from hermes.core.message import Message
 from hermes.core.run import Ask, IdempotencyClaim, RunRequest
 
 ROUTE = "POST /v1/chat/completions"
-MAX_REMOTE_IMAGES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,9 @@ class ChatCall:
 async def create(request: Request, services: Services) -> ASGIApp:
     body = await read_object(request)
     call = parse(body, headers_of(request), owner_of(request).id, services.settings)
-    await check_images(call.remote_images, services.resolve)
-    run = await services.runner.start(call.request)
-    return ChatRun(services, run, call.request, call.model, is_stream=call.is_stream, include_usage=call.include_usage)
+    asked = await prepared(call.request, services, call.remote_images)
+    run = await services.runner.start(asked)
+    return ChatRun(services, run, asked, call.model, is_stream=call.is_stream, include_usage=call.include_usage)
 
 
 def parse(body: Mapping[str, Any], headers: names.RawHeaders, owner: str, settings: ApiSettings) -> ChatCall:
@@ -59,7 +57,7 @@ def parse(body: Mapping[str, Any], headers: names.RawHeaders, owner: str, settin
     tools = parameters.client_tools(body.get("tools"))
     is_stream = _flag(body.get("stream"), "stream")
     key = names.idempotency_key(headers)
-    model = _model(body.get("model"))
+    model = parameters.model_name(body.get("model"))
     session_key = names.session_key(headers)
     request = RunRequest(
         owner=owner,
@@ -70,7 +68,7 @@ def parse(body: Mapping[str, Any], headers: names.RawHeaders, owner: str, settin
         history=None if session_id else history,
         is_stateless=session_id is None,
         instructions=instructions,
-        model=model if model in settings.model_aliases or _is_direct(model, settings) else None,
+        model=settings.chosen_model(model),
         params=parameters.model_params(body),
         client_tools=tools,
         tool_choice=parameters.tool_choice(body.get("tool_choice"), tools),
@@ -99,24 +97,10 @@ def split_turn(messages: Sequence[Message]) -> tuple[tuple[Message, ...], tuple[
     return tuple(messages[:start]), turn
 
 
-def fingerprint(body: Mapping[str, Any], session_id: str | None, session_key: str | None) -> str:
+def fingerprint(body: Mapping[str, Any], session_id: str | None, session_key: str | None, *, route: str = ROUTE) -> str:
     """SHA-256 of what was asked; the order and spacing of the JSON do not matter."""
-    asked = [ROUTE, session_id, session_key, body]
+    asked = [route, session_id, session_key, body]
     return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-async def check_images(remote: Sequence[tuple[str, str]], resolve: Resolver | None) -> None:
-    """The provider, or a model server on this machine, will fetch them: none may lead into the owner's network."""
-    if not remote:
-        return
-    if len(remote) > MAX_REMOTE_IMAGES:
-        raise InvalidInput(f"messages have more than {MAX_REMOTE_IMAGES} remote images", param="messages")
-    results = await asyncio.gather(*(check_url(url, resolve=resolve) for _, url in remote), return_exceptions=True)
-    for (param, _), result in zip(remote, results, strict=True):
-        if isinstance(result, AddressRefused):
-            raise InvalidInput(f"{param}: {result.message}", code="invalid_image_url", param=param)
-        if isinstance(result, BaseException):
-            raise result
 
 
 def _says_something(message: Message) -> bool:
@@ -135,18 +119,6 @@ def _check_tool_results(messages: Sequence[Message]) -> None:
         if message.role == "tool" and message.tool_call_id not in called:
             param = f"messages[{i}].tool_call_id"
             raise InvalidInput(f"{param} answers no tool call of an assistant message before it", param=param)
-
-
-def _is_direct(model: str | None, settings: ApiSettings) -> bool:
-    return settings.is_direct_model and model not in (None, settings.model_id)
-
-
-def _model(value: object) -> str | None:
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) or len(value) > 256 or not value.isprintable():
-        raise InvalidInput("model must be text of at most 256 characters", param="model")
-    return value
 
 
 def _flag(value: object, param: str) -> bool:

@@ -31,6 +31,15 @@ def model_params(body: Mapping[str, Any]) -> dict[str, Any]:
     return params
 
 
+def model_name(value: object) -> str | None:
+    """What a request's `model` says; None where it says nothing."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > 256 or not value.isprintable():
+        raise _wrong("model", "must be text of at most 256 characters")
+    return value
+
+
 def check_unsupported(body: Mapping[str, Any]) -> None:
     n = body.get("n")
     if n is not None and n != 1:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hermes.api import auth, capabilities, chat_completions, health, home_page, models, runs, toolsets
 from hermes.api.auth import Scope as KeyScope
 from hermes.api.errors import MethodNotAllowed
+from hermes.api.limits import LimitedBody
 from hermes.api.services import Services
 from hermes.core.errors import Forbidden, NotFound, Unauthorized
 
@@ -23,20 +26,28 @@ Handler = Callable[[Request, Services], Awaitable[ASGIApp]]
 class ApiRoute:
     """`scope` None is for the paths of `auth.PUBLIC_PATHS`. `features` are what /v1/capabilities promises for it.
 
-    `name` is its name among the endpoints of /v1/capabilities; a second path of the same thing has none.
-    `is_stream`: its GET may not end, so there is no HEAD.
+    `handler` as text, `module.function` within hermes.api, is imported when it is first asked for: a start needs the
+    hot routes only. `name` is its name among the endpoints of /v1/capabilities; a second path of the same thing has
+    none. `is_stream`: its GET may not end, so there is no HEAD. `takes`: which limit its body has.
     """
 
     method: str
     path: str
-    handler: Handler
+    handler: Handler | str
     scope: KeyScope | None
     name: str = ""
     features: tuple[str, ...] = field(default=())
     is_stream: bool = False
+    takes: Literal["json", "upload"] = "json"
+
+    def resolve(self) -> Handler:
+        if not isinstance(self.handler, str):
+            return self.handler
+        module, _, function = self.handler.rpartition(".")
+        return cast(Handler, getattr(importlib.import_module(f"hermes.api.{module}"), function))
 
 
-READ, CHAT = KeyScope.READ, KeyScope.CHAT
+READ, CHAT, ADMIN = KeyScope.READ, KeyScope.CHAT, KeyScope.ADMIN
 
 ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute(
@@ -54,10 +65,62 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute("GET", "/v1/models/{model_id}", models.show, READ, "model"),
     ApiRoute("GET", "/v1/capabilities", capabilities.show, READ, "capabilities"),
     ApiRoute("GET", "/v1/toolsets", toolsets.list_toolsets, READ, "toolsets"),
+    # runs
+    ApiRoute("POST", "/v1/runs", "runs.create", CHAT, "runs", ("run_submission",)),
+    ApiRoute("GET", "/v1/runs", "runs.list_runs", READ, "run_list"),
     ApiRoute("GET", "/v1/runs/{run_id}", runs.show, READ, "run_status", ("run_status",)),
     ApiRoute("GET", "/v1/runs/{run_id}/events", runs.events, READ, "run_events", ("run_events_sse",), is_stream=True),
     ApiRoute("POST", "/v1/runs/{run_id}/approval", runs.approve, CHAT, "run_approval", ("run_approval_response",)),
+    ApiRoute("POST", "/v1/runs/{run_id}/steer", "runs.steer", CHAT, "run_steer", ("run_steer",)),
     ApiRoute("POST", "/v1/runs/{run_id}/stop", runs.stop, CHAT, "run_stop", ("run_stop",)),
+    # responses
+    ApiRoute("POST", "/v1/responses", "responses.create", CHAT, "responses", ("responses_api", "responses_streaming")),
+    ApiRoute("WEBSOCKET", "/v1/responses", "responses_socket.serve", CHAT, "responses_websocket"),
+    ApiRoute("POST", "/v1/responses/compact", "responses_compact.compact", CHAT, "responses_compact"),
+    ApiRoute("GET", "/v1/responses/{response_id}", "responses.show", READ, "response", is_stream=True),
+    ApiRoute("DELETE", "/v1/responses/{response_id}", "responses.delete", CHAT, "response_delete"),
+    ApiRoute("POST", "/v1/responses/{response_id}/cancel", "responses.cancel", CHAT, "response_cancel"),
+    ApiRoute("GET", "/v1/responses/{response_id}/input_items", "responses.input_items", READ, "response_input_items"),
+    # sessions
+    ApiRoute("GET", "/api/sessions", "sessions.list_sessions", READ, "sessions", ("session_resources",)),
+    ApiRoute("POST", "/api/sessions", "sessions.create", CHAT, "session_create"),
+    ApiRoute("GET", "/api/sessions/search", "sessions.search", READ, "session_search", ("session_search",)),
+    ApiRoute("GET", "/api/sessions/{session_id}", "sessions.show", READ, "session"),
+    ApiRoute("PATCH", "/api/sessions/{session_id}", "sessions.change", CHAT, "session_update"),
+    ApiRoute("DELETE", "/api/sessions/{session_id}", "sessions.delete", CHAT, "session_delete"),
+    ApiRoute("GET", "/api/sessions/{session_id}/messages", "sessions.list_messages", READ, "session_messages"),
+    ApiRoute("POST", "/api/sessions/{session_id}/fork", "sessions.fork", CHAT, "session_fork", ("session_fork",)),
+    ApiRoute("POST", "/api/sessions/{session_id}/chat", "session_chat.chat", CHAT, "session_chat", ("session_chat",)),
+    ApiRoute(
+        "POST",
+        "/api/sessions/{session_id}/chat/stream",
+        "session_chat.stream",
+        CHAT,
+        "session_chat_stream",
+        ("session_chat_streaming",),
+    ),
+    # jobs
+    ApiRoute("GET", "/api/jobs", "jobs.list_jobs", ADMIN, "jobs", ("jobs_admin",)),
+    ApiRoute("POST", "/api/jobs", "jobs.create", ADMIN, "job_create"),
+    ApiRoute("GET", "/api/jobs/{job_id}", "jobs.show", ADMIN, "job"),
+    ApiRoute("PATCH", "/api/jobs/{job_id}", "jobs.change", ADMIN, "job_update"),
+    ApiRoute("DELETE", "/api/jobs/{job_id}", "jobs.delete", ADMIN, "job_delete"),
+    ApiRoute("POST", "/api/jobs/{job_id}/pause", "jobs.pause", ADMIN, "job_pause"),
+    ApiRoute("POST", "/api/jobs/{job_id}/resume", "jobs.resume", ADMIN, "job_resume"),
+    ApiRoute("POST", "/api/jobs/{job_id}/run", "jobs.run", ADMIN, "job_run"),
+    ApiRoute("GET", "/api/jobs/{job_id}/runs", "jobs.list_runs", ADMIN, "job_runs"),
+    # files
+    ApiRoute("POST", "/v1/files", "files.create", CHAT, "files", ("files_api",), takes="upload"),
+    ApiRoute("GET", "/v1/files", "files.list_files", READ, "file_list"),
+    ApiRoute("GET", "/v1/files/{file_id}", "files.show", READ, "file"),
+    ApiRoute("GET", "/v1/files/{file_id}/content", "files.content", READ, "file_content"),
+    ApiRoute("DELETE", "/v1/files/{file_id}", "files.delete", CHAT, "file_delete"),
+    # the server itself
+    ApiRoute("GET", "/v1/skills", "skills.list_skills", READ, "skills", ("skills_api",)),
+    ApiRoute("GET", "/metrics", "metrics.show", READ, "metrics"),
+    ApiRoute("GET", "/openapi.json", "openapi.show", ADMIN, "openapi"),
+    ApiRoute("GET", "/docs", "docs_page.show", None),
+    ApiRoute("GET", "/docs/{name}", "docs_page.asset", ADMIN),
     ApiRoute("GET", "/", home_page.show, None),
 )
 
@@ -67,7 +130,8 @@ def build_router(services: Services, routes: Sequence[ApiRoute] = ROUTES) -> Rou
     for route in routes:
         if (route.scope is None) != (route.path in auth.PUBLIC_PATHS):
             raise ValueError(f"{route.path} is public in one place and not in the other")
-        by_path.setdefault(route.path, []).append(route)
+        if route.method != "WEBSOCKET":  # hermes.api.app finds those by itself
+            by_path.setdefault(route.path, []).append(route)
     endpoints = [Route(path, Endpoint(path, of_path, services)) for path, of_path in by_path.items()]
     return Router(endpoints, redirect_slashes=False, default=_not_found)
 
@@ -79,16 +143,18 @@ class Endpoint:
         self.__name__ = path
         self.services = services
         self.routes = {route.method: route for route in routes}
+        self.handlers: dict[str, Handler] = {}
         get = self.routes.get("GET")
         if get is not None and not get.is_stream:
             self.routes["HEAD"] = get
         self.allowed = ", ".join(sorted({*self.routes, "OPTIONS"}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self.routes.get(scope["method"])
+        method = scope["method"]
+        route = self.routes.get(method)
         if route is None:
-            if scope["method"] != "OPTIONS":
-                raise MethodNotAllowed(scope["method"], self.allowed)
+            if method != "OPTIONS":
+                raise MethodNotAllowed(method, self.allowed)
             await Response(status_code=204, headers={"Allow": self.allowed})(scope, receive, send)
             return
         if route.scope is not None:
@@ -97,8 +163,12 @@ class Endpoint:
                 raise Unauthorized("Invalid API key")
             if not principal.may(route.scope):
                 raise Forbidden(f"this key lacks the scope {route.scope.value!r}", code="insufficient_scope")
-        answer = await route.handler(Request(scope, receive, send), self.services)
-        await answer(scope, receive, send)
+        settings = self.services.settings
+        most = settings.upload_limit_bytes if route.takes == "upload" else settings.json_limit_bytes
+        limited = LimitedBody(receive, scope["hermes.headers"], most, settings.body_timeout_seconds)
+        handler = self.handlers.get(method) or self.handlers.setdefault(method, route.resolve())
+        answer = await handler(Request(scope, limited, send), self.services)
+        await answer(scope, limited, send)
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

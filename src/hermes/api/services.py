@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hermes.api.access_log import AccessSink, to_log
 from hermes.api.auth import KeyRing
@@ -15,7 +15,14 @@ from hermes.core.event import KeptEvent
 from hermes.core.ports import ApprovalQuestion
 from hermes.core.run import Limits, Run, RunRequest
 
+if TYPE_CHECKING:
+    from hermes.files import Files
+    from hermes.jobs.service import Jobs
+    from hermes.sessions import Sessions
+    from hermes.store.database import Database
+
 JSON_LIMIT_BYTES = 10 * 1024 * 1024
+UPLOAD_LIMIT_BYTES = 50 * 1024 * 1024
 
 
 class PendingApproval(Protocol):
@@ -55,6 +62,10 @@ class RunnerPort(Protocol):
         reason: str | None = None,
     ) -> int: ...
 
+    async def steer(self, run_id: str, owner: str, text: str) -> None: ...
+
+    def has_pending_steer(self, run_id: str) -> bool: ...
+
     async def stop(self, run_id: str, owner: str, reason: str = ...) -> None: ...
 
 
@@ -77,9 +88,20 @@ class ApiSettings:
     keepalive_seconds: float = 10.0
     body_timeout_seconds: float = 30.0
     json_limit_bytes: int = JSON_LIMIT_BYTES
+    upload_limit_bytes: int = UPLOAD_LIMIT_BYTES
+    tool_items: Literal["function_call", "mcp_call"] = "function_call"
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+
+    def chosen_model(self, name: str | None) -> str | None:
+        """What a request's `model` asks for: an alias, or a model of the provider where that is allowed.
+
+        None where it is only echoed.
+        """
+        if name in self.model_aliases or (self.is_direct_model and name not in (None, self.model_id)):
+            return name
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +142,17 @@ class Stop:
         return lambda: self._listeners.discard(listener)
 
 
+def _absent() -> Any:
+    return None
+
+
 @dataclass(slots=True, kw_only=True)
 class Services:
     """`state` is what /health/detailed calls gateway_state: starting, running, draining, stopped.
 
     `toolsets` is asked at each request. `checks` are the readiness checks by name. `access` gets a line a request.
-    `resolve` looks up the hosts of image URLs; None asks the system.
+    `resolve` looks up the hosts of image URLs; None asks the system. What has `_absent` for a default is always there
+    in a gateway; a test of a route that does not touch it leaves it out.
     """
 
     runner: RunnerPort
@@ -140,6 +167,10 @@ class Services:
     stop: Stop = field(default_factory=Stop)
     access: AccessSink = to_log
     resolve: Resolver | None = None
+    database: Database = field(default_factory=_absent)
+    sessions: Sessions = field(default_factory=_absent)
+    jobs: Jobs = field(default_factory=_absent)
+    files: Files = field(default_factory=_absent)
     started_at: float = 0.0
 
     def __post_init__(self) -> None:

@@ -19,10 +19,17 @@ from hermes.cli.context import Call
 from hermes.core.errors import ConfigError, HermesError, InvalidInput
 
 COMMANDS = {
-    "gateway": ("hermes.cli.gateway", "Run the server."),
+    "gateway": ("hermes.cli.gateway", "Run, start, stop and install the server."),
+    "status": ("hermes.cli.status", "Show what runs and whether it is well."),
+    "doctor": ("hermes.cli.doctor", "Find what is wrong or unsafe, and say how to mend it."),
+    "logs": ("hermes.cli.logs", "Show what the gateway logged."),
     "model": ("hermes.cli.model", "Show or choose the language model that answers."),
     "config": ("hermes.cli.config", "Show, change and check the settings."),
     "profile": ("hermes.cli.profile", "Make and list profiles: homes that share nothing."),
+    "keys": ("hermes.cli.keys", "Make, list, rotate and revoke API keys."),
+    "sessions": ("hermes.cli.sessions", "List, show, search, export and delete sessions."),
+    "runs": ("hermes.cli.runs", "List, watch, approve and stop runs."),
+    "cron": ("hermes.cli.cron", "Make and run jobs: prompts that run at a time."),
     "tools": ("hermes.cli.tools", "Show what the agent can do."),
     "models": ("hermes.cli.models", "Serve a scripted model, for demos and tests."),
     "version": ("hermes.cli.version", "Show the version."),

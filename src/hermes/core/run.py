@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -106,7 +106,10 @@ class RunRequest:
 
     `messages` is the new turn: at least one user message, or the tool results that answer an open client call.
     `history` replaces the stored history and is not stored (a stateless chat re-sends it); None reads the session's.
-    `owner` is the id of the key that asked; what one owner made, another cannot see.
+    `owner` is the id of the key that asked; what one owner made, another cannot see. `model` None: the session's
+    choice, else the default. `keep` are functions `(conn, run)` of the store that are called in the transaction that
+    keeps the run, after its session and before its messages: for what must be there with the run or not at all. What
+    one raises undoes everything, and is raised by `Runner.start`.
     """
 
     owner: str
@@ -132,6 +135,7 @@ class RunRequest:
     skip_context_files: bool = False
     skip_memory: bool = False
     warnings: tuple[str, ...] = ()
+    keep: tuple[Callable[[Any, Run], object], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,10 @@ from hermes.core.run import Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Times are unix seconds. `is_stateless`: made for one chat that re-sends its history; hidden from lists."""
+    """Times are unix seconds. `is_stateless`: made for one chat that re-sends its history; hidden from lists.
+
+    `model_choice` is what a request's `model` may be, kept for runs that name none; `model` is the one that answered.
+    """
 
     id: str
     owner: str
@@ -30,6 +33,7 @@ class Session:
     tool_call_count: int = 0
     usage: Usage = field(default_factory=Usage)
     preview: str = ""
+    model_choice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,11 @@ class Home:
         return self.path / "cron"
 
     @property
+    def files_dir(self) -> Path:
+        """What clients uploaded, each file under its id."""
+        return self.path / "files"
+
+    @property
     def profiles_dir(self) -> Path:
         return self.root / "profiles"
 

@@ -136,6 +136,15 @@ class ApiServerSettings(Section):
         "events",
         description="How a chat stream shows tools: as named events, or as text for clients that drop those.",
     )
+    profiles: bool = Field(
+        True, description="Serve the other profiles that have a key of their own under /p/NAME/ of this listener."
+    )
+    callback_secret: Secret = Field(
+        None, description="Signs the webhooks that tell of a run's end. Unset: a random one is made when it is needed."
+    )
+    callback_hosts: CommaList = Field(
+        [], description="Hosts of this network that callback_url and webhook deliveries may name all the same."
+    )
     retention_days: float = Field(
         30, gt=0, description="Days that sessions of chats without a session header are kept."
     )
@@ -149,6 +158,22 @@ class ResponsesSettings(Section):
     tool_items: Literal["function_call", "mcp_call"] = Field(
         "function_call", description="How /v1/responses shows tools that the server ran itself."
     )
+    keep_chains: int = Field(100, gt=0, description="Chains of responses that are kept, the most recently used ones.")
+
+
+class UploadSettings(Section):
+    max_mb: float = Field(50, gt=0, le=50, description="Size of one uploaded file, in MiB.")
+    total_mb: float = Field(1024, gt=0, description="What all uploaded files of one key may take together, in MiB.")
+    text_characters: int = Field(
+        200_000, gt=0, description="Text of one document that the model is given; what is beyond is said to be cut."
+    )
+
+
+class JobSettings(Section):
+    timezone: str | None = Field(
+        None, description="IANA name of the time zone of jobs that name none. Unset: this machine's."
+    )
+    keep_runs: int = Field(100, gt=0, description="Entries of each job's history that are kept.")
 
 
 class LimitSettings(Section):
@@ -206,6 +231,8 @@ class Settings(Section):
     )
     streaming: StreamingSettings = Field(default_factory=StreamingSettings, description="How chats are streamed.")
     responses: ResponsesSettings = Field(default_factory=ResponsesSettings, description="The /v1/responses API.")
+    uploads: UploadSettings = Field(default_factory=UploadSettings, description="Files that clients upload.")
+    jobs: JobSettings = Field(default_factory=JobSettings, description="Jobs that run at a time.")
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Where a run ends at the latest.")
     database: DatabaseSettings = Field(
         default_factory=DatabaseSettings, description="Where sessions and runs are kept."
@@ -284,6 +311,7 @@ def secret_values(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     """Every value that must not leave: what the settings mark as secret, and variables with a secret's name."""
     found = {value for name, value in environ.items() if is_secret_name(name) and len(value) >= 8}
     models = [settings.model, *settings.fallback_models, *settings.model_routes.values()]
-    found |= {value for value in (settings.api_server.key, settings.database.url) if value}
+    api = settings.api_server
+    found |= {value for value in (api.key, api.callback_secret, settings.database.url) if value}
     found |= {model.api_key for model in models if model.api_key}
     return sorted(found)

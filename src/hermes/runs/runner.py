@@ -110,6 +110,7 @@ class Runner:
         self._models = models
         self._clock = clock
         self._active: dict[str, _Active] = {}
+        self._listeners: set[Callable[[str], None]] = set()
         self._group = asyncio.TaskGroup()
         self._flusher: asyncio.Task[None] | None = None
 
@@ -131,6 +132,11 @@ class Runner:
     @property
     def queued(self) -> int:
         return self.line.waiting
+
+    def on_end(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Called with the id of each run that ended here, once its end is kept. Returns what ends the listening."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
 
     async def recover(self) -> int:
         """What an earlier process left open is told as interrupted. Call it before the first `start`; returns how many.
@@ -160,7 +166,7 @@ class Runner:
         """
         if self.is_draining:
             raise Draining("the gateway is stopping; try again in a moment", retry_after_seconds=5)
-        model = await self._models(request.model)
+        model = await self._models(request.model or await self._choice_of(request.session_id))
         _check_parts(request, model)
         clashes = self._agent.clashes(request)
         now = self._clock.now()
@@ -190,6 +196,10 @@ class Runner:
             recorder.delta(events.Warned(warning))
         self._group.create_task(self._conduct(active, session))
         return run
+
+    async def _choice_of(self, session_id: str | None) -> str | None:
+        known = await self._database.read(session_store.get, session_id) if session_id is not None else None
+        return known.model_choice if known is not None else None
 
     def follow(self, run_id: str, after: int = 0) -> AsyncIterator[KeptEvent]:
         """Every event behind `after`, once, in order, to the final one; see `EventLog.follow`."""
@@ -225,6 +235,11 @@ class Runner:
         if active is None:
             raise Conflict(f"run {run_id!r} has ended", code="approval_not_active")
         return await active.desk.answer(word, approval_id=approval_id, all_pending=all_pending, by=by, reason=reason)
+
+    def has_pending_steer(self, run_id: str) -> bool:
+        """Whether something was said to the run that its model has not heard yet."""
+        active = self._active.get(run_id)
+        return active is not None and bool(active.steers.messages)
 
     async def steer(self, run_id: str, owner: str, text: str) -> None:
         """Said to the model before its next step. Raises Conflict `run_not_accepting_steer` when it has ended."""
@@ -286,6 +301,8 @@ class Runner:
             if active.request.is_stateless:
                 self._agent.forget(active.run.session_id)
             active.done.set()
+            for listener in tuple(self._listeners):
+                listener(active.run.id)
 
     async def _turn(self, active: _Active, session: Session) -> tuple[RunEvent, RunStatus, TurnResult | None]:
         active.turn = self._group.create_task(self._outcome(active, session))
@@ -501,6 +518,8 @@ def _begin(
     elif known.owner != session.owner:
         raise NotFound(f"no session {session.id!r}", code="session_not_found")
     run_store.insert(conn, run)
+    for keep in request.keep:
+        keep(conn, run)
     if run.status is RunStatus.RUNNING:
         session_store.add_messages(conn, session.id, run.id, request.messages, now)
     event_store.append(conn, run.id, opening)

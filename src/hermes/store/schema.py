@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in migrations/versions."""
 
 metadata = MetaData()
@@ -72,6 +72,7 @@ sessions = Table(
     Column("tool_call_count", Integer, nullable=False),
     *_usage(),
     Column("preview", Text, nullable=False),
+    Column("model_choice", String),
     # lists show the stateful ones by activity, retention looks for the stateless ones by age
     Index("sessions_by_activity", "is_stateless", "last_active", "id"),
 )
@@ -181,4 +182,145 @@ client_calls = Table(
     Column("call_id", String, primary_key=True),
     Column("run_id", String, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
     Index("client_calls_of_run", "run_id"),
+)
+
+# A chain is the session its responses were said in: `previous_response_id` and `conversation` go on with it.
+response_chains = Table(
+    "response_chains",
+    metadata,
+    Column("session_id", String, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("conversation", String),
+    Column("used_at", Float, nullable=False),
+    Index("response_chains_by_use", "owner", "used_at"),
+    Index("response_chains_by_name", "owner", "conversation", unique=True),
+)
+
+# `request` holds the fields that the answer repeats, `input` the request's own items; both JSON, neither the history.
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("run_id", String, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("session_id", String, ForeignKey("response_chains.session_id", ondelete="CASCADE"), nullable=False),
+    Column("owner", String, nullable=False),
+    Column("previous_response_id", String),
+    Column("created_at", Float, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("input", Text, nullable=False),
+    Index("responses_of_run", "run_id", unique=True),
+    Index("responses_of_chain", "session_id", "created_at"),
+)
+
+# What is to be told at a run's end: kept with the run, and sent until it is taken or too old.
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("run_id", String, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Float),
+    Column("delivered_at", Float),
+    Column("last_error", Text),
+    Index("callbacks_of_run", "run_id"),
+    Index("callbacks_due", "next_attempt_at"),
+)
+
+# `next_due` is None for a job that will not fire by itself: paused, or done.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("schedule", Text, nullable=False),
+    Column("timezone", String, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("deliver", Text, nullable=False),
+    Column("skills", Text, nullable=False),
+    Column("repeat", Integer),
+    Column("model", String),
+    Column("enabled_toolsets", Text),
+    Column("workdir", Text),
+    Column("catch_up", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("fired", Integer, nullable=False),
+    Column("last_due", Float),
+    Column("next_due", Float),
+    Index("jobs_due", "next_due"),
+    Index("jobs_of_owner", "owner", "created_at"),
+)
+
+# One row for each due time and each call by hand: what became of it, and whether its output was delivered.
+job_runs = Table(
+    "job_runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("is_manual", Boolean, nullable=False),
+    Column("fired_at", Float, nullable=False),
+    Column("run_id", String, ForeignKey("runs.id", ondelete="SET NULL")),
+    Column("reason", String, nullable=False),
+    Column("detail", Text),
+    Column("delivery_attempts", Integer, nullable=False),
+    Column("delivery_due", Float),
+    Column("delivered_at", Float),
+    Column("delivery_error", Text),
+    Index("job_runs_of_job", "job_id", "id"),
+    Index("job_runs_of_run", "run_id"),
+    Index("job_runs_to_deliver", "delivery_due"),
+    sqlite_autoincrement=True,
+)
+
+# `digest` is the SHA-256 of the key in hexadecimal digits: the key itself is shown once and kept nowhere.
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("scopes", String, nullable=False),
+    Column("tool_items", String),
+    Column("budget_usd", Float),
+    Column("spent_usd", Float, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("last_used_at", Float),
+    Column("revoked_at", Float),
+    Index("keys_by_name", "name", unique=True),
+    Index("keys_by_digest", "digest", unique=True),
+)
+
+# Who changed what: keys, jobs, profiles, approvals. Never a secret.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("detail", Text),
+    Index("audit_by_time", "at"),
+    sqlite_autoincrement=True,
+)
+
+# The bytes lie in the home's files/ under the id.
+files = Table(
+    "files",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("media_type", String, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Index("files_of_owner", "owner", "created_at", "id"),
 )

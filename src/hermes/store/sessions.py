@@ -154,6 +154,7 @@ _PLAIN = (
     "message_count",
     "tool_call_count",
     "preview",
+    "model_choice",
 )
 _COLUMNS = [_SESSIONS.c[name] for name in (*_PLAIN, *_USAGE)]
 _activity = itemgetter(_PLAIN.index("last_active"), _PLAIN.index("id"))

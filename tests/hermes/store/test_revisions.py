@@ -113,7 +113,9 @@ def _migrate(path: Path, to: str) -> None:
 
 
 def _schema(path: Path) -> list[tuple[str, str]]:
-    return sorted(_execute(path, "SELECT name, sql FROM sqlite_master"))
+    """A table that was rebuilt by a migration has its name in quotes, which says nothing about it."""
+    rows = _execute(path, "SELECT name, sql FROM sqlite_master")
+    return sorted((name, (sql or "").replace(f'CREATE TABLE "{name}"', f"CREATE TABLE {name}")) for name, sql in rows)
 
 
 def _execute(path: Path, sql: str) -> list[Any]:

@@ -1,0 +1,1 @@
+"""Jobs: what runs at a time, by itself. A due job becomes a run like any other."""
