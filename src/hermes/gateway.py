@@ -151,12 +151,13 @@ async def _serve(
         services, app = build_api(engine, bound_host=settings.api_server.host)
         server = _Server(uvicorn.Config(app, **serve_options()))
         lock.announce(GatewayProcess(os.getpid(), engine.clock.now(), address))
+        await _recover(engine)
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve([listener]))
             chores = [
                 group.create_task(chore)
                 for chore in (
-                    _recover(engine),
+                    _warm(engine),
                     _housekeeping(engine, settings),
                     engine.jobs.run_forever(),
                     engine.callbacks.run_forever(),
@@ -180,13 +181,20 @@ async def _serve(
 
 
 async def _recover(engine: Engine) -> None:
-    """What an earlier process left open is told; then the model is made ready, so that the first answer is quick."""
+    """Before the first request: runs that an earlier process left open go on, or are told as interrupted."""
     try:
         left = await engine.runner.recover()
-        if left:
-            log.warning("%d runs were interrupted by the last stop", left)
     except HermesError as error:
-        log.error("runs of the last start could not be told as interrupted: %s", error.message)
+        log.error("runs of the last start could not be resumed: %s", error.message)
+        return
+    if left.resumed:
+        _say(f"Resumed {left.resumed} runs of the last start.")
+    if left.interrupted:
+        log.warning("%d runs were interrupted by the last stop", left.interrupted)
+
+
+async def _warm(engine: Engine) -> None:
+    """The model is made ready, so that the first answer is quick."""
     await engine.models.start()
     choice = engine.models.choice
     if choice is None:

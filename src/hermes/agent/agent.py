@@ -9,7 +9,7 @@ from typing import Any
 
 from hermes.agent import prompt
 from hermes.agent.history import with_answered_calls
-from hermes.agent.turn import Turn
+from hermes.agent.turn import OpenStep, Turn
 from hermes.core.clock import Clock
 from hermes.core.message import Message
 from hermes.core.model import Model, ToolSpec
@@ -74,8 +74,11 @@ class Agent:
         desk: ApprovalDesk,
         steering: Steering,
         used: Usage | None = None,
+        open_step: OpenStep | None = None,
     ) -> Turn:
         """`messages` are the history and the new turn. Reads SOUL.md and the folder's context files.
+
+        `used` and `open_step` are of a run that is resumed; the open step is not among `messages`.
 
         Raises InvalidInput for a toolset that does not exist.
         """
@@ -107,6 +110,7 @@ class Agent:
             ask=request.ask,
             steering=steering,
             used=used or Usage(),
+            open_step=open_step,
             redactor=self.redactor,
         )
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hermes.agent.history import LOST
 from hermes.agent.limits import Meter
 from hermes.core import event as events
 from hermes.core.clock import Clock
@@ -45,7 +46,8 @@ class Turn:
     """Everything one turn needs. `messages` are history and the new turn, without the instructions.
 
     `tools` are the server's own by name; `client_tools` end the turn when the model calls them.
-    `context` gives the context of one tool call by its id. `used` is what a resumed run has spent before.
+    `context` gives the context of one tool call by its id. `used` is what a resumed run has spent before, `open_step`
+    where it stopped in the middle of its calls.
     """
 
     run_id: str
@@ -64,7 +66,21 @@ class Turn:
     ask: Ask = Ask.WAIT
     steering: Steering = field(default_factory=NoSteering)
     used: Usage = field(default_factory=Usage)
+    open_step: OpenStep | None = None
     redactor: Redactor = field(default_factory=Redactor)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStep:
+    """The step in which a run was interrupted: its model's answer and the results that its calls have.
+
+    `announced` are the calls whose start was told; of `started` ones the outcome is unknown.
+    """
+
+    answer: Message
+    results: tuple[Message, ...] = ()
+    announced: frozenset[str] = frozenset()
+    started: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +121,14 @@ async def _steps(turn: Turn, said: list[Message], meter: Meter, sink: Sink) -> T
     specs = (*(tool.spec for tool in turn.tools.values()), *turn.client_tools)
     client_names = {spec.name for spec in turn.client_tools}
     tool_choice = turn.tool_choice
+    step = turn.open_step
+    if step is not None:
+        said += (step.answer, *step.results)
+        ended = await _finish_step(turn, step, said, client_names, sink)
+        if ended:
+            finish = _completed(step.answer.text, "tool_calls", meter, turn.model.name)
+            return TurnResult(finish, None, Usage(), meter.usage)
+        tool_choice = "auto" if tool_choice != "none" else tool_choice
     while True:
         await _hear(turn.steering.take(), said, sink)
         meter.before_step()
@@ -119,13 +143,23 @@ async def _steps(turn: Turn, said: list[Message], meter: Meter, sink: Sink) -> T
             await _hear(steered, said, sink)  # said during the final text, a steer makes one more step
             continue
         await sink.record(answer, usage=done.usage)
-        own = [call for call in answer.tool_calls if call.name not in client_names]
-        said.extend(await _run_calls(turn, own, sink))
-        theirs = [call for call in answer.tool_calls if call.name in client_names]
-        if theirs:
-            await sink.record(*(events.ClientToolCalled(call.name, call.id, call.arguments) for call in theirs))
+        if await _finish_step(turn, OpenStep(answer), said, client_names, sink):
             return TurnResult(replace(finish, finish_reason="tool_calls"), None, Usage(), meter.usage)
         tool_choice = "auto" if tool_choice != "none" else tool_choice  # a forced call is forced once, or it never ends
+
+
+async def _finish_step(
+    turn: Turn, step: OpenStep, said: list[Message], client_names: Collection[str], sink: Sink
+) -> bool:
+    """Run the calls that have no result yet. True when calls are left that are the client's to run."""
+    answered = {result.tool_call_id for result in step.results}
+    own = [call for call in step.answer.tool_calls if call.name not in client_names and call.id not in answered]
+    said.extend(await _run_calls(turn, own, step, sink))
+    theirs = [call for call in step.answer.tool_calls if call.name in client_names]
+    if theirs:
+        told = (call for call in theirs if call.id not in step.announced)
+        await sink.record(*(events.ClientToolCalled(call.name, call.id, call.arguments) for call in told))
+    return bool(theirs)
 
 
 async def _ask_model(
@@ -183,12 +217,12 @@ async def _hear(steered: Sequence[Message], said: list[Message], sink: Sink) -> 
         await sink.record(events.RunSteered(message.text), message)
 
 
-async def _run_calls(turn: Turn, calls: Sequence[ToolCall], sink: Sink) -> list[Message]:
+async def _run_calls(turn: Turn, calls: Sequence[ToolCall], step: OpenStep, sink: Sink) -> list[Message]:
     """Run the calls of one step side by side; those that write or run take their turns, in the order of the step."""
     if not calls:
         return []
-    prepared = [_prepare(turn, call) for call in calls]
-    await sink.record(*(call.started for call in prepared))
+    prepared = [_prepare(turn, call, is_lost=call.id in step.started) for call in calls]
+    await sink.record(*(call.started for call in prepared if call.call.id not in step.announced))
     writing = asyncio.Lock()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_run_call(turn, call, writing, sink)) for call in prepared]
@@ -204,10 +238,12 @@ class _Prepared:
     problem: str | None
 
 
-def _prepare(turn: Turn, call: ToolCall) -> _Prepared:
+def _prepare(turn: Turn, call: ToolCall, *, is_lost: bool = False) -> _Prepared:
     info = TOOLS.get(call.name)
     emoji, label = (info.emoji, info.label) if info else ("🔌", call.name)
     tool = turn.tools.get(call.name)
+    if is_lost and not (tool is not None and tool.is_idempotent):
+        return _Prepared(call, events.ToolStarted(call.name, call.id, call.name, {}, emoji, label), None, None, LOST)
     if tool is None:
         known = ", ".join(sorted(turn.tools)) or "none"
         started = events.ToolStarted(call.name, call.id, call.name, {}, emoji, label)
@@ -260,6 +296,8 @@ async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, sink: 
             nullcontext() if info is not None and info.risk is Risk.READ else writing
         )
         async with in_turn:
+            if not prepared.tool.is_idempotent:
+                await sink.starting(prepared.call.id)
             return await prepared.tool.run(prepared.arguments, context)
     except ToolFailed as failed:
         if failed.code in DENIED_WITHOUT_A_PERSON:

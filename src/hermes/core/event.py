@@ -123,8 +123,13 @@ class RunSteered:
 
 @dataclass(frozen=True, slots=True)
 class RunResumed:
+    """The run goes on after its process ended. Text behind `void_after` (a seq) was of an answer that was lost before
+    it was whole: the model gives that answer anew, so a projection that still can leaves that text out.
+    """
+
     name: ClassVar[str] = "run.resumed"
     reason: str
+    void_after: int = 0
 
 
 @dataclass(frozen=True, slots=True)

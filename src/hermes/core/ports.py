@@ -26,6 +26,9 @@ class Sink(Protocol):
 
     async def record(self, *items: RunEvent | Message, usage: Usage | None = None) -> None: ...
 
+    async def starting(self, tool_call_id: str) -> None:
+        """The call takes effect now. Returns when that is kept, so that a restart knows its outcome as unknown."""
+
 
 class ActionKind(StrEnum):
     COMMAND = "command"

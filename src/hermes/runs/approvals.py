@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from hermes.core import event as events
 from hermes.core.clock import Clock
@@ -19,6 +19,9 @@ from hermes.store.database import Connection
 
 ALIASES = {"approve": "once", "approved": "once", "allow": "once", "denied": "deny", "reject": "deny"}
 CHOICES = ("once", "session", "always", "deny")
+
+Asked = Mapping[str, tuple[str, ApprovalAnswer | None]]
+"""By the id of a tool call: the id of the question about it, and its answer when there is one."""
 
 
 @dataclass(slots=True)
@@ -38,12 +41,17 @@ def parse_choice(choice: object) -> str:
 
 
 class Desk:
-    """The approvals of one run (`core.ports.ApprovalDesk`)."""
+    """The approvals of one run (`core.ports.ApprovalDesk`).
 
-    def __init__(self, recorder: Recorder, clock: Clock, timeout_seconds: float) -> None:
+    `asked` gives what an earlier process asked about a call: a question that is still open is asked again under its
+    id, an answer that was given holds.
+    """
+
+    def __init__(self, recorder: Recorder, clock: Clock, timeout_seconds: float, asked: Asked | None = None) -> None:
         self._recorder = recorder
         self._clock = clock
         self._timeout_seconds = timeout_seconds
+        self._asked = dict(asked or {})
         self._waiting: dict[str, _Waiting] = {}
 
     @property
@@ -51,6 +59,15 @@ class Desk:
         return [waiting.pending for waiting in self._waiting.values()]
 
     async def ask(self, question: ApprovalQuestion) -> ApprovalAnswer:
+        earlier = self._asked.pop(question.tool_call_id, None)
+        if earlier is not None:
+            approval_id, answer = earlier
+            if answer is not None:
+                return answer
+            question = replace(question, id=approval_id)
+        return await self._ask(question)
+
+    async def _ask(self, question: ApprovalQuestion) -> ApprovalAnswer:
         now = self._clock.now()
         expires_at = now + self._timeout_seconds
         waiting = _Waiting(PendingApproval(question, expires_at), asyncio.get_running_loop().create_future())

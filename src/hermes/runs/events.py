@@ -16,12 +16,15 @@ from typing import Any
 
 from hermes.core.clock import Clock
 from hermes.core.errors import HermesError, NotFound
-from hermes.core.event import ClientToolCalled, KeptEvent, MessageDelta, ReasoningDelta, RunEvent, is_final
+from hermes.core.event import ClientToolCalled, KeptEvent, MessageDelta, ReasoningDelta, RunEvent, RunSteered, is_final
 from hermes.core.message import Message
 from hermes.core.run import Usage
 from hermes.store import client_calls as client_call_store
 from hermes.store import events as event_store
+from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
+from hermes.store import started_calls as started_call_store
+from hermes.store import steers as steer_store
 from hermes.store.database import Connection, Database
 
 log = logging.getLogger(__name__)
@@ -73,12 +76,18 @@ class _Entry:
 
 
 class Recorder:
-    """The `Sink` of one run. Numbers its events; keeps the text of the message that is being said."""
+    """The `Sink` of one run. Numbers its events; keeps the text of the message that is being said.
 
-    def __init__(self, log: EventLog, run_id: str, session_id: str, owner: str, last_seq: int = 0) -> None:
+    `is_durable`: the run goes on after a restart, so its started calls and its usage are kept step by step.
+    """
+
+    def __init__(
+        self, log: EventLog, run_id: str, session_id: str, owner: str, last_seq: int = 0, *, is_durable: bool = False
+    ) -> None:
         self.run_id = run_id
         self.owner = owner
         self.session_id = session_id
+        self.is_durable = is_durable
         self.last_seq = last_seq
         self.usage = Usage()
         self.tail = _Tail(before=last_seq)
@@ -137,6 +146,9 @@ class Recorder:
         if messages or usage is not None:
             work.insert(0, self._keep_messages(messages, usage or Usage()))
             self.usage += usage or Usage()
+        if self.is_durable:
+            work += [self._forgets(m.tool_call_id) for m in messages if m.role == "tool" and m.tool_call_id]
+        work += [self._heard for item in happened if isinstance(item, RunSteered)]
         client_calls = [item.tool_call_id for item in happened if isinstance(item, ClientToolCalled)]
         if client_calls:
             work.append(lambda conn: client_call_store.keep(conn, self.run_id, self.owner, client_calls))
@@ -145,6 +157,12 @@ class Recorder:
         self.entries.append(_Entry(happened, work, is_durable, before_sent, done))
         self._log.touch(self, is_urgent=True)
         await done
+
+    async def starting(self, tool_call_id: str) -> None:
+        if not self.is_durable:
+            return
+        run_id, now = self.run_id, self._log.clock.now()
+        await self.record(operations=[lambda conn: started_call_store.mark(conn, run_id, tool_call_id, now)])
 
     def take(self, now: float) -> tuple[list[KeptEvent], list[_Entry]]:
         """What waits, numbered. Only the flusher calls it."""
@@ -162,6 +180,7 @@ class Recorder:
 
     def _keep_messages(self, messages: list[Message], usage: Usage) -> Operation:
         session_id, run_id, now = self.session_id, self.run_id, self._log.clock.now()
+        is_durable = self.is_durable
         tool_calls = sum(len(message.tool_calls) for message in messages)
 
         def keep(conn: Connection) -> None:
@@ -169,8 +188,16 @@ class Recorder:
                 session_store.add_messages(conn, session_id, run_id, messages, now)
             if usage.api_calls:
                 session_store.add_usage(conn, session_id, usage, tool_calls, now)
+                if is_durable:
+                    run_store.add_usage(conn, run_id, usage)
 
         return keep
+
+    def _forgets(self, tool_call_id: str) -> Operation:
+        return lambda conn: started_call_store.forget(conn, self.run_id, tool_call_id)
+
+    def _heard(self, conn: Connection) -> None:
+        steer_store.heard(conn, self.run_id)
 
 
 @dataclass(slots=True)
@@ -202,8 +229,10 @@ class EventLog:
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
 
-    def open(self, run_id: str, session_id: str, owner: str, last_seq: int = 0) -> Recorder:
-        recorder = Recorder(self, run_id, session_id, owner, last_seq)
+    def open(
+        self, run_id: str, session_id: str, owner: str, last_seq: int = 0, *, is_durable: bool = False
+    ) -> Recorder:
+        recorder = Recorder(self, run_id, session_id, owner, last_seq, is_durable=is_durable)
         self._live[run_id] = recorder
         return recorder
 
@@ -236,9 +265,9 @@ class EventLog:
                     if is_final(kept.event):
                         return
                 if not rows and recorder is None and run_id not in self._live:
-                    if position == 0:
+                    if position == 0 and await self._database.read(run_store.get, run_id) is None:
                         raise NotFound(f"no run {run_id!r}", code="run_not_found")
-                    return
+                    return  # it has ended, or was parked
                 continue
             tail = recorder.tail
             async for kept in self._follow_tail(run_id, tail, position):

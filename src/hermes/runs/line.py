@@ -36,8 +36,9 @@ class Line:
     def waiting(self) -> int:
         return self._waiting
 
-    def join(self, session_id: str, owner: str) -> Place:
-        """A place, running at once where there is room. Raises Busy when the line is full."""
+    def join(self, session_id: str, owner: str, *, is_resumed: bool = False) -> Place:
+        """A place, running at once where there is room. Raises Busy when the line is full; a resumed run has stood in
+        it before, and always has its place."""
         place = Place(session_id, owner)
         pens = self._sessions.get(session_id)
         if pens is None and self.running < self.max_running and not self._owners:
@@ -45,7 +46,7 @@ class Line:
             place.has_pen = place.is_running = True
             self.running += 1
             return place
-        if self._waiting >= self.max_waiting:
+        if self._waiting >= self.max_waiting and not is_resumed:
             raise Busy(
                 f"{self.running} runs are going on and {self._waiting} wait; try again in a moment "
                 "(settings: api_server.max_concurrent_runs, api_server.max_queued_runs).",

@@ -37,14 +37,17 @@ from hermes.core.session import Session
 from hermes.runs.approvals import Desk, parse_choice
 from hermes.runs.events import EventLog, Recorder
 from hermes.runs.line import Line, Place
+from hermes.runs.resume import Progress, progress_of, unfinished_text
 from hermes.store import client_calls as client_call_store
 from hermes.store import events as event_store
 from hermes.store import idempotency as idempotency_store
-from hermes.store import messages as message_store
 from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
+from hermes.store import started_calls as started_call_store
+from hermes.store import steers as steer_store
 from hermes.store.approvals import PendingApproval
 from hermes.store.database import Connection, Database
+from hermes.store.requests import messages_of, request_data, request_from_data
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,14 @@ class RunnerSettings:
     approval_timeout_seconds: float = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """How many runs of an earlier process go on, and how many could only be told as interrupted."""
+
+    resumed: int
+    interrupted: int
+
+
 @dataclass(slots=True)
 class _Steers:
     messages: list[Message] = field(default_factory=list)
@@ -72,24 +83,28 @@ class _Steers:
 
 @dataclass(slots=True)
 class _Active:
-    """A run this process conducts. `why` is set when its turn was ended from outside."""
+    """A run this process conducts. `why` is set when its turn was ended from outside; `is_parked`: it goes on when
+    the gateway starts again. `progress` is of a run that is resumed; its model is found when it goes on.
+    """
 
     run: Run
     request: RunRequest
-    model: Model
+    model: Model | None
     recorder: Recorder
     desk: Desk
     place: Place
     steers: _Steers = field(default_factory=_Steers)
     turn: asyncio.Task[TurnResult | Exception] | None = None
     why: RunEvent | None = None
+    is_parked: bool = False
+    progress: Progress | None = None
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Runner:
     """Enter it as a context manager: the runs are tasks of its group and end with it.
 
-    Leaving it ends what still runs as interrupted.
+    Leaving it parks what is durable and ends what else still runs as interrupted.
     """
 
     def __init__(
@@ -138,24 +153,62 @@ class Runner:
         self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
 
-    async def recover(self) -> int:
-        """What an earlier process left open is told as interrupted. Call it before the first `start`; returns how many.
+    async def recover(self) -> Recovered:
+        """Go on with what an earlier process left open; call it before the first `start`.
 
-        Nothing else can be said of it truthfully: its last step may or may not have taken effect.
+        Durable runs are resumed at their last finished step, in the order in which they began; one that was being
+        stopped is cancelled. Of others nothing else can be said truthfully than that they were interrupted. Returns
+        when that is kept, not when they have ended.
         """
-        left = await self._database.read(run_store.open_runs)
-        for run in left:
-            reason = "the server stopped while it ran"
-            recorder = self.log.open(run.id, run.session_id, run.owner, run.last_seq)
-            said = _unfinished_text([one async for one in self._stored(run.id)])
-            messages = [message_store.decode(row) for row in run.request.get("messages", ())]
-            if said:
-                messages.append(Message("assistant", said))
-            recorder.usage = run.usage
-            final = events.RunInterrupted(reason)
-            await self._record_end(recorder, run, RunStatus.INTERRUPTED, final, messages, Usage(), said or None)
-            self.log.close(run.id)
-        return len(left)
+        resumed = interrupted = 0
+        for run in await self._database.read(run_store.open_runs):
+            kept = [one async for one in self._stored(run.id)]
+            own, started, steers = await self._database.read(_left_behind, run)
+            progress = progress_of(kept, own, started)
+            if run.is_durable and run.request and run.status is not RunStatus.STOPPING:
+                await self._resume(run, kept, progress, steers)
+                resumed += 1
+            else:
+                await self._tell_end(run, kept, progress)
+                interrupted += 1
+        return Recovered(resumed, interrupted)
+
+    async def _resume(self, run: Run, kept: Sequence[KeptEvent], progress: Progress, steers: Sequence[str]) -> None:
+        request = request_from_data(run.request, run)
+        last_seq = kept[-1].seq if kept else 0
+        recorder = self.log.open(run.id, run.session_id, run.owner, last_seq, is_durable=True)
+        recorder.usage = run.usage
+        place = self.line.join(run.session_id, run.owner, is_resumed=True)
+        desk = Desk(recorder, self._clock, self.settings.approval_timeout_seconds, progress.asked)
+        has_begun = run.status is not RunStatus.QUEUED
+        active = _Active(run, request, None, recorder, desk, place, progress=progress if has_begun else None)
+        active.steers.messages += [Message("user", text) for text in steers]
+        self._active[run.id] = active
+        session = await self._database.read(session_store.get, run.session_id) or _new_session(request, run.created_at)
+        if has_begun:
+            resumed = events.RunResumed("the server was started again", progress.void_after)
+            count, now = run.resumed + 1, self._clock.now()
+            await recorder.record(
+                resumed,
+                operations=(lambda conn: run_store.set_resumed(conn, run.id, count, now),),
+                is_durable=True,
+            )
+        self._group.create_task(self._conduct(active, session))
+
+    async def _tell_end(self, run: Run, kept: Sequence[KeptEvent], progress: Progress) -> None:
+        recorder = self.log.open(run.id, run.session_id, run.owner, run.last_seq)
+        said = unfinished_text(kept, progress.void_after)
+        messages = list(messages_of(run.request)) if run.status is RunStatus.QUEUED else []
+        if said:
+            messages.append(Message("assistant", said))
+        recorder.usage = run.usage
+        if run.status is RunStatus.STOPPING:  # whoever stopped it was told that it would
+            final: RunEvent = events.RunCancelled("stopped by the user")
+            status = RunStatus.CANCELLED
+        else:
+            final, status = events.RunInterrupted("the server stopped while it ran"), RunStatus.INTERRUPTED
+        await self._record_end(recorder, run, status, final, messages, Usage(), said or None)
+        self.log.close(run.id)
 
     async def start(self, request: RunRequest) -> Run:
         """Keep the run and its new messages, and begin, or queue behind the session's other runs.
@@ -173,7 +226,7 @@ class Runner:
         session = _new_session(request, now)
         place = self.line.join(session.id, request.owner)
         run = _new_run(request, session, model, now, is_running=place.is_running)
-        recorder = self.log.open(run.id, session.id, request.owner)
+        recorder = self.log.open(run.id, session.id, request.owner, is_durable=request.is_durable)
         opening = _opening(run, request, clashes)
         try:
             first = await self._database.write(_begin, run, session, request, opening, durable=request.is_durable)
@@ -247,6 +300,7 @@ class Runner:
         active = self._active.get(run_id)
         if active is None or active.why is not None or (active.turn is not None and active.turn.done()):
             raise Conflict(f"run {run_id!r} takes no more steering", code="run_not_accepting_steer")
+        await self._database.write(steer_store.add, run_id, text, self._clock.now(), durable=True)
         active.steers.messages.append(Message("user", text))
 
     async def stop(self, run_id: str, owner: str, reason: str = "stopped by the user") -> None:
@@ -256,10 +310,13 @@ class Runner:
         if active is None or active.why is not None:
             raise Conflict(f"run {run_id!r} is not running", code="run_not_active")
         self._end(active, events.RunCancelled(reason))
-        await self._database.write(run_store.set_status, run_id, RunStatus.STOPPING, self._clock.now())
+        is_durable = active.run.is_durable
+        now = self._clock.now()
+        await self._database.write(run_store.set_status, run_id, RunStatus.STOPPING, now, durable=is_durable)
 
     async def drain(self, timeout_seconds: float) -> None:
-        """Take no more runs, give the open ones so long, then end them as interrupted."""
+        """Take no more runs, and give the open ones so long; then the durable ones are parked until the next start, and
+        the others end as interrupted."""
         self.is_draining = True
         running = [active.done.wait() for active in self._active.values()]
         if running and timeout_seconds > 0:
@@ -269,6 +326,7 @@ class Runner:
                 waiting.close()
         left = list(self._active.values())
         for active in left:
+            active.is_parked = active.run.is_durable and active.why is None
             self._end(active, events.RunInterrupted("the gateway was stopped"))
         for active in left:
             await active.done.wait()
@@ -290,7 +348,8 @@ class Runner:
         """The life of a run, from its place in the line to its final event."""
         try:
             final, status, result = await self._turn(active, session)
-            await self._finish(active, status, final, result)
+            if not (active.is_parked and status is RunStatus.INTERRUPTED):
+                await self._finish(active, status, final, result)
         except Exception:
             # Raised, it would end the group, and with it every other run.
             log.exception("the end of %s could not be kept; it is told as interrupted at the next start", active.run.id)
@@ -330,10 +389,15 @@ class Runner:
             return error
 
     async def _wait_and_run(self, active: _Active, session: Session) -> TurnResult:
-        run, request = active.run, active.request
-        if run.status is RunStatus.QUEUED:
+        run, request, progress = active.run, active.request, active.progress
+        if progress is not None:
+            await self.line.wait(active.place)
+        elif run.status is RunStatus.QUEUED:
             await self._wait_in_line(active)
-        if request.history is not None:
+        model = active.model or await self._models(request.model or session.model_choice)
+        if progress is not None:
+            messages = [*await self._before(request, run), *progress.done]
+        elif request.history is not None:
             messages = [*await self._resent(request), *request.messages]
         elif request.session_id is None:
             messages = list(request.messages)
@@ -342,9 +406,18 @@ class Runner:
             kept = await self._database.read(session_store.get, session.id)
             session = session if kept is None else kept
         if run.status is RunStatus.QUEUED:
-            active.recorder.delta(events.RunStarted(run.session_id, active.model.name))
-        turn = self._agent.turn(run.id, session, request, active.model, messages, active.desk, active.steers)
+            active.recorder.delta(events.RunStarted(run.session_id, model.name))
+        open_step = progress.open_step if progress is not None else None
+        used = run.usage if progress is not None else None
+        desk, steers = active.desk, active.steers
+        turn = self._agent.turn(run.id, session, request, model, messages, desk, steers, used, open_step)
         return await run_turn(turn, active.recorder)
+
+    async def _before(self, request: RunRequest, run: Run) -> Sequence[Message]:
+        """What was said before the run that is resumed."""
+        if request.history is not None:
+            return await self._resent(request)
+        return await self._database.read(session_store.messages_before_run, run.session_id, run.id)
 
     async def _resent(self, request: RunRequest) -> Sequence[Message]:
         """The history as the client sent it, and the server's part of the turns it answers with its tool results."""
@@ -479,13 +552,8 @@ def _new_run(request: RunRequest, session: Session, model: Model, now: float, *,
         started_at=now if is_running else None,
         model=model.name,
         is_durable=request.is_durable,
-        request={} if is_running else _queued(request),
+        request=request_data(request) if request.is_durable or not is_running else {},
     )
-
-
-def _queued(request: RunRequest) -> dict[str, Any]:
-    """The messages of a run that waits are kept with it: they join the session when its turn comes, in order."""
-    return {"messages": [tuple(message_store.encode(message).values()) for message in request.messages]}
 
 
 def _opening(run: Run, request: RunRequest, clashes: Sequence[str]) -> list[KeptEvent]:
@@ -528,17 +596,12 @@ def _begin(
 
 def _take_up(conn: Connection, run: Run, request: RunRequest, now: float) -> None:
     """The queued run begins: its messages come behind those of the runs before it."""
-    run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request={})
+    request_left = run.request if run.is_durable else {}
+    run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request=request_left)
     session_store.add_messages(conn, run.session_id, run.id, request.messages, now)
 
 
-def _unfinished_text(kept: list[KeptEvent]) -> str:
-    """The text behind the last step that was kept as a message."""
-    said: list[str] = []
-    for one in kept:
-        match one.event:
-            case events.MessageDelta(delta):
-                said.append(delta)
-            case events.ToolStarted() | events.ClientToolCalled() | events.RunSteered():
-                said.clear()
-    return "".join(said)
+def _left_behind(conn: Connection, run: Run) -> tuple[list[Message], set[str], list[str]]:
+    """The run's own messages, its calls that took effect and have no result, and what was said to it unheard."""
+    own = session_store.messages_of_run(conn, run.session_id, run.id)
+    return own, started_call_store.of_run(conn, run.id), steer_store.waiting(conn, run.id)

@@ -43,6 +43,17 @@ def set_status(conn: Connection, run_id: str, status: RunStatus, now: float, **f
     return _set_status(status, frozenset(fields)).run(conn, values) == 1
 
 
+def add_usage(conn: Connection, run_id: str, usage: Usage) -> None:
+    """Of a step that is done, while the run goes on; `finish` writes the whole."""
+    values: dict[str, Any] = {f"add_{name}": getattr(usage, name) for name in _USAGE}
+    _ADD_USAGE.run(conn, values | {"run": run_id})
+
+
+def set_resumed(conn: Connection, run_id: str, count: int, now: float) -> None:
+    """It runs again, for the `count`th time; a question that it waited for is asked again."""
+    _SET_RESUMED.run(conn, {"run": run_id, "count": count, "now": now})
+
+
 def finish(
     conn: Connection,
     run_id: str,
@@ -158,6 +169,26 @@ _GET = Statement(sa.select(*_COLUMNS).where(runs.c.id == bindparam("run")))
 _OPEN = Statement(sa.select(*_COLUMNS).where(runs.c.finished_at.is_(None)).order_by(runs.c.created_at, runs.c.id))
 
 
+_SET_RESUMED = Statement(
+    sa.update(runs)
+    .where(runs.c.id == bindparam("run"), runs.c.finished_at.is_(None))
+    .values(status=sa.literal(RunStatus.RUNNING.value), resumed=bindparam("count"), updated_at=bindparam("now"))
+)
+_ADD_USAGE = Statement(
+    sa.update(runs)
+    .where(runs.c.id == bindparam("run"))
+    .values(
+        {name: runs.c[name] + bindparam(f"add_{name}") for name in _USAGE[:-1]}
+        | {
+            "cost_usd": sa.case(
+                (bindparam("add_cost_usd").is_(None), runs.c.cost_usd),
+                else_=sa.func.coalesce(runs.c.cost_usd, 0.0) + bindparam("add_cost_usd"),
+            )
+        }
+    )
+)
+
+
 def _may_become(status: RunStatus) -> Any:
     before = [sa.literal(one.value) for one, ways in TRANSITIONS.items() if status in ways]
     return runs.c.status.in_(before) if before else sa.false()
@@ -183,6 +214,7 @@ def _finish(status: RunStatus) -> Statement:
         "status": bindparam("new_status"),
         "updated_at": bindparam("now"),
         "finished_at": bindparam("now"),
+        "request": sa.literal("{}"),  # nobody goes on with it
     }
     return Statement(sa.update(runs).where(runs.c.id == bindparam("run"), _may_become(status)).values(values))
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in migrations/versions."""
 
 metadata = MetaData()
@@ -323,4 +323,25 @@ files = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float),
     Index("files_of_owner", "owner", "created_at", "id"),
+)
+
+# Calls of a durable run that take effect now, or did when its process ended. A result makes the row meaningless.
+started_calls = Table(
+    "started_calls",
+    metadata,
+    Column("run_id", String, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("tool_call_id", String, primary_key=True),
+    Column("started_at", Float, nullable=False),
+)
+
+# What a person said to a run, in order, until its model has heard it.
+steers = Table(
+    "steers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", String, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("steers_of_run", "run_id", "id"),
+    sqlite_autoincrement=True,
 )

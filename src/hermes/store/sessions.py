@@ -52,6 +52,16 @@ def history(conn: Connection, session_id: str) -> list[Message]:
     return [message_rows.decode(row) for row in _HISTORY.all(conn, {"session": session_id})]
 
 
+def messages_of_run(conn: Connection, session_id: str, run_id: str) -> list[Message]:
+    """What the run was asked, said and did so far, oldest first."""
+    return [message_rows.decode(row) for row in _OF_RUN.all(conn, {"session": session_id, "run": run_id})]
+
+
+def messages_before_run(conn: Connection, session_id: str, run_id: str) -> list[Message]:
+    """The session's history without the run's own part."""
+    return [message_rows.decode(row) for row in _BEFORE_RUN.all(conn, {"session": session_id, "run": run_id})]
+
+
 def messages(conn: Connection, session_id: str, after_id: int = 0, limit: int = 100) -> list[KeptMessage]:
     """A page of the messages with their ids, oldest first."""
     rows = _PAGE.all(conn, {"session": session_id, "after": after_id, "limit": limit})
@@ -179,6 +189,13 @@ _DELETE = Statement(sa.delete(_SESSIONS).where(_SESSIONS.c.id == bindparam("sess
 _MESSAGE_COLUMNS = [_MESSAGES.c[name] for name in message_rows.COLUMNS]
 _OF_SESSION = _MESSAGES.c.session_id == bindparam("session")
 _HISTORY = Statement(sa.select(*_MESSAGE_COLUMNS).where(_OF_SESSION).order_by(_MESSAGES.c.id))
+_BY_RUN = _MESSAGES.c.run_id == bindparam("run")
+_OF_RUN = Statement(sa.select(*_MESSAGE_COLUMNS).where(_OF_SESSION, _BY_RUN).order_by(_MESSAGES.c.id))
+_BEFORE_RUN = Statement(
+    sa.select(*_MESSAGE_COLUMNS)
+    .where(_OF_SESSION, sa.or_(_MESSAGES.c.run_id.is_(None), sa.not_(_BY_RUN)))
+    .order_by(_MESSAGES.c.id)
+)
 _PAGE = Statement(
     sa.select(_MESSAGES.c.id, _MESSAGES.c.run_id, _MESSAGES.c.created_at, *_MESSAGE_COLUMNS)
     .where(_OF_SESSION, _MESSAGES.c.id > bindparam("after"))

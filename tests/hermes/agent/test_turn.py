@@ -33,6 +33,9 @@ class Collected:
     def delta(self, event: RunEvent) -> None:
         self.items.append(event)
 
+    async def starting(self, tool_call_id: str) -> None:
+        pass
+
     async def record(self, *items: RunEvent | Message, usage: Usage | None = None) -> None:
         await asyncio.sleep(0)
         self.items.extend(items)

@@ -351,7 +351,7 @@ async def test_what_a_killed_process_left_open_is_told_as_interrupted_with_its_t
     await database.close()
     left = await Database.open(f"sqlite:///{copy}")
     async with open_runner(ScriptedModel([]), database=left) as runner:
-        assert await runner.recover() == 2
+        assert (await runner.recover()).interrupted == 2
         reason = "the server stopped while it ran"
         assert [event.name for event in await told(runner, run)] == ["run.started", "message.delta", "run.interrupted"]
         assert (await runner.get(run.id, "owner")).status is RunStatus.INTERRUPTED

@@ -1,0 +1,81 @@
+"""Where a run stood when its process ended: read from its events and messages, which are its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from hermes.agent.turn import OpenStep
+from hermes.core import event as events
+from hermes.core.event import KeptEvent
+from hermes.core.message import Message
+from hermes.core.ports import ApprovalAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`done` are the run's own messages up to the step that is open. Text behind `void_after` was of an answer that
+    was lost before it was whole. `asked` is what a person was asked about calls of the open step.
+    """
+
+    done: tuple[Message, ...] = ()
+    open_step: OpenStep | None = None
+    asked: dict[str, tuple[str, ApprovalAnswer | None]] = field(default_factory=dict)
+    void_after: int = 0
+
+
+def progress_of(kept: Sequence[KeptEvent], own: Sequence[Message], started: Collection[str]) -> Progress:
+    """`own` are the messages that the run added, `started` the calls that took effect and have no result."""
+    announced: set[str] = set()
+    asked: dict[str, tuple[str, ApprovalAnswer | None]] = {}
+    boundary = 0
+    for one in kept:
+        match one.event:
+            case events.MessageDelta() | events.ReasoningDelta() | events.ReasoningAvailable() | events.Warned():
+                continue
+            case events.ToolStarted(tool_call_id=call) | events.ClientToolCalled(tool_call_id=call):
+                announced.add(call)
+            case events.ToolCompleted(tool_call_id=call):
+                announced.discard(call)
+                asked.pop(call, None)
+            case events.ApprovalRequested(approval_id=approval, tool_call_id=call):
+                asked[call] = (approval, None)
+            case events.ApprovalResponded(approval, choice, by, outcome):
+                for call, (question, _) in asked.items():
+                    if question == approval:
+                        asked[call] = (approval, ApprovalAnswer(choice, outcome, by))
+            case _:
+                pass
+        boundary = one.seq
+    last_seq = kept[-1].seq if kept else 0
+    done, step = _split(own, frozenset(announced), frozenset(started))
+    is_last_answer_kept = own and own[-1].role == "assistant" and not (announced & _calls(own[-1]))
+    return Progress(tuple(done), step, asked, last_seq if is_last_answer_kept else boundary)
+
+
+def unfinished_text(kept: Sequence[KeptEvent], void_after: int) -> str:
+    """The text of the answer that was lost."""
+    return "".join(
+        one.event.delta for one in kept if one.seq > void_after and isinstance(one.event, events.MessageDelta)
+    )
+
+
+def _split(
+    own: Sequence[Message], announced: frozenset[str], started: frozenset[str]
+) -> tuple[Sequence[Message], OpenStep | None]:
+    """The step is open when a call of the last answer has no result, or is the client's to answer."""
+    for place in range(len(own) - 1, -1, -1):
+        answer, behind = own[place], own[place + 1 :]
+        if answer.role == "tool":
+            continue
+        if answer.role != "assistant" or not answer.tool_calls:
+            break
+        results = tuple(message for message in behind if message.role == "tool")
+        if _calls(answer) <= {result.tool_call_id for result in results}:
+            break
+        return own[:place], OpenStep(answer, results, announced, started)
+    return own, None
+
+
+def _calls(answer: Message) -> set[str]:
+    return {call.id for call in answer.tool_calls}

@@ -1,0 +1,73 @@
+"""What a run was asked, as JSON: a run that waits in line, or is resumed, needs it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from hermes.core.message import Message
+from hermes.core.model import ToolSpec
+from hermes.core.run import Ask, Limits, Run, RunRequest
+
+from .messages import decode, encode
+
+_PLAIN = (
+    "session_key",
+    "is_stateless",
+    "instructions",
+    "model",
+    "tool_choice",
+    "may_wait_forever",
+    "workdir",
+    "skip_context_files",
+    "skip_memory",
+)
+
+
+def request_data(request: RunRequest) -> dict[str, Any]:
+    """Everything but the idempotency claim, the warnings and `keep`, which have done their work when it is kept."""
+    return {
+        **{name: getattr(request, name) for name in _PLAIN},
+        "messages": _out(request.messages),
+        "history": None if request.history is None else _out(request.history),
+        "params": dict(request.params),
+        "client_tools": [[tool.name, tool.description, tool.parameters, tool.strict] for tool in request.client_tools],
+        "toolsets": request.toolsets,
+        "disabled_toolsets": request.disabled_toolsets,
+        "limits": asdict(request.limits),
+        "ask": request.ask.value,
+    }
+
+
+def messages_of(data: Mapping[str, Any]) -> tuple[Message, ...]:
+    """The new turn of a run that was kept with `request_data`; none for a run that was not."""
+    return _in(data.get("messages", ()))
+
+
+def request_from_data(data: Mapping[str, Any], run: Run) -> RunRequest:
+    """Raises KeyError for a request that was not kept whole: the run of a plain chat."""
+    toolsets = data["toolsets"]
+    return RunRequest(
+        **{name: data[name] for name in _PLAIN},
+        owner=run.owner,
+        source=run.source,
+        session_id=run.session_id,
+        messages=_in(data["messages"]),
+        history=None if data["history"] is None else _in(data["history"]),
+        params=data["params"],
+        client_tools=tuple(ToolSpec(*tool) for tool in data["client_tools"]),
+        toolsets=None if toolsets is None else tuple(toolsets),
+        disabled_toolsets=tuple(data["disabled_toolsets"]),
+        limits=Limits(**data["limits"]),
+        ask=Ask(data["ask"]),
+        is_durable=run.is_durable,
+    )
+
+
+def _out(messages: Sequence[Message]) -> list[list[Any]]:
+    return [list(encode(message).values()) for message in messages]
+
+
+def _in(rows: Sequence[Sequence[Any]]) -> tuple[Message, ...]:
+    return tuple(decode(row) for row in rows)
