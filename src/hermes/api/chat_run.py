@@ -14,7 +14,7 @@ from hermes.api.errors import kept_error_response
 from hermes.api.services import Services
 from hermes.core import event as events
 from hermes.core.errors import Conflict, Draining, HermesError, NotFound, StoreUnavailable
-from hermes.core.event import RunEvent, is_final
+from hermes.core.event import RunEvent, is_final, lasting
 from hermes.core.run import Run, RunRequest
 
 
@@ -51,7 +51,7 @@ class ChatRun:
         happened: list[RunEvent] = []
         while not (happened and is_final(happened[-1])):
             batch = await feed.next()
-            happened += [kept.event for kept in batch]
+            happened += [kept.event for kept in lasting(batch)]
             if not batch and feed.is_over:
                 break
         if happened and is_final(happened[-1]):
@@ -87,7 +87,7 @@ class ChatRun:
             except Exception as error:  # noqa: BLE001 it is too late for a status
                 await sse.write(send, stream.error(sse.told(error, self.run.id)))
                 break
-            body = b"".join([stream.event(kept.event) for kept in batch])
+            body = b"".join([stream.event(kept.event) for kept in lasting(batch)])
             if not batch:
                 body = stream.error(self._cut(feed)) if feed.is_over else sse.KEEP_ALIVE
             if body and not feed.is_disconnected:
@@ -102,13 +102,13 @@ class ChatRun:
         happened: list[RunEvent] = []
         while not any(isinstance(event, events.RunStarted) or is_final(event) for event in happened):
             batch = await feed.next(self.services.settings.queue_timeout_seconds + 1)
-            happened += [kept.event for kept in batch]
+            happened += [kept.event for kept in lasting(batch)]
             if not batch:
                 break
         return happened
 
     def _cut(self, feed: sse.Feed) -> HermesError:
-        if feed.is_stopping:
+        if feed.is_stopping or self.services.state() == "draining":
             return Draining("the gateway is stopping; the run can be read again after its restart")
         return StoreUnavailable(f"the events of run {self.run.id!r} ended before the run did")
 

@@ -84,7 +84,7 @@ class ChatStream:
                 return self._approval_responded(event)
             case events.Warned(message):
                 return self._named("hermes.warning", {"message": message})
-            case events.RunSteered():
+            case events.RunSteered() | events.RunResumed():
                 self._next_step()
                 return b""
             case events.RunCompleted():

@@ -21,7 +21,7 @@ REQUEST_HEADERS = (
     names.SESSION_ID,
     names.SESSION_KEY,
     names.DETACH,
-    "X-Hermes-Tool-Items",
+    names.TOOL_ITEMS,
     names.REQUEST_ID,
     "x-api-key",
 )

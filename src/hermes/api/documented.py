@@ -40,7 +40,11 @@ class Answer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Documentation:
-    """`errors` are codes of `hermes.api.errors.RULES` beyond those that every route can give."""
+    """`errors` are codes of `hermes.api.errors.RULES` beyond those that every route can give.
+
+    `is_body_optional`: a request without a body is an empty object. `also`: the other media types of a good answer,
+    such as text/event-stream of a route that streams when it is asked to.
+    """
 
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
@@ -48,6 +52,8 @@ class Documentation:
     status: int = 200
     media_type: str = "application/json"
     errors: Sequence[str] = ()
+    is_body_optional: bool = False
+    also: Sequence[str] = ()
 
 
 def documented(
@@ -58,11 +64,15 @@ def documented(
     status: int = 200,
     media_type: str = "application/json",
     errors: Sequence[str] = (),
+    is_body_optional: bool = False,
+    also: Sequence[str] = (),
 ) -> Callable[[Handler], Handler]:
     """Beside a handler. Its docstring is the route's description: the first line its summary."""
 
+    made = Documentation(body, query, answer, status, media_type, errors, is_body_optional, also)
+
     def mark(handler: Handler) -> Handler:
-        handler.documentation = Documentation(body, query, answer, status, media_type, errors)  # type: ignore[attr-defined]
+        handler.documentation = made  # type: ignore[attr-defined]
         return handler
 
     return mark

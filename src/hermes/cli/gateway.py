@@ -17,6 +17,6 @@ def gateway(ctx: typer.Context) -> None:
     """
     call = call_of(ctx)
     home = call.home()
-    from hermes.gateway import run
+    from hermes.gateway.serve import run
 
     run(home, call.environ)

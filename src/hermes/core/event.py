@@ -5,7 +5,7 @@ An event's `name` is its published name (spec: api-server section 5). `seq` coun
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -234,6 +234,20 @@ def event_from_data(name: str, data: Mapping[str, Any]) -> RunEvent:
     if name == ApprovalRequested.name:
         known["choices"] = tuple(known["choices"])
     return kind(**known)
+
+
+def lasting(kept: Sequence[KeptEvent]) -> Sequence[KeptEvent]:
+    """Without the text of answers that were lost with the process, as far as this stretch of the list shows it."""
+    resumed = [(one.event.void_after, one.seq) for one in kept if isinstance(one.event, RunResumed)]
+    if not resumed:
+        return kept
+
+    def is_lost(one: KeptEvent) -> bool:
+        return isinstance(one.event, MessageDelta | ReasoningDelta) and any(
+            after < one.seq < before for after, before in resumed
+        )
+
+    return [one for one in kept if not is_lost(one)]
 
 
 def is_final(event: RunEvent) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hermes.core.errors import Conflict
@@ -16,11 +17,13 @@ from hermes.home.files import make_private_directory, open_private
 
 @dataclass(frozen=True, slots=True)
 class GatewayProcess:
-    """`url` is where it listens, None while it does not. `started_at` in unix seconds."""
+    """`url` is where it listens, None while it does not. `started_at` in unix seconds. `is_ready`: its start is over;
+    a gateway that is ready and has no URL runs jobs only."""
 
     pid: int
     started_at: float
     url: str | None = None
+    is_ready: bool = False
 
 
 class GatewayLock:
@@ -30,8 +33,7 @@ class GatewayLock:
         self._handle = handle
 
     def announce(self, process: GatewayProcess) -> None:
-        data = {"pid": process.pid, "started_at": process.started_at, "url": process.url}
-        text = (json.dumps(data) + "\n").encode()
+        text = (json.dumps(asdict(process)) + "\n").encode()
         os.ftruncate(self._handle, 0)
         os.lseek(self._handle, 0, os.SEEK_SET)
         os.write(self._handle, text)
@@ -47,13 +49,18 @@ class GatewayLock:
 
 def lock_gateway(pid_file: Path, *, now: float, name: str = "") -> GatewayLock:
     """Raises `Conflict` (`gateway_running`) when this home's gateway runs already. `name` is the profile's."""
+    command = f"hermes -p {name}" if name else "hermes"
     make_private_directory(pid_file.parent)
     handle = open_private(pid_file, os.O_RDWR | os.O_CREAT)
-    if not _try_lock(handle):
+    if not _try_lock(handle) and not _try_again(handle):
         os.close(handle)
         other = running_gateway(pid_file)
         who = f"the gateway of profile {name}" if name else "the gateway of this home"
-        pid = f" (pid {other.pid}); stop it with: kill {other.pid}" if other is not None else "; it is just starting"
+        pid = (
+            f" (pid {other.pid}); stop it with: {command} gateway stop"
+            if other is not None
+            else "; it is just starting"
+        )
         raise Conflict(f"{who} already runs{pid}", code="gateway_running")
     lock = GatewayLock(handle)
     lock.announce(GatewayProcess(os.getpid(), now))
@@ -69,13 +76,40 @@ def running_gateway(pid_file: Path) -> GatewayProcess | None:
     try:
         if _try_lock(handle):
             return None
-        os.lseek(handle, 0, os.SEEK_SET)
-        data = json.loads(os.read(handle, 4096))
-        return GatewayProcess(data["pid"], data["started_at"], data["url"])
-    except ValueError:  # it holds the lock and has not written yet
-        return None
+        return _said(handle)
     finally:
         os.close(handle)
+
+
+def last_gateway(pid_file: Path) -> GatewayProcess | None:
+    """What the last process that held the lock said of itself, whether it lives or was killed. Touches no lock."""
+    try:
+        handle = os.open(pid_file, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return _said(handle)
+    finally:
+        os.close(handle)
+
+
+def _said(handle: int) -> GatewayProcess | None:
+    """None when it holds the lock and has not written yet."""
+    os.lseek(handle, 0, os.SEEK_SET)
+    try:
+        data = json.loads(os.read(handle, 4096))
+        return GatewayProcess(data["pid"], data["started_at"], data["url"], data.get("is_ready", False))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _try_again(handle: int) -> bool:
+    """`running_gateway` holds the lock for a moment, too, when it looks: somebody who only asks stops no start."""
+    for _ in range(10):
+        time.sleep(0.01)
+        if _try_lock(handle):
+            return True
+    return False
 
 
 @contextmanager

@@ -71,7 +71,10 @@ class Desk:
         now = self._clock.now()
         expires_at = now + self._timeout_seconds
         waiting = _Waiting(PendingApproval(question, expires_at), asyncio.get_running_loop().create_future())
-        self._waiting[question.id] = waiting
+
+        def show() -> None:
+            self._waiting[question.id] = waiting
+
         try:
             await self._recorder.record(
                 _requested(question, expires_at),
@@ -80,6 +83,7 @@ class Desk:
                     self._set_status(RunStatus.WAITING_FOR_APPROVAL),
                 ),
                 is_durable=True,
+                before_sent=show,
             )
             timer = asyncio.ensure_future(self._clock.sleep(self._timeout_seconds))
             try:

@@ -1,7 +1,8 @@
 """The process: one home, one engine, one listener; signals, drain, exit.
 
 `hermes gateway` calls `run`. Order of a start: settings and key are checked, the home is locked, the socket is bound,
-and then everything else comes up while /health answers already.
+and then everything else comes up while /health answers already. With the API switched off there is no socket: the
+gateway runs jobs and nothing else (spec: api-server section 10).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def run(home: Home, environ: Mapping[str, str] | None = None) -> None:
     try:
         redactor = Redactor(secret_values(settings, {**environ, **settings.environ}))
         configure_logging(home, settings.logging.level, redactor=redactor)
-        listener = _listen(home, settings)
+        listener = _listen(home, settings) if settings.api_server.enabled else None
         _greet(home, settings, listener, environ, is_new=is_new)
         runner = asyncio.Runner(loop_factory=_loop_factory())
         with runner:
@@ -60,19 +61,17 @@ def run(home: Home, environ: Mapping[str, str] | None = None) -> None:
 
 
 def _check_start(home: Home, settings: Settings) -> None:
-    """Spec: api-server section 10. Nothing listens before this has passed."""
+    """Spec: api-server section 10. Nothing listens before this has passed; where nothing will, no key is needed."""
     api = settings.api_server
-    if not api.enabled:
-        raise ConfigError(
-            "The API server is off (API_SERVER_ENABLED is not true), and this version has nothing else to serve. "
-            f"Switch it on with: {home.command} config set API_SERVER_ENABLED true"
-        )
-    verdict = check_key(api.key, api.host, command=home.command)
-    if verdict.is_refused:
-        raise ConfigError(verdict.text)
-    for line in (verdict.text, *settings.problems):
-        if line:
-            print(f"warning: {line}", file=sys.stderr, flush=True)  # noqa: T201 a person starts it
+    warnings = list(settings.problems)
+    if api.enabled:
+        verdict = check_key(api.key, api.host, command=home.command)
+        if verdict.is_refused:
+            raise ConfigError(verdict.text)
+        if verdict.text:
+            warnings.insert(0, verdict.text)
+    for line in warnings:
+        print(f"warning: {line}", file=sys.stderr, flush=True)  # noqa: T201 a person starts it
 
 
 def _listen(home: Home, settings: Settings) -> socket.socket:
@@ -101,8 +100,14 @@ def address_of(listener: socket.socket) -> str:
 
 
 def _greet(
-    home: Home, settings: Settings, listener: socket.socket, environ: Mapping[str, str], *, is_new: bool
+    home: Home, settings: Settings, listener: socket.socket | None, environ: Mapping[str, str], *, is_new: bool
 ) -> None:
+    if listener is None:
+        _say(
+            "The API server is off (API_SERVER_ENABLED is not true): this gateway runs jobs only. "
+            f"Switch it on with: {home.command} config set API_SERVER_ENABLED true"
+        )
+        return
     address = address_of(listener)
     lines = []
     if is_new:
@@ -135,25 +140,18 @@ def _key_in_shell(home: Home, settings: Settings, environ: Mapping[str, str]) ->
 
 
 async def _serve(
-    home: Home, settings: Settings, environ: Mapping[str, str], listener: socket.socket, lock: GatewayLock
+    home: Home, settings: Settings, environ: Mapping[str, str], listener: socket.socket | None, lock: GatewayLock
 ) -> None:
-    from hermes.api.access_log import AccessFile
-    from hermes.api.serving import serve_options
-    from hermes.app import build_api, open_engine
+    from hermes.app import open_engine
 
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with suppress(NotImplementedError):  # Windows: Ctrl+C arrives as KeyboardInterrupt
-            loop.add_signal_handler(number, stopping.set)
-    address = address_of(listener)
+    signals = _Signals()
+    address = address_of(listener) if listener is not None else None
     async with open_engine(settings, home=home, environ=environ, progress=_Progress()) as engine:
-        services, app = build_api(engine, bound_host=settings.api_server.host)
-        server = _Server(uvicorn.Config(app, **serve_options()))
-        lock.announce(GatewayProcess(os.getpid(), engine.clock.now(), address))
+        api = _Api(engine, settings, listener) if listener is not None else None
         await _recover(engine)
         async with asyncio.TaskGroup() as group:
-            serving = group.create_task(server.serve([listener]))
+            if api is not None:
+                api.start(group)
             chores = [
                 group.create_task(chore)
                 for chore in (
@@ -163,21 +161,72 @@ async def _serve(
                     engine.callbacks.run_forever(),
                 )
             ]
+            lock.announce(GatewayProcess(os.getpid(), engine.clock.now(), address, is_ready=True))
             gc.collect()
             gc.freeze()  # what the start made stays: pauses fall from 126 to 35 ms (DESIGN decision 2)
             gc.set_threshold(20_000, 50, 50)
-            await stopping.wait()
-            log.info("stopping: open runs get %g s", settings.api_server.drain_timeout)
-            await engine.runner.drain(settings.api_server.drain_timeout)
-            services.stop.set()
-            server.should_exit = True
+            await signals.first.wait()
+            await _drain(engine, settings.api_server.drain_timeout, signals)
             for chore in chores:
                 chore.cancel()
-            await asyncio.wait({serving}, timeout=EXIT_SECONDS)
-            server.force_exit = True
-        if isinstance(services.access, AccessFile):
-            services.access.close()
+            if api is not None:
+                await api.stop()
     log.info("stopped")
+
+
+async def _drain(engine: Engine, seconds: float, signals: _Signals) -> None:
+    """Open runs get their time. A second Ctrl+C takes it away from them."""
+    log.info("stopping: %d open runs get %g s", engine.runner.active, seconds)
+    draining = asyncio.ensure_future(engine.runner.drain(seconds))
+    impatient = asyncio.ensure_future(signals.second.wait())
+    await asyncio.wait((draining, impatient), return_when=asyncio.FIRST_COMPLETED)
+    impatient.cancel()
+    if not draining.done():
+        await engine.runner.drain(0.0)
+    await draining
+
+
+class _Signals:
+    """SIGTERM and SIGINT, counted."""
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError):  # Windows: Ctrl+C arrives as KeyboardInterrupt
+                loop.add_signal_handler(number, self._heard)
+
+    def _heard(self) -> None:
+        (self.second if self.first.is_set() else self.first).set()
+
+
+class _Api:
+    """The HTTP side of the process. While runs drain it goes on answering; `stop` ends the streams, then itself."""
+
+    def __init__(self, engine: Engine, settings: Settings, listener: socket.socket) -> None:
+        from hermes.api.serving import serve_options
+        from hermes.app import build_api
+
+        self._services, app = build_api(engine, bound_host=settings.api_server.host)
+        self._server = _Server(uvicorn.Config(app, **serve_options()))
+        self._listener = listener
+        self._serving: asyncio.Task[None] | None = None
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        self._serving = group.create_task(self._server.serve([self._listener]))
+
+    async def stop(self) -> None:
+        from hermes.api.access_log import AccessFile
+
+        assert self._serving is not None
+        self._services.stop.set()
+        self._server.should_exit = True
+        await asyncio.wait({self._serving}, timeout=EXIT_SECONDS)
+        self._server.force_exit = True
+        await asyncio.wait({self._serving})
+        if isinstance(self._services.access, AccessFile):
+            self._services.access.close()
 
 
 async def _recover(engine: Engine) -> None:
