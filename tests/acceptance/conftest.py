@@ -154,7 +154,9 @@ def gateway(start_gateway: StartGateway) -> Gateway:
 
 
 def _environ(tmp_path: Path, home: Path, key: str) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH") if name in os.environ
+    }
     return {
         **kept,
         "HOME": str(tmp_path),

@@ -6,15 +6,15 @@ A client that re-sends its history knows only its own calls; what the server did
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, literal, select
-from sqlalchemy.dialects.sqlite import insert
 
 from hermes.core.message import Message
 
 from . import messages as message_rows
 from .schema import client_calls, messages, runs
-from .statement import Statement
+from .statement import InsertInto, Statement
 
 
 def keep(conn: Connection, run_id: str, owner: str, call_ids: Iterable[str]) -> None:
@@ -38,10 +38,12 @@ def turns_of(conn: Connection, owner: str, call_ids: Sequence[str]) -> dict[str,
     return {call_id: turn for call_id, turn in turns.items() if turn is not None}
 
 
-_INSERT = insert(client_calls).values({name: bindparam(name) for name in ("owner", "call_id", "run_id")})
-_KEEP = Statement(
-    _INSERT.on_conflict_do_update(index_elements=["owner", "call_id"], set_={"run_id": _INSERT.excluded.run_id})
-)
+def _keep(insert: InsertInto) -> Any:
+    row = insert(client_calls).values({name: bindparam(name) for name in ("owner", "call_id", "run_id")})
+    return row.on_conflict_do_update(index_elements=["owner", "call_id"], set_={"run_id": row.excluded.run_id})
+
+
+_KEEP = Statement(_keep)
 _RUN = Statement(
     select(runs.c.id, runs.c.session_id)
     .join(client_calls, client_calls.c.run_id == runs.c.id)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, exists, or_, select, tuple_, update
-from sqlalchemy.dialects.sqlite import insert
 
 from .schema import idempotency, runs
-from .statement import Statement
+from .statement import InsertInto, Statement
 
 TTL_SECONDS = 86_400.0
 
@@ -74,17 +74,21 @@ def purge_expired(conn: Connection, now: float, limit: int = 1000) -> int:
 
 
 _ROW = ("owner", "key", "fingerprint", "run_id", "created_at", "expires_at")
-_UPSERT = insert(idempotency).values({name: bindparam(name) for name in _ROW})
-_CLAIM = Statement(
-    _UPSERT.on_conflict_do_update(
+
+
+def _claim(insert: InsertInto) -> Any:
+    row = insert(idempotency).values({name: bindparam(name) for name in _ROW})
+    return row.on_conflict_do_update(
         index_elements=["owner", "key"],
-        set_={name: _UPSERT.excluded[name] for name in _ROW[2:]} | {"status": None, "body": None},
+        set_={name: row.excluded[name] for name in _ROW[2:]} | {"status": None, "body": None},
         where=or_(
             idempotency.c.expires_at <= bindparam("now"),
             ~exists().where(runs.c.id == idempotency.c.run_id),
         ),
     )
-)
+
+
+_CLAIM = Statement(_claim)
 _KEY = (idempotency.c.owner, idempotency.c.key)
 _MINE = (idempotency.c.owner == bindparam("owner"), idempotency.c.key == bindparam("key"))
 _CLAIMED = Statement(select(idempotency.c.run_id, idempotency.c.fingerprint).where(*_MINE))

@@ -22,6 +22,8 @@ def translated(error: BaseException, place: str) -> BaseException:
             return error  # ours to mend, not the database's
         case sqlite3.Error():
             return _unavailable(origin, place)
+        case _ if _is_postgres(origin):
+            return _postgres_problem(origin, place)
         case _:
             return error
 
@@ -29,10 +31,47 @@ def translated(error: BaseException, place: str) -> BaseException:
 def is_duplicate(error: BaseException) -> bool:
     """A primary key or unique index holds that value already."""
     origin = _origin(error)
+    if getattr(origin, "sqlstate", None) == "23505":
+        return True
     return isinstance(origin, sqlite3.IntegrityError) and origin.sqlite_errorcode in (
         sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
         sqlite3.SQLITE_CONSTRAINT_UNIQUE,
     )
+
+
+def may_be_done_again(error: BaseException) -> bool:
+    """A PostgreSQL that went away, is just starting, or chose this transaction to end a deadlock."""
+    origin = _origin(error)
+    if not _is_postgres(origin):
+        return False
+    state = getattr(origin, "sqlstate", None)
+    if state is None:
+        return type(origin).__name__ in ("OperationalError", "ConnectionTimeout")
+    return state.startswith(("08", "40")) or state in ("57P01", "57P02", "57P03", "53300")
+
+
+def _is_postgres(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] == "psycopg"
+
+
+def _postgres_problem(error: BaseException, place: str) -> BaseException:
+    state: str = getattr(error, "sqlstate", None) or ""
+    text = str(error).strip().partition("\n")[0]
+    match state[:2]:
+        case "23":
+            return Conflict(f"the database {place} refused a write: {text}")
+        case "" | "08" | "57" | "40" if type(error).__name__ != "ProgrammingError":
+            return StoreUnavailable(f"the database {place} cannot be reached: {text}")
+        case "28" | "3D":
+            return StoreUnavailable(f"the database {place} does not let us in: {text}")
+        case "53":
+            return StoreUnavailable(f"the database {place} has no room left: {text}")
+        case "XX":
+            return StoreCorrupt(f"the database {place} is damaged: {text}")
+        case "25" if state == "25006":
+            return StoreUnavailable(f"the database {place} is read-only: it may be a standby")
+        case _:
+            return error  # ours to mend, not the database's
 
 
 def _origin(error: BaseException) -> BaseException:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
+_LOCK = 0x6865726D6573
+"""The number by which nodes that start together wait for each other."""
+
+
 def bring_to_head(conn: Connection, place: str) -> None:
     """Raises StoreUnavailable where the database is not ours, or newer than this program."""
     if _has_version(conn) and revision(conn) == HEAD:
@@ -71,6 +75,11 @@ def _has_version(conn: Connection) -> bool:
 def _alone(conn: Connection) -> Iterator[None]:
     """One transaction, after which every reference holds; while tables are rebuilt in it, nothing cascades."""
     driver: Any = conn.connection.driver_connection
+    if conn.dialect.name == "postgresql":
+        with driver.transaction():
+            driver.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            yield
+        return
     driver.execute("PRAGMA foreign_keys=OFF")  # has no effect within a transaction
     try:
         driver.execute("BEGIN IMMEDIATE")

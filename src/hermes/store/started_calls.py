@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from .schema import started_calls
 from .statement import Statement
@@ -23,9 +22,11 @@ def forget(conn: Connection, run_id: str, tool_call_id: str) -> None:
 
 
 _MARK = Statement(
-    insert(started_calls)
-    .values({name: bindparam(name) for name in ("run_id", "tool_call_id", "started_at")})
-    .on_conflict_do_nothing()
+    lambda insert: (
+        insert(started_calls)
+        .values({name: bindparam(name) for name in ("run_id", "tool_call_id", "started_at")})
+        .on_conflict_do_nothing()
+    )
 )
 _OF_RUN = Statement(select(started_calls.c.tool_call_id).where(started_calls.c.run_id == bindparam("run")))
 _FORGET = Statement(

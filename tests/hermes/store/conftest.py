@@ -1,13 +1,14 @@
-"""A database in a file and one in memory: what a repository function claims holds in both."""
+"""A database in a file, one in memory and a PostgreSQL: what a repository function claims holds in each."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from hermes.store.database import Database
+from tests.support.postgres import postgres_database, postgres_server
 
 
 @pytest.fixture
@@ -15,8 +16,20 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'state.db'}"
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgres_server(tmp_path_factory.mktemp("postgres") / "data") as server_url:
+        yield server_url
+
+
+@pytest.fixture(params=["file", "memory", "postgres"])
 async def database(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Database]:
+    if request.param == "postgres":
+        with postgres_database(request.getfixturevalue("postgres")) as postgres_url:
+            database = await Database.open(postgres_url)
+            yield database
+            await database.close()
+        return
     database = await Database.open(url if request.param == "file" else "sqlite://")
     yield database
     await database.close()

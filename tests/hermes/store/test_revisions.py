@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,8 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_is(url: str, tm
 
 
 def test_many_that_open_an_empty_database_at_once_make_it_once(url: str) -> None:
-    databases = [Database(url) for _ in range(5)]
-    for database in databases:
-        database._writer.opened.result()
+    with ThreadPoolExecutor(5) as threads:
+        databases = list(threads.map(Database.open_now, [url] * 5))
     for database in databases:
         database.close_now()
 

@@ -117,6 +117,7 @@ def test_a_file_of_another_user_is_told_with_its_path() -> None:
         script = (
             "import os, sys\n"
             "from hermes.core.errors import StoreUnavailable\n"
+            "from hermes.store import sqlite\n"
             "from hermes.store.database import Database\n"
             "if os.geteuid() == 0: os.setuid(65534)\n"
             "try: Database.open_now(sys.argv[1])\n"
@@ -167,7 +168,7 @@ def test_a_damaged_page_is_corrupt_when_it_is_read(url: str, tmp_path: Path) -> 
 def test_a_lock_that_another_process_keeps_is_told_and_the_next_write_succeeds(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hermes.store.database.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("hermes.store.sqlite.BUSY_SECONDS", 0.05)
     database = Database.open_now(url)
     other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -12,8 +12,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # made anew, so that a migrated database reads like a fresh one
-    with op.batch_alter_table("sessions", recreate="always") as sessions:
+    # made anew on SQLite, so that a migrated database reads like a fresh one
+    with op.batch_alter_table("sessions", recreate="always" if _is_sqlite() else "never") as sessions:
         sessions.add_column(sa.Column("model_choice", sa.String()))
     op.create_table(
         "response_chains",
@@ -151,5 +151,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("files", "audit", "keys", "job_runs", "jobs", "callbacks", "responses", "response_chains"):
         op.drop_table(table)
-    with op.batch_alter_table("sessions", recreate="always") as sessions:
+    with op.batch_alter_table("sessions", recreate="always" if _is_sqlite() else "never") as sessions:
         sessions.drop_column("model_choice")
+
+
+def _is_sqlite() -> bool:
+    return op.get_bind().dialect.name == "sqlite"

@@ -1,0 +1,215 @@
+"""PostgreSQL: many nodes on one database (docs/adr/0091).
+
+Each thread of a pool has a connection of its own; a write is a transaction there. A statement's text, compiled once,
+goes to the driver directly, as on SQLite. What the server loses (a restart, a deadlock) before COMMIT was sent is done
+again, since functions touch nothing but the database; behind COMMIT nobody knows, and the caller is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar, TypeVarTuple
+
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy.pool import NullPool
+
+from hermes.core.errors import ConfigError, StoreUnavailable
+
+from .database import Database
+from .problems import may_be_done_again, translated
+from .revisions import bring_to_head
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+CONNECTIONS = 8
+"""Of one node. A write holds one for a millisecond."""
+PATIENCE_SECONDS = 20.0
+"""How long a call waits for a server that is gone, as one is while it restarts."""
+CONNECT_SECONDS = 5
+
+
+class PostgresDatabase(Database):
+    def __init__(self, url: URL) -> None:
+        """Connects in a thread of the pool; `opened` says how that went."""
+        self._place = url.set(password=None).render_as_string(hide_password=True)
+        self._engine = _engine(url)
+        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hermes-store")
+        self._local = threading.local()
+        self._open: set[Connection] = set()
+        self._waiting = itertools.count()
+        self._depth = 0
+        self._is_closed = False
+        self._opened = self._threads.submit(self._bring_to_head)
+
+    @property
+    def opened(self) -> Future[None]:
+        return self._opened
+
+    def give_up(self) -> None:
+        self._is_closed = True
+        self._threads.shutdown(wait=False)
+
+    @property
+    def queue_depth(self) -> int:
+        return self._depth
+
+    async def write(self, function: Callable[[Connection, *Ts], T], *args: *Ts, durable: bool = False) -> T:
+        return await asyncio.wrap_future(self._submit(lambda: self._write_here(function, args, durable)))
+
+    def write_now(self, function: Callable[[Connection, *Ts], T], *args: *Ts, durable: bool = False) -> T:
+        return self._submit(lambda: self._write_here(function, args, durable)).result()
+
+    async def read(self, function: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+        return await asyncio.wrap_future(self._submit(lambda: self._read_here(function, args)))
+
+    def read_now(self, function: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+        return self._submit(lambda: self._read_here(function, args)).result()
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        self._is_closed = True
+        self._threads.shutdown()
+        for conn in self._open:
+            with contextlib.suppress(Exception):
+                conn.close()
+        self._open.clear()
+        self._engine.dispose()
+
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
+        if self._is_closed:
+            raise StoreUnavailable(f"the database {self._place} is closed")
+        return self._threads.submit(work)
+
+    def _bring_to_head(self) -> None:
+        try:
+            bring_to_head(self._connection(), self._place)
+        except Exception as error:
+            self._drop()
+            problem = translated(error, self._place)
+            if problem is error:
+                raise
+            raise problem from error
+
+    def _write_here(self, function: Callable[..., T], args: tuple[Any, ...], durable: bool) -> T:
+        self._depth += 1
+        try:
+            return self._patiently(lambda conn: _in_transaction(conn, function, args, durable))
+        finally:
+            self._depth -= 1
+
+    def _read_here(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+        return self._patiently(lambda conn: _in_snapshot(conn, function, args))
+
+    def _patiently(self, work: Callable[[Connection], T]) -> T:
+        """Again, on a new connection, for as long as that can help."""
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        for attempt in itertools.count():
+            try:
+                return work(self._connection())
+            except _CommitLost as lost:
+                self._drop()
+                raise StoreUnavailable(
+                    f"the database {self._place} went away in the middle of a write: whether it was kept is unknown"
+                ) from lost.__cause__
+            except Exception as error:
+                is_again = may_be_done_again(error) and time.monotonic() < give_up_at and not self._is_closed
+                if self._is_broken():
+                    self._drop()
+                if is_again:
+                    time.sleep(min(0.05 * 2**attempt, 1.0))
+                    continue
+                problem = translated(error, self._place)
+                if problem is error:
+                    raise
+                raise problem from error
+        raise AssertionError("unreachable")
+
+    def _connection(self) -> Connection:
+        """This thread's own."""
+        conn: Connection | None = getattr(self._local, "conn", None)
+        if conn is None:
+            conn = self._engine.connect()
+            driver: Any = conn.connection.driver_connection
+            driver.execute("SET synchronous_commit = off")  # what must outlive a power cut says so, write by write
+            self._local.conn = conn
+            self._open.add(conn)
+        return conn
+
+    def _is_broken(self) -> bool:
+        conn: Connection | None = getattr(self._local, "conn", None)
+        return conn is None or bool(conn.connection.driver_connection.closed)  # type: ignore[union-attr]
+
+    def _drop(self) -> None:
+        conn: Connection | None = getattr(self._local, "conn", None)
+        self._local.conn = None
+        if conn is not None:
+            self._open.discard(conn)
+            with contextlib.suppress(Exception):
+                conn.invalidate()
+                conn.close()
+
+
+class _CommitLost(Exception):
+    """The connection broke while COMMIT was under way."""
+
+
+def _in_transaction(conn: Connection, function: Callable[..., T], args: tuple[Any, ...], durable: bool) -> T:
+    driver: Any = conn.connection.driver_connection
+    driver.execute("BEGIN")
+    try:
+        if durable:
+            driver.execute("SET LOCAL synchronous_commit = on")
+        result = function(conn, *args)
+    except BaseException:
+        _roll_back(driver)
+        raise
+    try:
+        driver.execute("COMMIT")
+    except Exception as error:
+        if driver.closed:
+            raise _CommitLost from error
+        _roll_back(driver)
+        raise
+    return result
+
+
+def _in_snapshot(conn: Connection, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+    driver: Any = conn.connection.driver_connection
+    driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    try:
+        return function(conn, *args)
+    finally:
+        _roll_back(driver)
+
+
+def _roll_back(driver: Any) -> None:
+    with contextlib.suppress(Exception):  # a broken connection has rolled back by itself
+        driver.execute("ROLLBACK")
+
+
+def _engine(url: URL) -> Any:
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",  # BEGIN and COMMIT are written here
+            connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "hermes"},
+        )
+    except (ImportError, NoSuchModuleError) as error:
+        raise ConfigError(
+            "database.url names a PostgreSQL, and its driver is not installed: pip install 'hermes-server[postgres]'"
+        ) from error
