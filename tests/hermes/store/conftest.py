@@ -17,8 +17,8 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres") / "data") as server_url:
+def postgres() -> Iterator[str]:
+    with postgres_server() as server_url:
         yield server_url
 
 

@@ -195,7 +195,7 @@ async def test_a_read_cannot_write(on_disk: Database) -> None:
 
 
 async def test_a_bug_in_a_function_is_not_called_a_store_failure(database: Database) -> None:
-    with pytest.raises(Exception, match="binding parameter|cannot adapt") as caught:
+    with pytest.raises(Exception, match=r"binding parameter|cannot adapt") as caught:
         await database.write(lambda conn: sessions.create(conn, a_session(title={"no": "text"})))
     assert not isinstance(caught.value, StoreUnavailable)
 

@@ -72,7 +72,7 @@ async def test_a_number_that_is_there_already_undoes_the_whole_write(database: D
 
 
 async def test_events_of_an_unknown_run_are_refused(database: Database) -> None:
-    with pytest.raises(Conflict, match="(?i)foreign key"):
+    with pytest.raises(Conflict, match=r"(?i)foreign key"):
         await database.write(events.append, "nobody", [_delta(1)])
 
 

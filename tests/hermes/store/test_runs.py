@@ -40,7 +40,7 @@ async def test_an_unknown_run_is_none(database: Database) -> None:
 
 
 async def test_a_run_of_an_unknown_session_is_refused(database: Database) -> None:
-    with pytest.raises(Conflict, match="(?i)foreign key"):
+    with pytest.raises(Conflict, match=r"(?i)foreign key"):
         await database.write(runs.insert, a_run())
 
 

@@ -70,7 +70,7 @@ async def test_a_preview_is_one_short_line(database: Database) -> None:
 
 
 async def test_messages_of_an_unknown_session_are_refused(database: Database) -> None:
-    with pytest.raises(Conflict, match="(?i)foreign key"):
+    with pytest.raises(Conflict, match=r"(?i)foreign key"):
         await database.write(sessions.add_messages, "nobody", None, [Message("user", "hello")], 1.0)
 
 
