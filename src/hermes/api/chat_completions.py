@@ -38,6 +38,12 @@ class ChatCall:
 
 
 async def create(request: Request, services: Services) -> ASGIApp:
+    """A chat, in OpenAI's form: the agent answers, with its own tools and the client's.
+
+    `stream: true` answers as text/event-stream: `chat.completion.chunk`s, tool progress and approvals as named events
+    that are chunks too, then `data: [DONE]`. A model that fails is an error (before the first byte), or the last chunk
+    of the stream.
+    """
     body = await read_object(request)
     call = parse(body, headers_of(request), owner_of(request).id, services.settings)
     asked = await prepared(call.request, services, call.remote_images)
