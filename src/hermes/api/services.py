@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -13,11 +13,12 @@ from hermes.core.addresses import Resolver
 from hermes.core.clock import Clock
 from hermes.core.event import KeptEvent
 from hermes.core.ports import ApprovalQuestion
-from hermes.core.run import Limits, Run, RunRequest
+from hermes.core.run import Limits, Run, RunRequest, RunStatus
 
 if TYPE_CHECKING:
     from hermes.files import Files
     from hermes.jobs.service import Jobs
+    from hermes.runs.callbacks import Callbacks
     from hermes.sessions import Sessions
     from hermes.store.database import Database
 
@@ -47,6 +48,16 @@ class RunnerPort(Protocol):
     def follow(self, run_id: str, after: int = 0) -> AsyncIterator[KeptEvent]: ...
 
     async def get(self, run_id: str, owner: str) -> Run: ...
+
+    async def list_runs(
+        self,
+        owner: str,
+        *,
+        session_id: str | None = None,
+        statuses: Collection[RunStatus] = (),
+        limit: int = 50,
+        before: tuple[float, str] | None = None,
+    ) -> Sequence[Run]: ...
 
     async def pending_approvals(self, run_id: str, owner: str) -> Sequence[PendingApproval]: ...
 
@@ -171,6 +182,7 @@ class Services:
     sessions: Sessions = field(default_factory=_absent)
     jobs: Jobs = field(default_factory=_absent)
     files: Files = field(default_factory=_absent)
+    callbacks: Callbacks = field(default_factory=_absent)
     started_at: float = 0.0
 
     def __post_init__(self) -> None:

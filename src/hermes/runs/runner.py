@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -28,8 +28,9 @@ from hermes.core.errors import (
 )
 from hermes.core.event import KeptEvent, RunEvent
 from hermes.core.ids import new_id
+from hermes.core.key import OWNER
 from hermes.core.message import AudioPart, ImagePart, Message
-from hermes.core.model import Model
+from hermes.core.model import Model, Priced
 from hermes.core.ports import ModelSource
 from hermes.core.redact import Redactor
 from hermes.core.run import Run, RunRequest, RunStatus, Usage
@@ -40,6 +41,7 @@ from hermes.runs.line import Line, Place
 from hermes.store import client_calls as client_call_store
 from hermes.store import events as event_store
 from hermes.store import idempotency as idempotency_store
+from hermes.store import keys as key_store
 from hermes.store import messages as message_store
 from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
@@ -84,6 +86,11 @@ class _Active:
     turn: asyncio.Task[TurnResult | Exception] | None = None
     why: RunEvent | None = None
     done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_ending(self) -> bool:
+        """It was ended from outside, or its turn is over and only its end is still to be kept."""
+        return self.why is not None or (self.turn is not None and self.turn.done())
 
 
 class Runner:
@@ -155,6 +162,7 @@ class Runner:
             final = events.RunInterrupted(reason)
             await self._record_end(recorder, run, RunStatus.INTERRUPTED, final, messages, Usage(), said or None)
             self.log.close(run.id)
+            self._tell_end(run.id)
         return len(left)
 
     async def start(self, request: RunRequest) -> Run:
@@ -168,7 +176,12 @@ class Runner:
             raise Draining("the gateway is stopping; try again in a moment", retry_after_seconds=5)
         model = await self._models(request.model or await self._choice_of(request.session_id))
         _check_parts(request, model)
+        if request.limits.max_usd is not None and isinstance(model, Priced) and not await model.has_price():
+            unknown = f"the price of {model.name} is not known, so max_usd counts only what its provider says it cost"
+            request = replace(request, warnings=(*request.warnings, unknown))
         clashes = self._agent.clashes(request)
+        if request.toolsets or request.disabled_toolsets:
+            self._agent.tools(request)  # a toolset that does not exist is said now, not by a run that fails
         now = self._clock.now()
         session = _new_session(request, now)
         place = self.line.join(session.id, request.owner)
@@ -212,6 +225,21 @@ class Runner:
             raise NotFound(f"no run {run_id!r}", code="run_not_found")
         return run
 
+    async def list_runs(
+        self,
+        owner: str,
+        *,
+        session_id: str | None = None,
+        statuses: Collection[RunStatus] = (),
+        limit: int = 50,
+        before: tuple[float, str] | None = None,
+    ) -> list[Run]:
+        """The owner's, newest first. `before`: (created_at, id) of the last one seen."""
+        listed = partial(
+            run_store.list_runs, owner=owner, session_id=session_id, statuses=statuses, limit=limit, before=before
+        )
+        return await self._database.read(listed)
+
     async def pending_approvals(self, run_id: str, owner: str) -> list[PendingApproval]:
         await self.get(run_id, owner)
         active = self._active.get(run_id)
@@ -245,7 +273,7 @@ class Runner:
         """Said to the model before its next step. Raises Conflict `run_not_accepting_steer` when it has ended."""
         await self.get(run_id, owner)
         active = self._active.get(run_id)
-        if active is None or active.why is not None or (active.turn is not None and active.turn.done()):
+        if active is None or active.is_ending:
             raise Conflict(f"run {run_id!r} takes no more steering", code="run_not_accepting_steer")
         active.steers.messages.append(Message("user", text))
 
@@ -253,7 +281,7 @@ class Runner:
         """End the run's model call and tools. Raises Conflict `run_not_active` when it is ending or has ended."""
         await self.get(run_id, owner)
         active = self._active.get(run_id)
-        if active is None or active.why is not None:
+        if active is None or active.is_ending:
             raise Conflict(f"run {run_id!r} is not running", code="run_not_active")
         self._end(active, events.RunCancelled(reason))
         await self._database.write(run_store.set_status, run_id, RunStatus.STOPPING, self._clock.now())
@@ -301,8 +329,11 @@ class Runner:
             if active.request.is_stateless:
                 self._agent.forget(active.run.session_id)
             active.done.set()
-            for listener in tuple(self._listeners):
-                listener(active.run.id)
+            self._tell_end(active.run.id)
+
+    def _tell_end(self, run_id: str) -> None:
+        for listener in tuple(self._listeners):
+            listener(run_id)
 
     async def _turn(self, active: _Active, session: Session) -> tuple[RunEvent, RunStatus, TurnResult | None]:
         active.turn = self._group.create_task(self._outcome(active, session))
@@ -402,7 +433,11 @@ class Runner:
 
         def finish(conn: Connection) -> None:
             last_seq = recorder.last_seq
-            run_store.finish(conn, run.id, status, now, output, finish_reason, usage, error, final.name, last_seq)
+            has_ended = run_store.finish(
+                conn, run.id, status, now, output, finish_reason, usage, error, final.name, last_seq
+            )
+            if has_ended and usage.cost_usd and run.owner != OWNER:
+                key_store.spend(conn, run.owner, usage.cost_usd)
 
         await recorder.record(
             *messages,
