@@ -25,6 +25,7 @@ import uvicorn
 from hermes.core.clock import SystemClock
 from hermes.core.errors import ConfigError, HermesError
 from hermes.core.redact import Redactor
+from hermes.gateway.background import made_home, reachable
 from hermes.home.keys import check_key
 from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway
 from hermes.home.logs import configure_logging
@@ -111,19 +112,15 @@ def _greet(
     address = address_of(listener)
     lines = []
     if is_new:
-        lines.append(f"Made a home in {home.path}, with a random API key in {home.env_file}.")
+        lines.append(made_home(home).rstrip())
     lines.append(f"[API Server] API server listening on {address}")
     lines.append("Ask it something:")
     lines.append(
-        f"  curl -sS {_reachable(address)}/v1/chat/completions -H 'Content-Type: application/json' "
+        f"  curl -sS {reachable(address)}/v1/chat/completions -H 'Content-Type: application/json' "
         f'-H "Authorization: Bearer {_key_in_shell(home, settings, environ)}" '
         """-d '{"messages": [{"role": "user", "content": "Which files are in this folder?"}]}'"""
     )
     _say("\n".join(lines))
-
-
-def _reachable(address: str) -> str:
-    return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def _key_in_shell(home: Home, settings: Settings, environ: Mapping[str, str]) -> str:
@@ -147,7 +144,7 @@ async def _serve(
     signals = _Signals()
     address = address_of(listener) if listener is not None else None
     async with open_engine(settings, home=home, environ=environ, progress=_Progress()) as engine:
-        api = _Api(engine, settings, listener) if listener is not None else None
+        api = _Api(engine, settings, environ, listener) if listener is not None else None
         async with asyncio.TaskGroup() as group:
             if api is not None:
                 api.start(group)
@@ -203,11 +200,11 @@ class _Signals:
 class _Api:
     """The HTTP side of the process. While runs drain it goes on answering; `stop` ends the streams, then itself."""
 
-    def __init__(self, engine: Engine, settings: Settings, listener: socket.socket) -> None:
+    def __init__(self, engine: Engine, settings: Settings, environ: Mapping[str, str], listener: socket.socket) -> None:
         from hermes.api.serving import serve_options
         from hermes.app import build_api
 
-        self._services, app = build_api(engine, bound_host=settings.api_server.host)
+        self._services, app = build_api(engine, bound_host=settings.api_server.host, environ=environ)
         self._server = _Server(uvicorn.Config(app, **serve_options()))
         self._listener = listener
         self._serving: asyncio.Task[None] | None = None
@@ -231,6 +228,7 @@ class _Api:
 async def _recover(engine: Engine) -> None:
     """What an earlier process left open is told; then the model is made ready, so that the first answer is quick."""
     try:
+        await engine.files.sweep()
         left = await engine.runner.recover()
         if left:
             log.warning("%d runs were interrupted by the last stop", left)
