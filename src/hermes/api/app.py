@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,13 +18,16 @@ from hermes.api import headers as names
 from hermes.api.access_log import AccessLine
 from hermes.api.auth import PUBLIC_PATHS, Gatekeeper
 from hermes.api.cors import Cors
-from hermes.api.errors import error_response
+from hermes.api.errors import error_envelope, error_response
+from hermes.api.open_requests import OpenRequests
 from hermes.api.routes import ROUTES, ApiRoute, build_router
 from hermes.api.services import Services
-from hermes.core.errors import HermesError
+from hermes.core.errors import HermesError, Unauthorized
 from hermes.home.logs import log_context
 
 log = logging.getLogger(__name__)
+
+GONE = {"type": "http.disconnect"}
 
 
 def build_api(services: Services, routes: Sequence[ApiRoute] = ROUTES) -> Api:
@@ -36,6 +40,7 @@ class Api:
         self.router = router
         self.cors = Cors(services.settings.cors_origins)
         self.gatekeeper = Gatekeeper(services.keys, services.clock, services.settings.trusted_proxies)
+        self.open = OpenRequests(services.keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -67,8 +72,12 @@ class Api:
                 await Response(status_code=204)(scope, receive, outgoing)
                 return
             if not is_public(scope["method"], scope["path"]):
-                scope["hermes.principal"] = await self.gatekeeper.check(scope.get("client"), headers)
-            await self.router(scope, receive, outgoing)
+                principal = await self.gatekeeper.check(scope.get("client"), headers)
+                scope["hermes.principal"] = principal
+                with self.open.hold(principal, receive, GONE, lambda: outgoing.cut(scope, receive)) as held:
+                    await self.router(scope, held.receive, outgoing)
+            else:
+                await self.router(scope, receive, outgoing)
         except HermesError as error:
             await outgoing.fail(error, scope, receive)
         except Exception:
@@ -91,17 +100,39 @@ class Outgoing:
         self.base = [*names.SECURITY_HEADERS, (b"x-request-id", request_id)]
         self.headers = self.base.copy()
         self.status = 0
+        self.is_cut = False
+        self._is_event_stream = False
+        self._is_done = False
         self._send = send
 
     async def __call__(self, message: Message) -> None:
+        if not self.is_cut:
+            await self._pass_on(message)
+
+    async def _pass_on(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = list(message.get("headers", ()))
             set_by_route = {name for name, _ in own}
+            self._is_event_stream = any(value.startswith(b"text/event-stream") for _, value in own)
             message["headers"] = [*own, *(header for header in self.headers if header[0] not in set_by_route)]
+        elif not message.get("more_body"):
+            self._is_done = True
         await self._send(message)
 
+    async def cut(self, scope: Scope, receive: Receive) -> None:
+        """The key was revoked meanwhile: the client is told, and gets nothing of what the handler still sends."""
+        self.is_cut = True
+        error = Unauthorized("Invalid API key: it was revoked or rotated")
+        if not self.status:
+            await error_response(error)(scope, receive, self._pass_on)
+        elif self._is_event_stream and not self._is_done:
+            told = b"event: error\ndata: " + orjson.dumps(error_envelope(error)) + b"\n\n"
+            await self._pass_on({"type": "http.response.body", "body": told, "more_body": False})
+
     async def fail(self, error: HermesError, scope: Scope, receive: Receive) -> None:
+        if self.is_cut:
+            return
         if self.status:  # too late for another status: the connection breaks off, and the client sees that it did
             log.error("a request broke off: %s", error.message)
             raise error

@@ -13,6 +13,7 @@ from hermes.core.ports import ApprovalAnswer, ApprovalQuestion
 from hermes.core.run import RunStatus
 from hermes.runs.events import Operation, Recorder
 from hermes.store import approvals as approval_store
+from hermes.store import audit
 from hermes.store import runs as run_store
 from hermes.store.approvals import PendingApproval
 from hermes.store.database import Connection
@@ -96,16 +97,22 @@ class Desk:
         for one in chosen:
             waiting = self._waiting.pop(one)
             try:
-                await self._resolve(one, answer)
+                await self._resolve(one, answer, waiting.pending.question)
             except BaseException:
                 self._waiting[one] = waiting  # not kept, so not given
                 raise
             waiting.answer.set_result(answer)
         return len(chosen)
 
-    async def _resolve(self, approval_id: str, answer: ApprovalAnswer) -> None:
+    async def _resolve(
+        self, approval_id: str, answer: ApprovalAnswer, question: ApprovalQuestion | None = None
+    ) -> None:
         now = self._clock.now()
         operations: list[Operation] = [lambda conn: approval_store.resolve(conn, approval_id, answer, now)]
+        if answer.choice == "always" and question is not None:
+            pattern, who = question.pattern, answer.by or self._recorder.owner
+            told = {"approval_id": approval_id, "run_id": question.run_id}
+            operations.append(lambda conn: audit.record(conn, now, who, "approval.always", pattern, told))
         if not self._waiting:
             operations.append(self._set_status(RunStatus.RUNNING))
         await self._recorder.record(
