@@ -119,7 +119,7 @@ def _described(route: ApiRoute) -> APIRoute:
         name=operation_id(route),
         operation_id=operation_id(route),
         tags=[tag_of(route.path)],
-        summary=summary,
+        summary=summary.replace("`", ""),  # Markdown is for descriptions
         description=f"{description}\n\n{_who(route.scope)}".strip(),
         dependencies=[Security(key) for key in keys] if route.scope else [],
         status_code=documentation.status,

@@ -34,7 +34,7 @@ function show(spec, key) {
     spec: { ...spec, servers: [{ url: base || "/" }] },
     domNode: document.getElementById("routes"),
     deepLinking: false,
-    docExpansion: "none",
+    docExpansion: "list",
     persistAuthorization: false,
     onComplete: () => ui.preauthorizeApiKey("bearer", key),
   });
