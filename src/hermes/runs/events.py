@@ -81,6 +81,8 @@ class Recorder:
         self.session_id = session_id
         self.last_seq = last_seq
         self.usage = Usage()
+        self.first_said_at: float | None = None
+        """When the model gave its first text, on the clock that never goes back."""
         self.tail = _Tail(before=last_seq)
         self.entries: list[_Entry] = []
         self._log = log
@@ -107,6 +109,8 @@ class Recorder:
                 return
             self._close_gathering()
             self._gathering = _Delta(type(event), [event.delta])
+            if self.first_said_at is None:
+                self.first_said_at = self._log.clock.monotonic()
         else:
             self._close_gathering()
             self.entries.append(_Entry([event], []))

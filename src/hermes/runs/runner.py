@@ -35,6 +35,7 @@ from hermes.core.ports import ModelSource
 from hermes.core.redact import Redactor
 from hermes.core.run import Run, RunRequest, RunStatus, Usage
 from hermes.core.session import Session
+from hermes.core.tally import RunTally
 from hermes.runs.approvals import Desk, parse_choice
 from hermes.runs.events import EventLog, Recorder
 from hermes.runs.line import Line, Place
@@ -65,16 +66,23 @@ class RunnerSettings:
 
 @dataclass(slots=True)
 class _Steers:
+    """A turn takes them right before each call of its model: the first time is when the model is first asked."""
+
+    clock: Clock
     messages: list[Message] = field(default_factory=list)
+    first_taken_at: float | None = None
 
     def take(self) -> tuple[Message, ...]:
+        if self.first_taken_at is None:
+            self.first_taken_at = self.clock.monotonic()
         taken, self.messages = tuple(self.messages), []
         return taken
 
 
 @dataclass(slots=True)
 class _Active:
-    """A run this process conducts. `why` is set when its turn was ended from outside."""
+    """A run this process conducts. `why` is set when its turn was ended from outside. `began` on the clock that never
+    goes back; `waited` are seconds in line."""
 
     run: Run
     request: RunRequest
@@ -82,7 +90,9 @@ class _Active:
     recorder: Recorder
     desk: Desk
     place: Place
-    steers: _Steers = field(default_factory=_Steers)
+    steers: _Steers
+    began: float
+    waited: float = 0.0
     turn: asyncio.Task[TurnResult | Exception] | None = None
     why: RunEvent | None = None
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -111,6 +121,7 @@ class Runner:
         self.settings = settings or RunnerSettings()
         self.line = Line(self.settings.max_running, self.settings.max_waiting)
         self.log = EventLog(database, clock)
+        self.tally = RunTally()
         self.is_draining = False
         self._database = database
         self._agent = agent
@@ -174,6 +185,7 @@ class Runner:
         """
         if self.is_draining:
             raise Draining("the gateway is stopping; try again in a moment", retry_after_seconds=5)
+        began = self._clock.monotonic()
         model = await self._models(request.model or await self._choice_of(request.session_id))
         _check_parts(request, model)
         if request.limits.max_usd is not None and isinstance(model, Priced) and not await model.has_price():
@@ -200,7 +212,7 @@ class Runner:
             return replace(first, is_replay=True)
         recorder.opened_with(opening)
         desk = Desk(recorder, self._clock, self.settings.approval_timeout_seconds)
-        active = _Active(run, request, model, recorder, desk, place)
+        active = _Active(run, request, model, recorder, desk, place, _Steers(self._clock), began)
         self._active[run.id] = active
         for warning in (
             *request.warnings,
@@ -397,8 +409,8 @@ class Runner:
                 f"the run waited {timeout:g} s in line and got no place (settings: api_server.queue_timeout_seconds)",
                 retry_after_seconds=timeout or 1,
             ) from None
-        now = self._clock.now()
-        await self._database.write(_take_up, run, request, now)
+        active.waited = self._clock.monotonic() - active.began
+        await self._database.write(_take_up, run, request, self._clock.now())
 
     async def _finish(self, active: _Active, status: RunStatus, final: RunEvent, result: TurnResult | None) -> None:
         recorder = active.recorder
@@ -410,8 +422,21 @@ class Runner:
             said = recorder.said_so_far
             messages = [Message("assistant", said)] if said else []
             output, last_usage = said or None, Usage()
-        free = partial(self.line.leave, active.place)
+        free = partial(self._free, active, status)
         await self._record_end(recorder, active.run, status, final, messages, last_usage, output, before_sent=free)
+
+    def _free(self, active: _Active, status: RunStatus) -> None:
+        """The end is kept, and nobody has seen it yet: whoever does finds the place free and the run counted."""
+        self.line.leave(active.place)
+        began, asked, said = active.began, active.steers.first_taken_at, active.recorder.first_said_at
+        self.tally.end(
+            active.run.source,
+            status,
+            active.recorder.usage,
+            waited=active.waited,
+            overhead=None if asked is None else asked - began - active.waited,
+            first_token=None if said is None else said - began,
+        )
 
     async def _record_end(
         self,

@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
 from hermes.core.errors import ConfigError, StoreUnavailable
+from hermes.core.tally import StoreTally
 
 from .problems import translated
 from .revisions import bring_to_head
@@ -92,6 +93,10 @@ class Database:
         database = cls(url)
         database._writer.opened.result()
         return database
+
+    @property
+    def tally(self) -> StoreTally:
+        return self._writer.tally
 
     @property
     def queue_depth(self) -> int:
