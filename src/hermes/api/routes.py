@@ -120,7 +120,10 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute("GET", "/metrics", "metrics.show", READ, "metrics"),
     ApiRoute("GET", "/openapi.json", "openapi.show", ADMIN, "openapi"),
     ApiRoute("GET", "/docs", "docs_page.show", None),
-    ApiRoute("GET", "/docs/{name}", "docs_page.asset", ADMIN),
+    ApiRoute("GET", "/docs/swagger-ui-bundle.js", "docs_page.script", None),
+    ApiRoute("GET", "/docs/swagger-ui.css", "docs_page.style", None),
+    ApiRoute("GET", "/docs/docs.js", "docs_page.script", None),
+    ApiRoute("GET", "/docs/docs.css", "docs_page.style", None),
     ApiRoute("GET", "/", home_page.show, None),
 )
 
