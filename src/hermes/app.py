@@ -39,7 +39,7 @@ from hermes.toolsets.settings import FileSettings, TerminalSettings
 if TYPE_CHECKING:
     from hermes.api.app import Api
     from hermes.api.keyring import OwnerSource
-    from hermes.api.services import Check, Services
+    from hermes.api.services import Services
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +139,7 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
     """
     from hermes.api.access_log import AccessFile, to_log
     from hermes.api.app import build_api as build
+    from hermes.api.checks import readiness
     from hermes.api.hosts import AllowedHosts
     from hermes.api.keyring import HomeKeys, StoredKeys
     from hermes.api.services import ApiSettings, Services, ToolsetStatus
@@ -183,12 +184,16 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
         files=engine.files,
         callbacks=engine.callbacks,
         toolsets=toolsets,
-        checks={
-            "state_db": lambda: _check_database(engine),
-            "config": lambda: _check_config(engine),
-            "model": lambda: _check_model(engine),
-            "disk": lambda: _check_disk(engine),
-        },
+        checks=readiness(
+            database=engine.database,
+            runner=engine.runner,
+            models=engine.models,
+            settings=settings,
+            home=home,
+            clock=engine.clock,
+        ),
+        runs=engine.runner.tally,
+        skills_dir=home.skills_dir if home is not None else None,
         state=lambda: "draining" if engine.runner.is_draining else "running",
         access=AccessFile(home.logs_dir / "access.log", engine.registry.redactor) if home is not None else to_log,
     )
@@ -341,34 +346,3 @@ def _model_id(settings: Settings, home: Home | None) -> str:
     if settings.api_server.model_name:
         return settings.api_server.model_name
     return home.name if home is not None and home.is_profile else "hermes-agent"
-
-
-async def _check_database(engine: Engine) -> Check:
-    from hermes.api.services import Check
-
-    await engine.database.write(lambda conn: None)
-    return Check(True, f"{engine.database.queue_depth} writes wait")
-
-
-async def _check_config(engine: Engine) -> Check:
-    from hermes.api.services import Check
-
-    problems = engine.settings.problems
-    return Check(not problems, "; ".join(problems))
-
-
-async def _check_model(engine: Engine) -> Check:
-    from hermes.api.services import Check
-
-    choice = engine.models.choice
-    return Check(choice is not None, f"{choice.model} of {choice.provider}: {choice.why}" if choice else "none")
-
-
-async def _check_disk(engine: Engine) -> Check:
-    from hermes.api.services import Check
-
-    if engine.home is None:
-        return Check(True, "nothing is kept on disk")
-    disk = os.statvfs(engine.home.path)
-    free = disk.f_bavail * disk.f_frsize
-    return Check(free > 64 << 20, f"{free >> 20} MB free")

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hermes.api import auth, capabilities, chat_completions, health, home_page, models, runs, toolsets
+from hermes.api import auth, capabilities, chat_completions, health, home_page, models, toolsets
 from hermes.api.auth import Scope as KeyScope
 from hermes.api.errors import MethodNotAllowed
 from hermes.api.limits import LimitedBody
@@ -68,11 +68,13 @@ ROUTES: tuple[ApiRoute, ...] = (
     # runs
     ApiRoute("POST", "/v1/runs", "runs.create", CHAT, "runs", ("run_submission",)),
     ApiRoute("GET", "/v1/runs", "runs.list_runs", READ, "run_list"),
-    ApiRoute("GET", "/v1/runs/{run_id}", runs.show, READ, "run_status", ("run_status",)),
-    ApiRoute("GET", "/v1/runs/{run_id}/events", runs.events, READ, "run_events", ("run_events_sse",), is_stream=True),
-    ApiRoute("POST", "/v1/runs/{run_id}/approval", runs.approve, CHAT, "run_approval", ("run_approval_response",)),
+    ApiRoute("GET", "/v1/runs/{run_id}", "runs.show", READ, "run_status", ("run_status",)),
+    ApiRoute(
+        "GET", "/v1/runs/{run_id}/events", "run_events.events", READ, "run_events", ("run_events_sse",), is_stream=True
+    ),
+    ApiRoute("POST", "/v1/runs/{run_id}/approval", "runs.approve", CHAT, "run_approval", ("run_approval_response",)),
     ApiRoute("POST", "/v1/runs/{run_id}/steer", "runs.steer", CHAT, "run_steer", ("run_steer",)),
-    ApiRoute("POST", "/v1/runs/{run_id}/stop", runs.stop, CHAT, "run_stop", ("run_stop",)),
+    ApiRoute("POST", "/v1/runs/{run_id}/stop", "runs.stop", CHAT, "run_stop", ("run_stop",)),
     # responses
     ApiRoute("POST", "/v1/responses", "responses.create", CHAT, "responses", ("responses_api", "responses_streaming")),
     ApiRoute("WEBSOCKET", "/v1/responses", "responses_socket.serve", CHAT, "responses_websocket"),
@@ -153,6 +155,7 @@ class Endpoint:
         self.allowed = ", ".join(sorted({*self.routes, "OPTIONS"}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["hermes.route"] = self.__name__
         method = scope["method"]
         route = self.routes.get(method)
         if route is None:

@@ -160,5 +160,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("files", "audit", "keys", "job_runs", "jobs", "callbacks", "responses", "response_chains"):
         op.drop_table(table)
+    op.drop_index("runs_broken", "runs")
     with op.batch_alter_table("sessions", recreate="always") as sessions:
         sessions.drop_column("model_choice")
