@@ -22,6 +22,7 @@ from hermes.files import Files, UploadSettings
 from hermes.home.callback_secret import callback_secret
 from hermes.home.paths import Home
 from hermes.home.settings import ModelSettings, Settings, secret_values
+from hermes.jobs.definition import rules_of
 from hermes.jobs.service import Jobs
 from hermes.models.choice import ModelSetting
 from hermes.models.resolve import Models
@@ -122,7 +123,7 @@ async def open_engine(
                 runner=runner,
                 sessions=Sessions(database, clock),
                 files=Files(database, home.files_dir if home else None, clock, _uploads(settings)),
-                jobs=_jobs(settings, database, runner, clock),
+                jobs=_jobs(settings, home, database, runner, webhooks, clock),
                 webhooks=webhooks,
                 callbacks=Callbacks(database, runner, webhooks, clock),
             )
@@ -239,9 +240,12 @@ def _database_url(settings: Settings, home: Home | None) -> str:
     return f"sqlite:///{home.state_db}" if home else "sqlite://"
 
 
-def _jobs(settings: Settings, database: Database, runner: Runner, clock: Clock) -> Jobs:
+def _jobs(
+    settings: Settings, home: Home | None, database: Database, runner: Runner, webhooks: Webhooks, clock: Clock
+) -> Jobs:
     ask = Ask.APPROVE if settings.approvals.cron_mode == "approve" else Ask.DENY
-    return Jobs(database, runner, clock, ask=ask, timezone=settings.jobs.timezone or "UTC")
+    rules = rules_of(settings, ("hermes-agent", _model_id(settings, home)))
+    return Jobs(database, runner, webhooks, clock, ask=ask, rules=rules, keep_runs=settings.jobs.keep_runs)
 
 
 def _terminal(settings: Settings) -> TerminalSettings:
