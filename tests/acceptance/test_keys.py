@@ -15,6 +15,7 @@ import pytest
 from hermes.models.script import Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
+from tests.support.crossing import crossed, make_one_of_each
 
 ASK = {"messages": [{"role": "user", "content": "hello"}]}
 
@@ -147,8 +148,8 @@ def test_rotating_the_owner_writes_env_and_needs_no_restart(owned: Gateway, mode
 def test_a_key_from_the_environment_is_said_not_to_rotate(gateway: Gateway) -> None:
     refused = hermes(gateway, "keys", "rotate", "owner", code=2, API_SERVER_KEY=gateway.key)
     assert "is set in the environment, which beats .env" in refused
-    told = hermes(gateway, "keys", "rotate", "owner", code=2)  # this home has no .env, and so was never made
-    assert "there is no home" in told or "does not take the new key" in told
+    told = hermes(gateway, "keys", "rotate", "owner", code=1)
+    assert "its API_SERVER_KEY comes from the environment it was started with" in told
     assert gateway.client.get("/v1/models").status_code == 200
 
 
@@ -182,3 +183,18 @@ def test_what_was_changed_is_in_the_audit_log_without_a_secret(gateway: Gateway)
         ("cli", "key.revoked", "bot"),
     ]
     assert not any(key in told for key in keys)
+
+
+def test_what_one_key_made_another_cannot_tell_from_what_nobody_made(
+    gateway: Gateway, model: ScriptedModelServer
+) -> None:
+    model.add(Step("Hello.", times=0))
+    first, second = (made(gateway, "add", name, "--scope", "admin")["key"] for name in ("first", "second"))
+    with with_key(gateway, first) as mine, with_key(gateway, second) as theirs:
+        ids = make_one_of_each(mine)
+        for outsider in (theirs, gateway.client):
+            assert [found for one in crossed(outsider, ids) if (found := one.problem()) is not None] == []
+        lists = ("/v1/runs", "/api/sessions?include_stateless=true", "/v1/files", "/api/jobs?include_disabled=true")
+        for path in lists:
+            assert not any(one in theirs.get(path).text for one in ids.values()), path
+            assert any(one in mine.get(path).text for one in ids.values()), path

@@ -180,7 +180,7 @@ def _rotate_owner(ctx: typer.Context, profile: str | None, *, as_json: bool) -> 
     if as_json:
         print(json.dumps({"name": OWNER, "key": secret}))
     else:
-        print(f"The owner's key is new; it is in {home.env_file}, and the value before opens nothing any more:")
+        print(f"The owner's key is new; it is in {home.env_file}:")
         print(secret)
     _check_running_gateway(call, home)
 

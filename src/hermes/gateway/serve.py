@@ -15,10 +15,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -33,6 +33,7 @@ from hermes.home.paths import Home, create_home
 from hermes.home.settings import Settings, load_settings, secret_values
 
 if TYPE_CHECKING:
+    from hermes.api.profiles import ProfileListener
     from hermes.app import Engine
 
 log = logging.getLogger(__name__)
@@ -144,25 +145,17 @@ async def _serve(
     signals = _Signals()
     address = address_of(listener) if listener is not None else None
     async with open_engine(settings, home=home, environ=environ, progress=_Progress()) as engine:
-        api = _Api(engine, settings, environ, listener) if listener is not None else None
+        api = _Api(home, engine, settings, environ, listener) if listener is not None else None
         async with asyncio.TaskGroup() as group:
             if api is not None:
                 api.start(group)
-            chores = [
-                group.create_task(chore)
-                for chore in (
-                    _recover(engine),
-                    _housekeeping(engine, settings),
-                    engine.jobs.run_forever(),
-                    engine.callbacks.run_forever(),
-                )
-            ]
+            chores = [group.create_task(chore) for chore in (_recover(engine), *_chores(engine, settings))]
             lock.announce(GatewayProcess(os.getpid(), engine.clock.now(), address, is_ready=True))
             gc.collect()
             gc.freeze()  # what the start made stays: pauses fall from 126 to 35 ms (DESIGN decision 2)
             gc.set_threshold(20_000, 50, 50)
             await signals.first.wait()
-            await _drain(engine, settings.api_server.drain_timeout, signals)
+            await _drain(engine, api, settings.api_server.drain_timeout, signals)
             for chore in chores:
                 chore.cancel()
             if api is not None:
@@ -170,15 +163,25 @@ async def _serve(
     log.info("stopped")
 
 
-async def _drain(engine: Engine, seconds: float, signals: _Signals) -> None:
-    """Open runs get their time. A second Ctrl+C takes it away from them."""
+def _chores(engine: Engine, settings: Settings) -> list[Coroutine[Any, Any, None]]:
+    """What a home's gateway does beside answering."""
+    return [_housekeeping(engine, settings), engine.jobs.run_forever(), engine.callbacks.run_forever()]
+
+
+async def _drain(engine: Engine, api: _Api | None, seconds: float, signals: _Signals) -> None:
+    """Open runs get their time, those of other profiles too. A second Ctrl+C takes it away from them."""
+
+    async def drain(seconds: float) -> None:
+        profiles = [api.profiles.drain(seconds)] if api is not None and api.profiles is not None else []
+        await asyncio.gather(engine.runner.drain(seconds), *profiles)
+
     log.info("stopping: %d open runs get %g s", engine.runner.active, seconds)
-    draining = asyncio.ensure_future(engine.runner.drain(seconds))
+    draining = asyncio.ensure_future(drain(seconds))
     impatient = asyncio.ensure_future(signals.second.wait())
     await asyncio.wait((draining, impatient), return_when=asyncio.FIRST_COMPLETED)
     impatient.cancel()
     if not draining.done():
-        await engine.runner.drain(0.0)
+        await drain(0.0)
     await draining
 
 
@@ -200,27 +203,48 @@ class _Signals:
 class _Api:
     """The HTTP side of the process. While runs drain it goes on answering; `stop` ends the streams, then itself."""
 
-    def __init__(self, engine: Engine, settings: Settings, environ: Mapping[str, str], listener: socket.socket) -> None:
-        from hermes.api.serving import serve_options
+    def __init__(
+        self, home: Home, engine: Engine, settings: Settings, environ: Mapping[str, str], listener: socket.socket
+    ) -> None:
         from hermes.app import build_api
 
-        self._services, app = build_api(engine, bound_host=settings.api_server.host, environ=environ)
-        self._server = _Server(uvicorn.Config(app, **serve_options()))
+        self._services, self._app = build_api(engine, bound_host=settings.api_server.host, environ=environ)
+        self._root = home if settings.api_server.profiles and not home.is_profile else None
+        self._environ = environ
         self._listener = listener
+        self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
+        self.profiles: ProfileListener | None = None
 
     def start(self, group: asyncio.TaskGroup) -> None:
+        from hermes.api.serving import serve_options
+
+        if self._root is not None:
+            self.profiles = self._with_profiles(self._root, group)
+        self._server = _Server(uvicorn.Config(self.profiles or self._app, **serve_options()))
         self._serving = group.create_task(self._server.serve([self._listener]))
+
+    def _with_profiles(self, root: Home, group: asyncio.TaskGroup) -> ProfileListener:
+        from hermes.api.profiles import ProfileListener
+        from hermes.gateway.profiles import ProfileHomes
+
+        address = reachable(address_of(self._listener))
+        homes = ProfileHomes(root, self._environ, self._services, address, _chores)
+        return ProfileListener(self._app, homes, group)
 
     async def stop(self) -> None:
         from hermes.api.access_log import AccessFile
 
         assert self._serving is not None
+        assert self._server is not None
         self._services.stop.set()
+        closing = asyncio.ensure_future(self.profiles.close()) if self.profiles is not None else None
         self._server.should_exit = True
         await asyncio.wait({self._serving}, timeout=EXIT_SECONDS)
         self._server.force_exit = True
         await asyncio.wait({self._serving})
+        if closing is not None:
+            await closing
         if isinstance(self._services.access, AccessFile):
             self._services.access.close()
 
@@ -228,12 +252,15 @@ class _Api:
 async def _recover(engine: Engine) -> None:
     """What an earlier process left open is told; then the model is made ready, so that the first answer is quick."""
     try:
-        await engine.files.sweep()
         left = await engine.runner.recover()
         if left:
             log.warning("%d runs were interrupted by the last stop", left)
     except HermesError as error:
         log.error("runs of the last start could not be told as interrupted: %s", error.message)
+    try:
+        await engine.files.sweep()
+    except HermesError as error:
+        log.error("what was left of broken uploads could not be removed: %s", error.message)
     await engine.models.start()
     choice = engine.models.choice
     if choice is None:
