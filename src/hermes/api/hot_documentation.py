@@ -135,7 +135,7 @@ DOCUMENTATION: Mapping[str, Documentation] = {
         ),
     ),
     "health.show": Documentation(answer=Health),
-    "health.show_detailed": Documentation(answer=DetailedHealth, query=DetailedHealthQuery),
+    "health.show_detailed": Documentation(answer=DetailedHealth, query=DetailedHealthQuery, other_statuses=(503,)),
     "models.list_models": Documentation(answer=ModelList),
     "models.show": Documentation(answer=Model, errors=("model_not_found",)),
     "capabilities.show": Documentation(answer=Capabilities),

@@ -179,8 +179,19 @@ def _mend(operation: dict[str, Any], route: ApiRoute) -> None:
     good["headers"] = headers_out(route, documentation.status)
     for media_type in documentation.also:
         good.setdefault("content", {})[media_type] = {"schema": {"type": "string"}}
+    for status in documentation.other_statuses:
+        _merge(answers.setdefault(str(status), {"description": "Done."}), good)
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _without_null(parameter["schema"])
+
+
+def _merge(answer: dict[str, Any], good: Mapping[str, Any]) -> None:
+    """`answer`, which may be that of an error already, can be what `good` is too."""
+    answer.setdefault("headers", good["headers"])
+    content = answer.setdefault("content", {})
+    for media_type, body in good.get("content", {}).items():
+        known = content.get(media_type)
+        content[media_type] = {"schema": {"anyOf": [known["schema"], body["schema"]]}} if known else body
 
 
 def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:
