@@ -155,7 +155,7 @@ def test_a_wrong_message_is_refused_and_named(message: Any, code: str, param: st
         ({"type": "image_url", "image_url": "data:image/png;base64,"}, "invalid_image_url", ".image_url"),
         ({"type": "image_url", "image_url": "data:image/png;base64,<svg>"}, "invalid_image_url", ".image_url"),
         ({"type": "image_url", "image_url": {"url": PIXEL, "detail": "max"}}, "invalid_content_part", ".detail"),
-        ({"type": "input_image", "file_id": "file_1"}, "unsupported_content_type", ".file_id"),
+        ({"type": "input_image", "file_id": 1}, "invalid_content_part", ".file_id"),
         ({"type": "input_audio"}, "invalid_content_part", ".input_audio"),
         ({"type": "input_audio", "input_audio": {"format": "ogg"}}, "invalid_content_part", ".input_audio.format"),
         (
@@ -164,7 +164,11 @@ def test_a_wrong_message_is_refused_and_named(message: Any, code: str, param: st
             ".input_audio.data",
         ),
         ({"type": "file", "file": {}}, "invalid_content_part", ".file.file_data"),
-        ({"type": "file", "file": {"file_id": "file_1"}}, "unsupported_content_type", ".file.file_id"),
+        ({"type": "file", "file": {"file_id": ""}}, "invalid_content_part", ".file.file_id"),
+        ({"type": "file", "file": {"file_id": "file-1", "file_data": "aGk="}}, "invalid_content_part", ".file.file_id"),
+        ({"type": "input_file", "file_url": "https://a.example/b.pdf"}, "unsupported_content_type", ".file_url"),
+        ({"type": "input_file", "file_data": "aGkxa"}, "invalid_content_part", ".file_data"),
+        ({"type": "input_file", "file_data": "x;base64,aGk="}, "invalid_content_part", ".file_data"),
         ({"type": "file", "file": {"file_data": "aGk=", "filename": 1}}, "invalid_content_part", ".file.filename"),
     ],
 )
