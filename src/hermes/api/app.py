@@ -23,11 +23,14 @@ from hermes.api.open_requests import OpenRequests
 from hermes.api.routes import ROUTES, ApiRoute, build_router
 from hermes.api.services import Services
 from hermes.core.errors import HermesError, Unauthorized
+from hermes.core.tally import OTHER, HttpTally
 from hermes.home.logs import log_context
 
 log = logging.getLogger(__name__)
 
 GONE = {"type": "http.disconnect"}
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Those that are counted by name; a client may send any word."""
 
 
 def build_api(services: Services, routes: Sequence[ApiRoute] = ROUTES) -> Api:
@@ -54,7 +57,7 @@ class Api:
         began = time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         scope["hermes.headers"] = headers
-        outgoing = Outgoing(send, names.request_id(scope["headers"]))
+        outgoing = Outgoing(send, names.request_id(scope["headers"]), self.services.http)
         with log_context(request_id=outgoing.request_id.decode("ascii")):
             try:
                 await self._pass(scope, headers, receive, outgoing)
@@ -85,6 +88,10 @@ class Api:
             await outgoing.fail(HermesError("The request failed inside the server; its log says why."), scope, receive)
 
     def _log(self, scope: Scope, outgoing: Outgoing, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in METHODS else OTHER
+        self.services.http.requests[scope.get("hermes.route", OTHER), method, outgoing.status] += 1
+        if outgoing.is_event_stream:
+            self.services.http.streams -= 1
         key = scope.get("hermes.principal")
         path = scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
         name = key.name if key is not None else None
@@ -95,13 +102,14 @@ class Api:
 class Outgoing:
     """A `send` that adds the headers of every answer and knows whether it has begun."""
 
-    def __init__(self, send: Send, request_id: bytes) -> None:
+    def __init__(self, send: Send, request_id: bytes, tally: HttpTally) -> None:
         self.request_id = request_id
+        self._tally = tally
         self.base = [*names.SECURITY_HEADERS, (b"x-request-id", request_id)]
         self.headers = self.base.copy()
         self.status = 0
         self.is_cut = False
-        self._is_event_stream = False
+        self.is_event_stream = False
         self._is_done = False
         self._send = send
 
@@ -114,7 +122,9 @@ class Outgoing:
             self.status = message["status"]
             own = list(message.get("headers", ()))
             set_by_route = {name for name, _ in own}
-            self._is_event_stream = any(value.startswith(b"text/event-stream") for _, value in own)
+            self.is_event_stream = any(value.startswith(b"text/event-stream") for _, value in own)
+            if self.is_event_stream:
+                self._tally.streams += 1
             message["headers"] = [*own, *(header for header in self.headers if header[0] not in set_by_route)]
         elif not message.get("more_body"):
             self._is_done = True
@@ -126,7 +136,7 @@ class Outgoing:
         error = Unauthorized("Invalid API key: it was revoked or rotated")
         if not self.status:
             await error_response(error)(scope, receive, self._pass_on)
-        elif self._is_event_stream and not self._is_done:
+        elif self.is_event_stream and not self._is_done:
             told = b"event: error\ndata: " + orjson.dumps(error_envelope(error)) + b"\n\n"
             await self._pass_on({"type": "http.response.body", "body": told, "more_body": False})
 
