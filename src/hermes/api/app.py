@@ -146,7 +146,7 @@ class Outgoing:
         if self.status:  # too late for another status: the connection breaks off, and the client sees that it did
             log.error("a request broke off: %s", error.message)
             raise error
-        await error_response(error)(scope, receive, self)
+        await error_response(error, scope["path"])(scope, receive, self)
 
 
 def is_public(method: str, path: str) -> bool:

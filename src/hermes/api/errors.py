@@ -47,6 +47,9 @@ RULES: dict[str, Rule] = {
     "context_length_exceeded": Rule(400, INVALID),
     "invalid_approval_choice": Rule(400, INVALID),
     "invalid_callback_url": Rule(400, INVALID),
+    "invalid_schedule": Rule(400, INVALID),
+    "invalid_timezone": Rule(400, INVALID),
+    "invalid_delivery": Rule(400, INVALID),
     "address_refused": Rule(400, INVALID),
     "invalid_api_key": Rule(401, INVALID),
     "forbidden": Rule(403, PERMISSION),
@@ -55,6 +58,7 @@ RULES: dict[str, Rule] = {
     "not_found": Rule(404, INVALID),
     "model_not_found": Rule(404, INVALID),
     "run_not_found": Rule(404, INVALID),
+    "job_not_found": Rule(404, INVALID),
     "previous_response_not_found": Rule(404, INVALID),
     "session_not_found": Rule(404, INVALID),
     "file_not_found": Rule(404, INVALID),
@@ -67,6 +71,7 @@ RULES: dict[str, Rule] = {
     "run_not_active": Rule(409, INVALID, may_retry=False),
     "run_not_accepting_steer": Rule(409, INVALID, may_retry=False),
     "session_exists": Rule(409, INVALID, may_retry=False),
+    "job_completed": Rule(409, INVALID, may_retry=False),
     "run_cancelled": Rule(409, INVALID, may_retry=False),
     "body_too_large": Rule(413, INVALID),
     "file_quota_exceeded": Rule(413, INVALID, may_retry=False),
@@ -146,13 +151,15 @@ def error_envelope(error: HermesError) -> dict[str, Any]:
     return envelope(error.message, error.code, rule_of(error), error.param)
 
 
-def error_response(error: HermesError) -> Response:
+def error_response(error: HermesError, path: str = "") -> Response:
+    """Clients of /api/jobs read `detail`, so there it stands beside the envelope."""
     rule = rule_of(error)
+    body = error_envelope(error) | ({"detail": error.message} if "/api/jobs" in path else {})
     headers = {**retry_headers(rule, error.code, getattr(error, "retry_after_seconds", None))}
     headers.update(getattr(error, "headers", {}))
     if rule.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return Response(_dump(error_envelope(error)), rule.status, headers, "application/json")
+    return Response(_dump(body), rule.status, headers, "application/json")
 
 
 def kept_error_response(

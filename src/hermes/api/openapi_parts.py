@@ -32,6 +32,7 @@ TAGS = {
 # by name in the table of routes
 STARTS_A_RUN = frozenset({"chat_completions", "responses", "runs", "session_chat", "session_chat_stream"})
 ANSWERS_WITH_THE_RUN = frozenset({"chat_completions", "responses", "session_chat"})
+TAKES_A_KEY_OF_ITS_OWN = frozenset({"job_run"})
 READS_ON = frozenset({"run_events"})
 
 EVERYWHERE = ("invalid_host", "host_not_allowed", "body_too_large", "internal_error", "store_unavailable")
@@ -119,11 +120,12 @@ class ErrorBody(BaseModel):
 
 
 class ErrorEnvelope(BaseModel):
-    """Every error of every route."""
+    """Every error of every route. `detail`, the message again, is on /api/jobs only."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
     error: ErrorBody
+    detail: str = ""
 
 
 ERROR_ENVELOPE = ErrorEnvelope.__name__
@@ -141,6 +143,8 @@ def headers_in(route: ApiRoute) -> Iterator[tuple[str, dict[str, Any]]]:
         wanted = wanted if in_path else [names.SESSION_ID, *wanted]
     if route.name == "responses":
         wanted.append(names.TOOL_ITEMS)
+    if route.name in TAKES_A_KEY_OF_ITS_OWN:
+        wanted.append(names.IDEMPOTENCY_KEY)
     if route.name in READS_ON:
         wanted.append("Last-Event-ID")
     return ((name, HEADERS_IN[name]) for name in wanted)
@@ -150,6 +154,8 @@ def headers_out(route: ApiRoute, status: int) -> dict[str, dict[str, str]]:
     told = [names.REQUEST_ID]
     if status < 400 and route.name in STARTS_A_RUN:
         told += [names.SESSION_ID, names.SESSION_KEY, names.RUN_ID, names.WARNINGS, names.IDEMPOTENCY_REPLAYED]
+    if status < 400 and route.name in TAKES_A_KEY_OF_ITS_OWN:
+        told.append(names.IDEMPOTENCY_REPLAYED)
     if status == 401:
         told.append("WWW-Authenticate")
     if status in (429, 503):

@@ -46,7 +46,7 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What this home allows: `timezone` is that of jobs that name none."""
+    """What this home allows. `timezone` is that of jobs that name none, `toolsets` are the enabled ones."""
 
     timezone: str = "UTC"
     toolsets: Collection[str] = tuple(TOOLSETS)
@@ -59,7 +59,9 @@ def rules_of(settings: Settings, own_names: Sequence[str] = ("hermes-agent",)) -
     def takes_model(name: str) -> bool:
         return settings.direct_model_requests or name in settings.model_routes or name in own_names
 
-    return Rules(settings.jobs.timezone or machine_timezone(), takes_model=takes_model)
+    chosen = settings.platform_toolsets.get("api_server", settings.toolsets)
+    toolsets = [name for name, info in TOOLSETS.items() if (info.is_default if chosen is None else name in chosen)]
+    return Rules(settings.jobs.timezone or machine_timezone(), tuple(toolsets), takes_model)
 
 
 def new_job(fields: Fields, owner: str, now: float, rules: Rules) -> Job:
@@ -247,7 +249,8 @@ def _check_toolsets(names: Sequence[str], rules: Rules) -> None:
     for name in names:
         if name not in rules.toolsets:
             raise InvalidInput(
-                f"there is no toolset {name[:80]!r}; there are: {', '.join(rules.toolsets)}",
+                f"there is no toolset {name[:80]!r} that is enabled here; there are: "
+                f"{', '.join(rules.toolsets) or 'none'} (toolsets in config.yaml)",
                 code="unknown_toolset",
                 param="enabled_toolsets",
             )
