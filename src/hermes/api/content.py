@@ -25,7 +25,8 @@ async def prepared(
 ) -> RunRequest:
     """`remote_images` are places in the client's request and URLs (`hermes.agent.messages.image_urls`).
 
-    Raises InvalidInput or NotFound `file_not_found`, naming the part. The run may cost what its key has left (`hermes.runs.budget`).
+    Raises InvalidInput or NotFound `file_not_found`, naming the part. The run may cost what its key has left
+    (`hermes.runs.budget`).
     """
     await check_images(remote_images, services.resolve)
     request = await files_read(request, services.files)

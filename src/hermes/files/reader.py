@@ -13,6 +13,7 @@ import logging
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from typing import Any, BinaryIO
 
 MEMORY_BYTES = 1 << 30
@@ -33,13 +34,14 @@ class Unreadable(Exception):
 
 
 class Text:
-    """Gathers pieces until there is more than may be given."""
+    """Gathers pieces until there is more than may be given. `is_short`: a reader stopped before the document's end."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.pieces: list[str] = []
         self.length = 0
         self.about = ""
+        self.is_short = False
 
     @property
     def is_full(self) -> bool:
@@ -65,7 +67,7 @@ def read(file: BinaryIO, media_type: str, limit: int) -> dict[str, Any]:
         check_archive(file)
         _OFFICE_READERS[media_type](file, text)
     whole = text.whole()
-    return {"text": whole[:limit], "about": text.about, "is_cut": len(whole) > limit}
+    return {"text": whole[:limit], "about": text.about, "is_cut": text.is_short or len(whole) > limit}
 
 
 def check_archive(file: BinaryIO) -> None:
@@ -99,6 +101,7 @@ def _pdf(file: BinaryIO, text: Text) -> None:
         read += 1
         if said and not text.add(f"--- page {number + 1} ---\n{said}"):
             break
+    text.is_short = read < count
     text.about = _counted(count, "page") if read == count else f"the first {read} of {count} pages"
     if not has_text:
         raise Unreadable("no text is in it, so it is likely a scan; send its pages as images")
@@ -124,17 +127,21 @@ def _xlsx(file: BinaryIO, text: Text) -> None:
     import openpyxl  # type: ignore[import-untyped]
 
     book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-    names = book.sheetnames
-    text.about = _counted(len(names), "sheet")
+    sources = openpyxl.load_workbook(file, read_only=True)
+    text.about = _counted(len(book.worksheets), "sheet")
     for sheet in book.worksheets:
         if not text.add(f"--- sheet {sheet.title} ---"):
             return
         sheet.reset_dimensions()  # what the file says of its size may be anything
+        sources[sheet.title].reset_dimensions()
+        formulas = sources[sheet.title].iter_rows(values_only=True)
         for number, row in enumerate(sheet.iter_rows(values_only=True)):
             if number >= MAX_ROWS:
                 text.add(f"[only the first {MAX_ROWS} rows of this sheet were read]")
+                text.is_short = True
                 break
-            if not text.add(_cells("" if value is None else str(value) for value in row)):
+            pairs = zip_longest(row, next(formulas, ()))
+            if not text.add(_cells(_cell(value, formula) for value, formula in pairs)):
                 return
 
 
@@ -161,6 +168,12 @@ def _shape_texts(shapes: Any) -> Iterator[str]:
         elif getattr(shape, "has_table", False):
             for row in shape.table.rows:
                 yield _cells(cell.text for cell in row.cells)
+
+
+def _cell(value: object, formula: object) -> str:
+    """What the program that saved it had calculated; a formula that nobody calculated yet is shown itself."""
+    shown = formula if value is None else value
+    return "" if shown is None else str(shown)
 
 
 def _cells(values: Iterator[str]) -> str:
