@@ -120,7 +120,7 @@ async def open_engine(
                 registry=registry,
                 agent=agent,
                 runner=runner,
-                sessions=Sessions(database, clock),
+                sessions=Sessions(database, clock, forget=agent.forget),
                 files=Files(database, home.files_dir if home else None, clock, _uploads(settings)),
                 jobs=_jobs(settings, home, database, runner, webhooks, clock),
                 webhooks=webhooks,
