@@ -93,7 +93,9 @@ def jpeg(width: int, height: int) -> bytes:
 
 
 def wav() -> bytes:
-    body = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8) + b"data" + struct.pack("<I", 2) + b"\x80\x80"
+    body = (
+        b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8) + b"data" + struct.pack("<I", 2) + b"\x80\x80"
+    )
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 

@@ -44,7 +44,8 @@ class Document:
 class Documents:
     """Reads documents, a few at a time. A stateless chat sends the same ones again and again: they are read once."""
 
-    def __init__(self, *, seconds: float = SECONDS, at_once: int = AT_ONCE) -> None:
+    def __init__(self, *, seconds: float = SECONDS, at_once: int = AT_ONCE, reader: Path = READER) -> None:
+        self._reader = reader
         self._seconds = seconds
         self._free = asyncio.Semaphore(at_once)
         self._known: OrderedDict[tuple[str, int], Document] = OrderedDict()
@@ -73,7 +74,7 @@ class Documents:
     async def _in_a_process(self, file: BinaryIO, kind: Kind, limit: int) -> Document:
         file.seek(0)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-B", str(READER), kind.media_type, str(limit)),
+            *(sys.executable, "-P", "-B", str(self._reader), kind.media_type, str(limit)),
             stdin=file,
             stdout=PIPE,
             stderr=DEVNULL,
