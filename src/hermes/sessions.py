@@ -18,7 +18,7 @@ from hermes.store import search as search_store
 from hermes.store import session_list
 from hermes.store import sessions as session_store
 from hermes.store.database import Connection, Database
-from hermes.store.encoding import clean
+from hermes.store.encoding import clean, from_json
 from hermes.store.search import ANY, Filter, Hit
 from hermes.store.session_list import Listing
 
@@ -35,10 +35,17 @@ RESERVED_IDS = frozenset({"search"})
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """`summaries` are JSON texts (`store.session_list.summary`)."""
+    """`summaries` are JSON texts (`store.session_list.summary`). `last_place`: (last_active, id) of the last one."""
 
     summaries: Sequence[str]
     has_more: bool
+
+    @property
+    def last_place(self) -> tuple[float, str] | None:
+        if not self.summaries:
+            return None
+        last = from_json(self.summaries[-1])
+        return last["last_active"], last["id"]
 
 
 @dataclass(frozen=True, slots=True)
