@@ -31,6 +31,7 @@ PUBLISHED_FEATURES = (
     "session_chat",
     "session_chat_streaming",
     "session_fork",
+    "session_search",
     "jobs_admin",
     "files_api",
     "skills_api",

@@ -97,7 +97,7 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _access_line(record: dict[str, Any]) -> str:
-    told = [str(record.get(name, "")) for name in ("method", "path", "status", "key", "request_id")]
+    told = [str(record.get(name) or "-") for name in ("method", "path", "status", "key", "request_id")]
     told.insert(3, f"{record.get('ms', 0)}ms")
     return f"{_clock(record)} {_printable(' '.join(told))}" if "method" in record else _line(record)
 

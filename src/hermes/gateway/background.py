@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hermes.core.errors import ConfigError, HermesError
+from hermes.core.errors import ConfigError, Conflict, HermesError
 from hermes.home.files import make_private_directory, open_private
 from hermes.home.locks import GatewayProcess, file_lock, last_gateway, running_gateway
 from hermes.home.paths import Home, create_home
@@ -70,11 +70,12 @@ def stop(home: Home, environ: Mapping[str, str]) -> Stopped | None:
 
 
 def restart(home: Home, environ: Mapping[str, str]) -> tuple[Stopped | None, Started]:
-    """Open runs get their time, then a new process takes the same address."""
+    """Open runs get their time, then a new process takes the same address. One that was killed is just started."""
     with _control(home):
         process = running_gateway(home.pid_file)
+        port = kept_port(home, environ, process or last_gateway(home.pid_file))
         stopped = _stop(home, environ, process) if process is not None else None
-        return stopped, _start(home, environ, port=kept_port(home, environ, process))
+        return stopped, _start(home, environ, port=port)
 
 
 def made_home(home: Home) -> str:
@@ -150,6 +151,12 @@ def _spawn(home: Home, environ: Mapping[str, str], out: Path, port: int | None) 
 
 
 def _stop(home: Home, environ: Mapping[str, str], process: GatewayProcess) -> Stopped:
+    if process.is_guest:
+        raise Conflict(
+            f"profile {home.name} is open in the default profile's gateway (pid {process.pid}), which serves others, "
+            "too; stop that one with: hermes -p default gateway stop",
+            code="gateway_running",
+        )
     limit = _settings(home, environ).api_server.drain_timeout + MARGIN_SECONDS
     began = time.monotonic()
     try:
