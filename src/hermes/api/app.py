@@ -22,6 +22,7 @@ from hermes.api.errors import error_envelope, error_response
 from hermes.api.open_requests import OpenRequests
 from hermes.api.routes import ROUTES, ApiRoute, build_router
 from hermes.api.services import Services
+from hermes.api.socket_outgoing import OutgoingSocket
 from hermes.core.errors import HermesError, Unauthorized
 from hermes.core.tally import OTHER, HttpTally
 from hermes.home.logs import log_context
@@ -29,6 +30,7 @@ from hermes.home.logs import log_context
 log = logging.getLogger(__name__)
 
 GONE = {"type": "http.disconnect"}
+GONE_SOCKET = {"type": "websocket.disconnect", "code": 1008}
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Those that are counted by name; a client may send any word."""
 
@@ -48,8 +50,8 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await self._answer(scope, receive, send)
-        elif scope["type"] == "websocket":  # none is served yet, so none gets past here
-            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "websocket":
+            await self._answer_socket(scope, receive, send)
         else:
             await _lifespan(receive, send)
 
@@ -87,7 +89,31 @@ class Api:
             log.exception("a request failed")
             await outgoing.fail(HermesError("The request failed inside the server; its log says why."), scope, receive)
 
-    def _log(self, scope: Scope, outgoing: Outgoing, seconds: float) -> None:
+    async def _answer_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket passes what a request passes. Opening one is a write: it needs its page's origin."""
+        began = time.perf_counter()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        scope["hermes.headers"], scope["method"] = headers, "GET"
+        outgoing = OutgoingSocket(send, names.request_id(scope["headers"]), self.services.http)
+        with log_context(request_id=outgoing.request_id.decode("ascii")):
+            try:
+                host = self.services.hosts.check(scope["headers"], scope.get("server"))
+                self.cors.check("POST", host, headers)
+                principal = await self.gatekeeper.check(scope.get("client"), headers)
+                scope["hermes.principal"] = principal
+                with self.open.hold(principal, receive, GONE_SOCKET, outgoing.cut) as held:
+                    await self.router(scope, held.receive, outgoing)
+            except HermesError as error:
+                await outgoing.fail(error, scope, receive)
+            except Exception:
+                log.exception("a WebSocket failed")
+                told = HermesError("The connection failed inside the server; its log says why.")
+                await outgoing.fail(told, scope, receive)
+            finally:
+                outgoing.close()
+                self._log(scope, outgoing, time.perf_counter() - began)
+
+    def _log(self, scope: Scope, outgoing: Outgoing | OutgoingSocket, seconds: float) -> None:
         method = scope["method"] if scope["method"] in METHODS else OTHER
         self.services.http.requests[scope.get("hermes.route", OTHER), method, outgoing.status] += 1
         if outgoing.is_event_stream:

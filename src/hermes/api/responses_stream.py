@@ -64,6 +64,10 @@ class ResponseStream:
         self._end: End | None = None
         self._ended_at: float | None = None
 
+    @property
+    def has_completed(self) -> bool:
+        return self._status == "completed"
+
     def first(self) -> list[Event]:
         ours = {"event": "run.created", "run_id": self.run.id, "session_id": self.run.session_id}
         created = self._emit("response.created", response=self.response(), hermes=ours)

@@ -9,8 +9,9 @@ from typing import Literal, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from hermes.api import auth, capabilities, chat_completions, health, home_page, models, toolsets
 from hermes.api.auth import Scope as KeyScope
@@ -135,10 +136,11 @@ def build_router(services: Services, routes: Sequence[ApiRoute] = ROUTES) -> Rou
     for route in routes:
         if (route.scope is None) != (route.path in auth.PUBLIC_PATHS):
             raise ValueError(f"{route.path} is public in one place and not in the other")
-        if route.method != "WEBSOCKET":  # hermes.api.app finds those by itself
+        if route.method != "WEBSOCKET":
             by_path.setdefault(route.path, []).append(route)
     endpoints = [Route(path, Endpoint(path, of_path, services)) for path, of_path in by_path.items()]
-    return Router(endpoints, redirect_slashes=False, default=_not_found)
+    sockets = [WebSocketRoute(r.path, SocketEndpoint(r, services)) for r in routes if r.method == "WEBSOCKET"]
+    return Router([*endpoints, *sockets], redirect_slashes=False, default=_not_found)
 
 
 class Endpoint:
@@ -163,18 +165,37 @@ class Endpoint:
                 raise MethodNotAllowed(method, self.allowed)
             await Response(status_code=204, headers={"Allow": self.allowed})(scope, receive, send)
             return
-        if route.scope is not None:
-            principal = scope.get("hermes.principal")
-            if principal is None:
-                raise Unauthorized("Invalid API key")
-            if not principal.may(route.scope):
-                raise Forbidden(f"this key lacks the scope {route.scope.value!r}", code="insufficient_scope")
+        _check_scope(scope, route)
         settings = self.services.settings
         most = settings.upload_limit_bytes if route.takes == "upload" else settings.json_limit_bytes
         limited = LimitedBody(receive, scope["hermes.headers"], most, settings.body_timeout_seconds)
         handler = self.handlers.get(method) or self.handlers.setdefault(method, route.resolve())
         answer = await handler(Request(scope, limited, send), self.services)
         await answer(scope, limited, send)
+
+
+class SocketEndpoint:
+    """A route that is a WebSocket. Its handler gets the connection before it is accepted."""
+
+    def __init__(self, route: ApiRoute, services: Services) -> None:
+        self.route = route
+        self.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["hermes.route"] = self.route.path
+        _check_scope(scope, self.route)
+        socket = WebSocket(scope, receive, send)
+        await self.route.resolve()(socket, self.services)  # type: ignore[arg-type]
+
+
+def _check_scope(scope: Scope, route: ApiRoute) -> None:
+    if route.scope is None:
+        return
+    principal = scope.get("hermes.principal")
+    if principal is None:
+        raise Unauthorized("Invalid API key")
+    if not principal.may(route.scope):
+        raise Forbidden(f"this key lacks the scope {route.scope.value!r}", code="insufficient_scope")
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
