@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hermes.cli.context import Call, call_of, new_app, table
+from hermes.cli.context import Call, call_of, new_app, open_store, table
 from hermes.core.errors import ConfigError, HermesError, InvalidInput
 
 if TYPE_CHECKING:
@@ -208,20 +208,10 @@ def _check_running_gateway(call: Call, home: Home) -> None:
 
 @contextmanager
 def _store(ctx: typer.Context, profile: str | None) -> Iterator[tuple[Home, Database]]:
-    """The home's database, beside the gateway that may have it open."""
-    from hermes.home.settings import load_settings
-    from hermes.store.database import Database
-
     call = call_of(ctx)
     home = _home(call, profile)
-    if not home.exists():
-        raise ConfigError(f"there is no home in {home.path} yet; it is made with: {home.command} gateway")
-    settings = load_settings(home, call.environ, is_lenient=True)
-    database = Database.open_now(settings.database.url or f"sqlite:///{home.state_db}")
-    try:
+    with open_store(call, home) as database:
         yield home, database
-    finally:
-        database.close_now()
 
 
 def _home(call: Call, profile: str | None) -> Home:

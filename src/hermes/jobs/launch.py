@@ -12,9 +12,10 @@ from hermes.core.job import Job, JobRun
 from hermes.core.message import Message
 from hermes.core.run import Ask, IdempotencyClaim, Run, RunRequest
 from hermes.jobs.definition import Rules, check_names
+from hermes.runs.budget import within_budget
 from hermes.runs.runner import Runner
 from hermes.store import jobs as job_store
-from hermes.store.database import Connection
+from hermes.store.database import Connection, Database
 
 INSTRUCTIONS = (
     "This is a job that runs by itself; nobody reads along and nobody answers questions. Do what is asked with what "
@@ -27,7 +28,8 @@ Keep = Callable[[Connection, Run], object]
 class Launcher:
     """`ask`: nobody is there to be asked, so it is `approvals.cron_mode` that says."""
 
-    def __init__(self, runner: Runner, rules: Rules, *, ask: Ask, keep_runs: int) -> None:
+    def __init__(self, database: Database, runner: Runner, rules: Rules, *, ask: Ask, keep_runs: int) -> None:
+        self._database = database
         self._runner = runner
         self._rules = rules
         self._ask = ask
@@ -36,8 +38,8 @@ class Launcher:
     async def start(
         self, job: Job, entry: JobRun, keep: Keep | None = None, idempotency: IdempotencyClaim | None = None
     ) -> Run:
-        """`entry` is kept with the run. Raises what `Runner.start` and `keep` raise, and InvalidInput for a toolset or
-        directory that is not there; then nothing is kept."""
+        """`entry` is kept with the run. Raises what `Runner.start` and `keep` raise, InvalidInput for a toolset or
+        directory that is not there, and BudgetExceeded; then nothing is kept."""
         check_names(job, self._rules)
         request = RunRequest(
             owner=job.owner,
@@ -57,7 +59,7 @@ class Launcher:
             ),
             keep=(*((keep,) if keep else ()), lambda conn, run: self._enter(conn, run, job, entry)),
         )
-        return await self._runner.start(request)
+        return await self._runner.start(await within_budget(request, self._database))
 
     def _enter(self, conn: Connection, run: Run, job: Job, entry: JobRun) -> None:
         job_store.add_run(conn, replace(entry, run_id=run.id), self._keep_runs)

@@ -42,7 +42,7 @@ class Jobs:
         self._clock = clock
         self._rules = rules or Rules()
         self._keep_runs = keep_runs
-        self._launcher = Launcher(runner, self._rules, ask=ask, keep_runs=keep_runs)
+        self._launcher = Launcher(database, runner, self._rules, ask=ask, keep_runs=keep_runs)
         self._scheduler = Scheduler(database, self._launcher, clock, keep_runs=keep_runs)
         self._deliveries = Deliveries(database, webhooks, clock)
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from hermes.core.errors import BudgetExceeded, Conflict, NotFound
+from hermes.core.job import JobState
 from hermes.core.key import Key, Scope
 
 from . import audit
@@ -147,5 +148,10 @@ _SPEND = Statement(update(keys).where(_THIS).values(spent_usd=keys.c.spent_usd +
 _PAUSE_JOBS = Statement(
     update(jobs)
     .where(jobs.c.owner == bindparam("key"), jobs.c.next_due.is_not(None))
-    .values(state=sa.literal("paused"), next_due=sa.null(), updated_at=bindparam("now"))
+    .values(
+        state=sa.literal(JobState.PAUSED.value),
+        next_due=sa.null(),
+        paused_at=bindparam("now"),
+        updated_at=bindparam("now"),
+    )
 )
