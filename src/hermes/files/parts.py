@@ -89,7 +89,7 @@ class _Work:
                 opened = await self._upload(file_id, "", part.place)
                 with opened.file:
                     if opened.kind.use is not Use.IMAGE:
-                        what = f"is a {opened.kind.label}, no image: send it as a file part"
+                        what = f"is no image ({opened.kind.label}): send it as a file part"
                         raise _wrong(opened, what, "invalid_content_part")
                     return replace(await self._image(opened), detail=part.detail)
             case FilePart(text=None) if part.file_id is not None:
@@ -126,7 +126,7 @@ class _Work:
             case Use.DOCUMENT | Use.TEXT:
                 return await self._document(opened)
         hint = f"; {opened.kind.hint}" if opened.kind.hint else ""
-        what = f"is a {opened.kind.label}, which cannot be read{hint}. What can be: {READABLE}"
+        what = f"cannot be read ({opened.kind.label}){hint}. What can be: {READABLE}"
         raise _wrong(opened, what, "unsupported_content_type")
 
     async def _document(self, opened: _Opened) -> FilePart:

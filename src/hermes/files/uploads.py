@@ -55,8 +55,10 @@ class Files:
         self._arriving: set[str] = set()
 
     async def receive(self, owner: str, declared_bytes: int = 0) -> Incoming:
-        """Where the bytes of a new file go. Raises TooLarge when the owner has no room for `declared_bytes`."""
+        """Where the bytes of a new file go. Raises TooLarge when `declared_bytes` are more than there may come."""
         directory = self._home()
+        if declared_bytes > self.settings.max_bytes:
+            raise too_large(self.settings.max_bytes)
         await self._sweep_expired()
         taken = await self._database.read(file_store.total_bytes, owner)
         self._check_room(taken, max(declared_bytes, 1))
@@ -91,6 +93,8 @@ class Files:
             return record, await asyncio.to_thread(_open, self._home() / record.id)
         except FileNotFoundError:  # deleted just now, or taken out of the home by hand
             raise no_file(file_id, param) from None
+        except OSError as error:  # a link in its place, a right taken away
+            raise StoreUnavailable(f"cannot read {self._home() / record.id}: {error.strerror or error}") from error
 
     async def delete(self, file_id: str, owner: str) -> None:
         """Raises NotFound `file_not_found`."""
@@ -194,7 +198,7 @@ class Incoming:
         """Raises TooLarge when this is more than one file may have."""
         self.bytes += len(data)
         if self.bytes > self._most:
-            raise TooLarge(f"the file is larger than {self._most} bytes (setting: uploads.max_mb)", param="file")
+            raise too_large(self._most)
         self._gathered += data
         if len(self._gathered) >= _GATHERED_BYTES:
             await asyncio.to_thread(self._flush)
@@ -259,6 +263,10 @@ class Incoming:
 def no_file(file_id: str, param: str | None = None) -> NotFound:
     where = f"{param}: " if param else ""
     return NotFound(f"{where}no file {file_id[:64]!r}", code="file_not_found", param=param)
+
+
+def too_large(most: int) -> TooLarge:
+    return TooLarge(f"the file is larger than {most} bytes (setting: uploads.max_mb)", param="file")
 
 
 def check_name(filename: str) -> None:
