@@ -183,6 +183,8 @@ async def _told(run: Run, services: Services) -> dict[str, Any]:
     if run.status.is_final:
         return run_object(run)
     pending = await services.runner.pending_approvals(run.id, run.owner)
+    if pending and run.status is RunStatus.RUNNING:  # it began to wait after it was read
+        run = await services.runner.get(run.id, run.owner)
     return run_object(
         run, [approval_object(one) for one in pending], has_pending_steer=services.runner.has_pending_steer(run.id)
     )

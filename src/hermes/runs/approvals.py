@@ -26,6 +26,7 @@ CHOICES = ("once", "session", "always", "deny")
 class _Waiting:
     pending: PendingApproval
     answer: asyncio.Future[ApprovalAnswer]
+    is_kept: bool = False
 
 
 def parse_choice(choice: object) -> str:
@@ -49,7 +50,7 @@ class Desk:
 
     @property
     def pending(self) -> list[PendingApproval]:
-        return [waiting.pending for waiting in self._waiting.values()]
+        return [waiting.pending for waiting in self._waiting.values() if waiting.is_kept]
 
     async def ask(self, question: ApprovalQuestion) -> ApprovalAnswer:
         now = self._clock.now()
@@ -65,6 +66,7 @@ class Desk:
                 ),
                 is_durable=True,
             )
+            waiting.is_kept = True
             timer = asyncio.ensure_future(self._clock.sleep(self._timeout_seconds))
             try:
                 await asyncio.wait((waiting.answer, timer), return_when=asyncio.FIRST_COMPLETED)

@@ -214,11 +214,6 @@ class Runner:
         desk = Desk(recorder, self._clock, self.settings.approval_timeout_seconds)
         active = _Active(run, request, model, recorder, desk, place, _Steers(self._clock), began)
         self._active[run.id] = active
-        for warning in (
-            *request.warnings,
-            *(f"the client's tool {name!r} hides the server's" for name in clashes),
-        ):
-            recorder.delta(events.Warned(warning))
         self._group.create_task(self._conduct(active, session))
         return run
 
@@ -331,6 +326,8 @@ class Runner:
         try:
             final, status, result = await self._turn(active, session)
             await self._finish(active, status, final, result)
+        except NotFound:
+            log.info("%s was deleted with its session before its end", active.run.id)
         except Exception:
             # Raised, it would end the group, and with it every other run.
             log.exception("the end of %s could not be kept; it is told as interrupted at the next start", active.run.id)
@@ -587,8 +584,12 @@ def _begin(
 
 
 def _take_up(conn: Connection, run: Run, request: RunRequest, now: float) -> None:
-    """The queued run begins: its messages come behind those of the runs before it."""
-    run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request={})
+    """The queued run begins: its messages come behind those of the runs before it.
+
+    Raises NotFound `run_not_found` where its session, and the run with it, was deleted while it waited.
+    """
+    if not run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request={}):
+        raise NotFound(f"no run {run.id!r}: it was deleted", code="run_not_found")
     session_store.add_messages(conn, run.session_id, run.id, request.messages, now)
 
 

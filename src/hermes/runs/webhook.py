@@ -103,7 +103,7 @@ class Webhooks:
             return Answered(refused.message)
         except TimeoutError:
             return Answered(f"no answer within {self._timeout_seconds:g} s")
-        except OSError as error:  # aiohttp's connection errors are OSErrors
+        except OSError as error:  # aiohttp's errors of connecting are OSErrors
             return Answered(f"cannot connect: {error.strerror or type(error).__name__}")
 
     async def _target(self, url: str) -> Target:
@@ -129,10 +129,10 @@ async def _post(target: Target, body: bytes, headers: dict[str, str], timeout_se
     try:
         async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
             status, retry_after = response.status, response.headers.get("Retry-After", "")
-    except aiohttp.ClientConnectionError:
+    except (aiohttp.ClientOSError, aiohttp.ServerTimeoutError):
         raise
     except aiohttp.ClientError as error:
-        return Answered(f"the answer is no HTTP: {type(error).__name__}")
+        return Answered(f"no answer in HTTP: {type(error).__name__}")
     finally:
         await session.close()
     if 200 <= status < 300:

@@ -35,6 +35,14 @@ def is_duplicate(error: BaseException) -> bool:
     )
 
 
+def is_orphan(error: BaseException) -> bool:
+    """The row that this one hangs on is not there, or not any more."""
+    origin = _origin(error)
+    return (
+        isinstance(origin, sqlite3.IntegrityError) and origin.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+    )
+
+
 def _origin(error: BaseException) -> BaseException:
     return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 

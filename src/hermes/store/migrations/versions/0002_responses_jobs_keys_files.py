@@ -18,7 +18,7 @@ def upgrade() -> None:
     op.create_index(
         "runs_broken",
         "runs",
-        ["owner", "created_at", "id"],
+        ["created_at", "id"],
         sqlite_where=sa.text("status IN ('failed', 'cancelled', 'interrupted')"),
     )
     op.create_table(
