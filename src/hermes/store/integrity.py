@@ -20,9 +20,11 @@ class Integrity:
 
 
 def examine(path: Path) -> Integrity:
-    """Reads the whole file. It may be in use meanwhile."""
+    """Reads the whole file. It may be in use meanwhile; where it is not, no file is made beside it."""
+    is_in_use = path.with_name(f"{path.name}-wal").exists()
+    how = "mode=ro" if is_in_use else "mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as conn:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=5)) as conn:
             rows = conn.execute(f"PRAGMA quick_check({MOST_TOLD})").fetchall()
             problems = tuple(str(row[0]) for row in rows if row[0] != "ok")
             return Integrity(problems, None if problems else _newest(conn))
