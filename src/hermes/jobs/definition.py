@@ -81,14 +81,18 @@ def new_job(fields: Fields, owner: str, now: float, rules: Rules) -> Job:
 
 
 def changed(job: Job, fields: Fields, now: float, rules: Rules) -> Job:
-    """A new schedule is counted from now on, and wakes a job that was completed. Raises InvalidInput, or Conflict
-    `job_completed` for what only a job with a future can do."""
+    """A new schedule is counted from now on, and wakes a job that was completed; the same text is not a new one, so
+    that a whole job may be sent back. Raises InvalidInput, or Conflict `job_completed` for what needs a future."""
     values = _checked(fields, rules)
     if not values:
         raise InvalidInput(f"there is nothing to change: send one of {', '.join(FIELDS)}")
     if "timezone" in values:
         values["timezone"] = zone(values["timezone"] or rules.timezone).key
     is_enabled = values.pop("enabled", None)
+    if values.get("schedule") == job.schedule:
+        del values["schedule"]
+    if values.get("timezone") == job.timezone:
+        del values["timezone"]
     after = replace(job, **values, updated_at=_later(job, now))
     if "schedule" in values:
         after = replace(after, anchor=now, fired=0)
@@ -100,9 +104,9 @@ def changed(job: Job, fields: Fields, now: float, rules: Rules) -> Job:
     elif "repeat" in values and job.state is JobState.COMPLETED:
         after = _armed(after, now)
     after = _spent(after)
-    if is_enabled is not None:
-        after = resumed(after, now) if is_enabled else paused(after, now)
-    return after
+    if is_enabled:
+        return resumed(after, now)
+    return paused(after, now) if is_enabled is False and after.state is JobState.SCHEDULED else after
 
 
 def paused(job: Job, now: float) -> Job:

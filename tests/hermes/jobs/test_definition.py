@@ -87,6 +87,12 @@ def test_a_new_schedule_is_counted_from_now_and_wakes_a_completed_job() -> None:
     )
 
 
+def test_the_same_schedule_is_no_new_one() -> None:
+    done = advanced(a_job(schedule="30m"), NOW + 1800, None, has_fired=True)
+    after = changed(done, {"name": "renamed", "schedule": "30m", "enabled": False}, NOW + HOUR, RULES)
+    assert (after.name, after.state, after.next_due, after.anchor) == ("renamed", JobState.COMPLETED, None, NOW)
+
+
 def test_a_new_schedule_does_not_wake_a_paused_job() -> None:
     after = changed(paused(a_job(), NOW), {"schedule": "every 2h"}, NOW + HOUR, RULES)
     assert (after.state, after.next_due) == (JobState.PAUSED, None)
