@@ -135,7 +135,7 @@ async def show(request: Request, services: Services) -> Response:
     return JsonAnswer(file_object(await services.files.get(request.path_params["file_id"], owner_of(request).id)))
 
 
-@documented(media_type="application/octet-stream", errors=("file_not_found", "range_not_satisfiable"))
+@documented(media_type="*/*", other_statuses=(206,), errors=("file_not_found", "range_not_satisfiable"))
 async def content(request: Request, services: Services) -> ASGIApp:
     """Read a file's bytes, as they were uploaded.
 

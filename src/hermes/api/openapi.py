@@ -179,6 +179,8 @@ def _mend(operation: dict[str, Any], route: ApiRoute) -> None:
     good["headers"] = headers_out(route, documentation.status)
     for media_type in documentation.also:
         good.setdefault("content", {})[media_type] = {"schema": {"type": "string"}}
+    if route.takes == "upload":
+        operation["requestBody"]["content"]["*/*"] = {"schema": {"type": "string", "format": "binary"}}
     for status in documentation.other_statuses:
         _merge(answers.setdefault(str(status), {"description": "Done."}), good)
     for parameter in operation.get("parameters", ()):
