@@ -6,7 +6,6 @@ unknown extra fields of a message are ignored, as the public API does.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -278,14 +277,10 @@ def _part_to_openai(part: ContentPart) -> dict[str, Any]:
             return {"type": "input_audio", "input_audio": {"data": data, "format": audio_format}}
         case FilePart(name, file_id=str(file_id)):
             return {"type": "file", "file": {"filename": name, "file_id": file_id}}
-        case FilePart(name, text=str(text)):
-            return {"type": "file", "file": {"filename": name, "file_data": _text_url(text)}}
+        case FilePart(text=str(text)):
+            return {"type": "text", "text": text}
         case FilePart(name, data):
             return {"type": "file", "file": {"filename": name, "file_data": data}}
-
-
-def _text_url(text: str) -> str:
-    return f"data:text/plain;base64,{base64.b64encode(text.encode('utf-8', 'replace')).decode('ascii')}"
 
 
 def image_urls(messages: Sequence[Message], param: str = "messages") -> list[tuple[str, str]]:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 from hermes.api.services import Services
 from hermes.core.addresses import AddressRefused, Resolver, check_url
 from hermes.core.errors import InvalidInput
 from hermes.core.run import RunRequest
-from hermes.files import Files
-from hermes.files.parts import has_files, with_files
+from hermes.files.parts import in_request
 from hermes.runs.budget import within_budget
 
 MAX_REMOTE_IMAGES = 50
@@ -29,23 +27,8 @@ async def prepared(
     (`hermes.runs.budget`).
     """
     await check_images(remote_images, services.resolve)
-    request = await files_read(request, services.files)
+    request = await in_request(request, services.files)
     return await within_budget(request, services.database)
-
-
-async def files_read(request: RunRequest, files: Files) -> RunRequest:
-    """The files of the new turn and of a history that came with it become what the model is given."""
-    history = request.history or ()
-    said = (*history, *request.messages)
-    if not has_files(said):
-        return request
-    told, warnings = await with_files(said, request.owner, files)
-    return replace(
-        request,
-        messages=tuple(told[len(history) :]),
-        history=None if request.history is None else tuple(told[: len(history)]),
-        warnings=(*request.warnings, *warnings),
-    )
 
 
 async def check_images(remote: Sequence[tuple[str, str]], resolve: Resolver | None) -> None:

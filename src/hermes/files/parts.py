@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from hermes.core.errors import InvalidInput, TooLarge
 from hermes.core.message import AudioPart, ContentPart, FilePart, ImagePart, Message
+from hermes.core.run import RunRequest
 from hermes.files.documents import Document, Unreadable
 from hermes.files.kinds import HEAD_BYTES, MP3, READABLE, Kind, Use, image_size, kind_of
 from hermes.files.uploads import Files
@@ -31,6 +32,21 @@ MAX_SIDE = 30_000
 MAX_SHOWN_NAME = 120
 
 _UNSHOWN = re.compile(r"[^\w !#$%&'()+,.;=@^`{}~-]")
+
+
+async def in_request(request: RunRequest, files: Files | None) -> RunRequest:
+    """The same with the files of its new turn, and of a history that came with it, in their places."""
+    history = request.history or ()
+    said = (*history, *request.messages)
+    if not has_files(said):
+        return request
+    told, warnings = await with_files(said, request.owner, files)
+    return replace(
+        request,
+        messages=tuple(told[len(history) :]),
+        history=None if request.history is None else tuple(told[: len(history)]),
+        warnings=(*request.warnings, *warnings),
+    )
 
 
 async def with_files(messages: Sequence[Message], owner: str, files: Files | None) -> tuple[list[Message], list[str]]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from hermes.agent.messages import from_openai, to_openai
 from hermes.core.errors import HermesError, InvalidInput, NotFound, TooLarge
 from hermes.core.file import new_file_id
 from hermes.core.message import AudioPart, ContentPart, FilePart, ImagePart, Message, TextPart
+from hermes.core.run import RunRequest
 from hermes.files import Files, UploadSettings, parts
-from hermes.files.parts import has_files, with_files
+from hermes.files.parts import has_files, in_request, with_files
 from hermes.store.database import Database
 from tests.support import documents
 from tests.support.clock import FakeClock
@@ -220,9 +220,13 @@ def test_only_messages_with_parts_are_work() -> None:
     assert has_files([Message("user", (sent(b"a"),))])
 
 
-async def test_a_read_file_goes_back_to_a_client_in_a_form_that_is_taken_again(files: Files) -> None:
-    (message,), _ = await with_files([Message("user", (sent(b"words", "a.txt"),))], "alice", files)
-    (again,), _ = await with_files(from_openai([to_openai(message)]), "alice", files)
-    assert message.text_with_files in again.text_with_files
-    kept = Message("user", (FilePart("a.txt", "", "file-1", "words"),))
-    assert to_openai(kept)["content"] == [{"type": "file", "file": {"filename": "a.txt", "file_id": "file-1"}}]
+async def test_a_request_says_what_was_cut_in_its_warnings(files: Files) -> None:
+    said = Message("user", (sent(b"x" * 1001, "long.txt"),))
+    request = RunRequest(owner="alice", source="test", messages=(said,), history=(said, Message("assistant", "a")))
+    asked = await in_request(request, files)
+    assert asked.warnings == ('the text of "long.txt" was cut after 1000 characters',) * 2
+    assert asked.history is not None
+    assert asked.history[0].text_with_files == asked.messages[0].text_with_files
+    assert asked.history[1] == Message("assistant", "a")
+    plain = RunRequest(owner="alice", source="test", messages=(Message("user", "a"),))
+    assert await in_request(plain, files) is plain
