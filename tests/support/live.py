@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from hermes.api.auth import OwnerKey, Principal
-from hermes.api.services import ToolsetStatus
+from hermes.api.services import ApiSettings, ToolsetStatus
 from hermes.core.addresses import Resolver
 from hermes.core.clock import Clock, SystemClock
 from hermes.core.key import INCLUDES, Scope
@@ -77,6 +77,7 @@ async def live(
     model: Model,
     *tools: EchoTool,
     settings: RunnerSettings | None = None,
+    api: ApiSettings | None = None,
     clock: Clock | None = None,
     callback_hosts: Collection[str] = (),
     resolve: Resolver | None = None,
@@ -95,6 +96,7 @@ async def live(
                 "sessions": Sessions(database, clock),
                 "keys": TwoKeys(),
                 "clock": clock,
+                "settings": api or ApiSettings(),
             }
             parts = make_services(**(made | {"toolsets": lambda: TOOLSETS} | services))
             async with serving(parts) as server:

@@ -38,7 +38,7 @@ class SessionListQuery(Query):
     offset: Annotated[int, Field(ge=0, lt=2**31, description="or cursor, which costs the same on every page")] = 0
     cursor: Cursor = None
     source: Annotated[
-        str | None, Field(max_length=64, description="api, responses, runs, sessions, cron, …; shows hidden ones too")
+        str | None, Field(max_length=64, description="api, cron, subagent, …; shows what is hidden otherwise")
     ] = None
     q: Annotated[
         str | None,

@@ -40,8 +40,8 @@ from hermes.store.session_list import Listing, summary
 
 Model = TypeVar("Model", bound=BaseModel)
 
-SOURCE = "sessions"
-"""Of what is made and said here."""
+SOURCE = "api"
+"""Of what is made and said here, as of chats and runs."""
 
 _CODES = {"id": "invalid_session_id", "title": "invalid_title", "system_prompt": "invalid_system_prompt"}
 _PLACE = re.compile(r"([0-9.e+-]{1,32}) ([A-Za-z0-9._:-]{1,256})\Z")
