@@ -78,6 +78,7 @@ def owned(start_gateway: StartGateway) -> Gateway:
     return gateway.start()
 
 
+@pytest.mark.slow
 def test_a_key_works_on_the_next_request_and_a_revoked_one_no_more(gateway: Gateway) -> None:
     key = made(gateway, "add", "bot", "--scope", "read")
     assert key["key"].startswith("hk_")
@@ -185,6 +186,7 @@ def test_what_was_changed_is_in_the_audit_log_without_a_secret(gateway: Gateway)
     assert not any(key in told for key in keys)
 
 
+@pytest.mark.slow
 def test_what_one_key_made_another_cannot_tell_from_what_nobody_made(
     gateway: Gateway, model: ScriptedModelServer
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass
 
@@ -71,7 +72,8 @@ def crossed(client: httpx.Client, ids: dict[str, str], prefix: str = "") -> list
 def _crossed(client: httpx.Client, route: ApiRoute, ids: dict[str, str], prefix: str) -> Crossed:
     parameter = next(name for name in OWNED if f"{{{name}}}" in route.path)
     foreign_id = ids[parameter]
-    unknown_id = foreign_id.partition("_")[0] + "_" + secrets.token_hex(16)
+    unknown_id = re.sub(r"[0-9a-f]{8,}\Z", lambda found: secrets.token_hex(32)[: len(found[0])], foreign_id)
+    assert unknown_id != foreign_id
     answers = [
         client.request(route.method, prefix + route.path.replace(f"{{{parameter}}}", one), json=_body(route))
         for one in (foreign_id, unknown_id)

@@ -115,7 +115,7 @@ class ProfileHomes:
     @asynccontextmanager
     async def _at_work(self, name: str) -> AsyncIterator[AtWork]:
         known = self._known.get(name)
-        if known is None or known.settings is None or known.keys is None:
+        if known is None or known.settings is None or known.keys is None or known.door is None:
             raise NotFound(f"the profile {name!r} is closed")
         home, settings, keys = known.home, known.settings, known.keys
         lock = self._lock(home)
@@ -124,6 +124,7 @@ class ProfileHomes:
             async with open_engine(settings, home=home, environ=self._environ) as engine:
                 services, api = build_api(engine, bound_host=self._listener.settings.host)
                 keys.named = StoredKeys(engine.database)
+                services.http = known.door.services.http  # what is counted at the door is shown in its /metrics
                 await engine.files.sweep()
                 await engine.runner.recover()
                 async with asyncio.TaskGroup() as group:
@@ -137,7 +138,7 @@ class ProfileHomes:
         finally:
             keys.named = KeysInFile(home.state_db)
             known.is_open = False
-            if known.door is not None and isinstance(known.door.services.access, AccessFile):
+            if isinstance(known.door.services.access, AccessFile):
                 known.door.services.access.close()
             lock.release()
 

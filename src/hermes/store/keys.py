@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def find_in_file(path: Path, digest: str) -> Key | None:
         with engine.connect() as conn:
             conn.exec_driver_sql("PRAGMA query_only=ON")
             return by_digest(conn, digest)
-    except (SQLAlchemyError, OSError):
+    except (SQLAlchemyError, sqlite3.Error, OSError):
         return None
     finally:
         engine.dispose()
