@@ -16,6 +16,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from scope_page import scopes_page  # type: ignore[import-not-found] # beside this script
 from tool_pages import approvals_page, tools_page  # type: ignore[import-not-found] # beside this script
 
 from hermes.api.errors import RULES
@@ -118,8 +119,8 @@ def errors_page() -> str:
             "Every error of the HTTP API, whatever the route, has OpenAI's envelope:",
             f"```json\n{json.dumps(example)}\n```",
             "`code` is stable: match on it. `message` is for a person, names the thing and the way out, and may "
-            "change. `param` is the field of the request, where one is to blame. 429 and 503 carry `Retry-After`. The "
-            "column *again?* is the header `x-should-retry`, which the OpenAI SDKs follow; empty leaves it to the "
+            "change. `param` is the field of the request, where one is to blame. 429 and 503 carry `Retry-After` "
+            "where waiting helps. The column *again?* is the header `x-should-retry`, which the OpenAI SDKs follow; empty leaves it to the "
             "client.",
             _table(("code", "status", "type", "again?", "meaning"), rows),
             "In a stream that has begun, the same envelope comes as a chunk, and the stream ends without `[DONE]`. A "
@@ -241,6 +242,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "events.md": events_page,
     "approvals.md": lambda: approvals_page(MADE_BY),
     "tools.md": lambda: tools_page(MADE_BY),
+    "scopes.md": lambda: scopes_page(MADE_BY),
 }
 
 
