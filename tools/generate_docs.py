@@ -16,6 +16,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from scope_page import scopes_page  # type: ignore[import-not-found] # beside this script
 from tool_pages import approvals_page, tools_page  # type: ignore[import-not-found] # beside this script
 
 from hermes.api.errors import RULES
@@ -118,8 +119,8 @@ def errors_page() -> str:
             "Every error of the HTTP API, whatever the route, has OpenAI's envelope:",
             f"```json\n{json.dumps(example)}\n```",
             "`code` is stable: match on it. `message` is for a person, names the thing and the way out, and may "
-            "change. `param` is the field of the request, where one is to blame. 429 and 503 carry `Retry-After`. The "
-            "column *again?* is the header `x-should-retry`, which the OpenAI SDKs follow; empty leaves it to the "
+            "change. `param` is the field of the request, where one is to blame. 429 and 503 carry `Retry-After` "
+            "where waiting helps. The column *again?* is the header `x-should-retry`, which the OpenAI SDKs follow; empty leaves it to the "
             "client.",
             _table(("code", "status", "type", "again?", "meaning"), rows),
             "In a stream that has begun, the same envelope comes as a chunk, and the stream ends without `[DONE]`. A "
@@ -164,11 +165,17 @@ MEANINGS = {
     "invalid_idempotency_key": "`Idempotency-Key` is not 1 to 255 visible ASCII characters.",
     "invalid_content_part": "A part of a message's content is not as its type wants it.",
     "invalid_image_url": "An image is neither an https nor a data:image URL.",
-    "unsupported_content_type": "A part of a message's content has a type that is not understood.",
+    "unsupported_content_type": "A part of a message's content, or its file, is of a type that cannot be read.",
     "unsupported_parameter": "A parameter asks for what this server does not do, such as `n` above 1.",
     "unknown_toolset": "There is no toolset of this name.",
     "context_length_exceeded": "The conversation is longer than the model takes.",
     "invalid_approval_choice": "The choice is not among those that the question offers.",
+    "invalid_schedule": "The schedule of a job cannot be read, or its time has passed; the message has examples.",
+    "invalid_timezone": "`timezone` is no name of the IANA list, such as Europe/Berlin.",
+    "invalid_delivery": "`deliver` is none of local, webhook:URL and session:ID, or leads where it may not.",
+    "job_not_found": "No job of this key has the id.",
+    "job_completed": "The job has no more times; give it another `schedule` or `repeat`.",
+    "invalid_callback_url": "`callback_url` is no URL that this server may send to; the message says why.",
     "address_refused": "A URL leads to an address that this server does not fetch from.",
     "invalid_api_key": "The API key is missing or wrong.",
     "forbidden": "The key may not do this.",
@@ -176,8 +183,20 @@ MEANINGS = {
     "origin_not_allowed": "A web page of another origin tried to write; `API_SERVER_CORS_ORIGINS` allows it.",
     "not_found": "There is no such thing, or it is somebody else's.",
     "model_not_found": "The request names a model that nothing serves.",
+    "previous_response_not_found": "There is no response of this id, or it is somebody else's.",
     "run_not_found": "There is no such run, or it is somebody else's.",
+    "session_busy": "The session has an open run and cannot be deleted: stop the run first, the message names it.",
+    "invalid_title": "A session's title is one line of at most 200 characters.",
+    "invalid_system_prompt": "A session's system prompt is text of at most 100,000 characters.",
+    "invalid_system_message": "`system_message` or `instructions` of a session chat is text.",
+    "missing_message": "A session chat says nothing: send `message`.",
+    "unsupported_session_field": "Only `title` and `end_reason` of a session can be changed; `param` names the other.",
     "session_not_found": "There is no such session, or it is somebody else's.",
+    "response_not_found": "There is no such response, it is somebody else's, or it was made with `store: false`.",
+    "response_not_background": "Only a response made with `background` can be cancelled by its id.",
+    "response_in_progress": "The response cannot be deleted while it runs.",
+    "conversation_taken": "The conversation's name belongs to another session.",
+    "file_not_found": "There is no such uploaded file, or it is somebody else's; `param` names the part that asks.",
     "method_not_allowed": "The route has other methods; `Allow` names them.",
     "request_timeout": "The body did not come in time.",
     "conflict": "The thing is not in a state for this.",
@@ -189,11 +208,14 @@ MEANINGS = {
     "session_exists": "There is a session of this id.",
     "run_cancelled": "The run was stopped before it could answer.",
     "body_too_large": "The body is larger than the route takes.",
+    "file_quota_exceeded": "The key's files take all the room they may; delete some, or raise `uploads.total_mb`.",
+    "range_not_satisfiable": "The `Range` asked for begins behind the file's end.",
     "unsupported_media_type": "The body must be `application/json`.",
     "host_not_allowed": "This `Host` is not known; `API_SERVER_ALLOWED_HOSTS` adds it.",
     "limit_reached": "The run reached a limit; `param` says which: see `limits` in [Settings](settings.md#limits).",
     "too_many_attempts": "Too many wrong API keys came from this address.",
     "rate_limit_exceeded": "The line of waiting requests is full, or the wait was too long.",
+    "budget_exceeded": "The key has spent its budget; it can still read.",
     "upstream_rate_limited": "The model's provider limits the rate, and so did the fallbacks.",
     "internal_error": "A mistake of this server; the log has it under the request's id.",
     "config_error": "A setting is wrong; the message names it.",
@@ -208,6 +230,7 @@ MEANINGS = {
     "embedded_model_no_room": "The built-in model needs more disk or memory than there is.",
     "embedded_model_wrong": "The parts of the built-in model are damaged.",
     "gateway_draining": "The gateway is stopping.",
+    "profile_elsewhere": "The profile has a gateway of its own that runs; the message says where.",
     "run_interrupted": "The gateway stopped in the middle of the run; what was said is kept.",
     "store_unavailable": "The database cannot be reached.",
     "store_corrupt": "The database is damaged.",
@@ -219,6 +242,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "events.md": events_page,
     "approvals.md": lambda: approvals_page(MADE_BY),
     "tools.md": lambda: tools_page(MADE_BY),
+    "scopes.md": lambda: scopes_page(MADE_BY),
 }
 
 

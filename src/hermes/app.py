@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,16 +15,20 @@ from hermes.agent.approval import Allowances, Gate
 from hermes.core.clock import Clock, SystemClock
 from hermes.core.model import Warms
 from hermes.core.ports import ApprovalDesk
+from hermes.core.redact import Redactor
 from hermes.core.run import Ask, Limits
-from hermes.files import Files
+from hermes.files import Files, UploadSettings
+from hermes.home.callback_secret import callback_secret
 from hermes.home.paths import Home
 from hermes.home.settings import ModelSettings, Settings, secret_values
+from hermes.jobs.definition import rules_of
 from hermes.jobs.service import Jobs
 from hermes.models.choice import ModelSetting
 from hermes.models.resolve import Models
 from hermes.models.settle import EmbeddedBuiltin, Progress
 from hermes.runs.callbacks import Callbacks
 from hermes.runs.runner import Runner, RunnerSettings
+from hermes.runs.webhook import Webhooks
 from hermes.sessions import Sessions
 from hermes.store.database import Database
 from hermes.toolsets.environment import child_environment
@@ -35,7 +38,8 @@ from hermes.toolsets.settings import FileSettings, TerminalSettings
 
 if TYPE_CHECKING:
     from hermes.api.app import Api
-    from hermes.api.services import Check, Services
+    from hermes.api.keyring import OwnerSource
+    from hermes.api.services import Services
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,7 @@ class Engine:
     sessions: Sessions
     files: Files
     jobs: Jobs
+    webhooks: Webhooks
     callbacks: Callbacks
 
     async def warm(self) -> None:
@@ -101,6 +106,7 @@ async def open_engine(
         queue_timeout_seconds=api.queue_timeout_seconds,
         approval_timeout_seconds=settings.approvals.timeout,
     )
+    webhooks = Webhooks(clock, lambda: callback_secret(home, api.callback_secret), hosts=api.callback_hosts)
     try:
         async with Runner(
             database=database, agent=agent, models=models.resolve, clock=clock, settings=runner_settings
@@ -114,10 +120,11 @@ async def open_engine(
                 registry=registry,
                 agent=agent,
                 runner=runner,
-                sessions=Sessions(database, clock),
-                files=Files(database, home.files_dir if home else None, clock),
-                jobs=_jobs(settings, database, runner, clock),
-                callbacks=Callbacks(database, runner, clock),
+                sessions=Sessions(database, clock, forget=agent.forget),
+                files=Files(database, home.files_dir if home else None, clock, _uploads(settings)),
+                jobs=_jobs(settings, home, database, runner, webhooks, clock),
+                webhooks=webhooks,
+                callbacks=Callbacks(database, runner, webhooks, clock),
             )
     finally:
         await registry.close()
@@ -125,19 +132,20 @@ async def open_engine(
         await database.close()
 
 
-def build_api(engine: Engine, *, bound_host: str) -> tuple[Services, Api]:
-    """The HTTP side of an engine, and the services through which the gateway stops it."""
+def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | None = None) -> tuple[Services, Api]:
+    """The HTTP side of an engine, and the services through which the gateway stops it.
+
+    `environ` is the process's own, where it speaks for this home.
+    """
     from hermes.api.access_log import AccessFile, to_log
     from hermes.api.app import build_api as build
-    from hermes.api.auth import OwnerKey
+    from hermes.api.checks import readiness
     from hermes.api.hosts import AllowedHosts
+    from hermes.api.keyring import HomeKeys, StoredKeys
     from hermes.api.services import ApiSettings, Services, ToolsetStatus
-    from hermes.home.keys import check_key
 
     settings, home = engine.settings, engine.home
     api = settings.api_server
-    key = api.key or ""
-    is_weak = check_key(key, "0.0.0.0").is_refused  # noqa: S104 the question is whether it would do anywhere
 
     def toolsets() -> list[ToolsetStatus]:
         return [
@@ -149,7 +157,11 @@ def build_api(engine: Engine, *, bound_host: str) -> tuple[Services, Api]:
 
     services = Services(
         runner=engine.runner,
-        keys=OwnerKey(key, is_local_only=is_weak),
+        keys=HomeKeys(
+            owner_key(settings, home, environ or {}, engine.registry.redactor),
+            StoredKeys(engine.database),
+            engine.clock,
+        ),
         hosts=AllowedHosts(bound_host, api.allowed_hosts),
         clock=engine.clock,
         version=__version__,
@@ -170,17 +182,55 @@ def build_api(engine: Engine, *, bound_host: str) -> tuple[Services, Api]:
         sessions=engine.sessions,
         jobs=engine.jobs,
         files=engine.files,
+        callbacks=engine.callbacks,
         toolsets=toolsets,
-        checks={
-            "state_db": lambda: _check_database(engine),
-            "config": lambda: _check_config(engine),
-            "model": lambda: _check_model(engine),
-            "disk": lambda: _check_disk(engine),
-        },
+        checks=readiness(
+            database=engine.database,
+            runner=engine.runner,
+            models=engine.models,
+            settings=settings,
+            home=home,
+            clock=engine.clock,
+        ),
+        runs=engine.runner.tally,
+        skills_dir=home.skills_dir if home is not None else None,
         state=lambda: "draining" if engine.runner.is_draining else "running",
         access=AccessFile(home.logs_dir / "access.log", engine.registry.redactor) if home is not None else to_log,
     )
     return services, build(services)
+
+
+def owner_key(
+    settings: Settings, home: Home | None, environ: Mapping[str, str], redactor: Redactor | None = None
+) -> OwnerSource:
+    """Where the owner's key of a home comes from. The process's environment cannot change; .env can, and what it then
+    says is a secret that nobody knew of before.
+    """
+    from hermes.api.auth import OwnerKey
+    from hermes.api.keyring import FixedKey, KeyFile
+    from hermes.home.env import read_env
+    from hermes.home.logs import hide_in_logs
+
+    if home is None or environ.get("API_SERVER_KEY", "").strip():
+        key = settings.api_server.key or ""
+        return FixedKey(OwnerKey(key, is_local_only=is_weak(key)))
+    in_config = settings.api_server.key if settings.sources.get("api_server.key") != ".env" else None
+
+    def read() -> tuple[str, bool]:
+        key = read_env(home.env_file).get("API_SERVER_KEY", "").strip() or in_config or ""
+        hide_in_logs([key])
+        if redactor is not None:
+            redactor.add([key])
+        return key, is_weak(key)
+
+    return KeyFile(home.env_file, read)
+
+
+def is_weak(key: str) -> bool:
+    """Too weak for anything but this machine, wherever the server listens."""
+    from hermes.home.keys import check_key
+
+    return check_key(key, "0.0.0.0").is_refused  # noqa: S104 the question is whether it would do anywhere
 
 
 def _database_url(settings: Settings, home: Home | None) -> str:
@@ -189,9 +239,12 @@ def _database_url(settings: Settings, home: Home | None) -> str:
     return f"sqlite:///{home.state_db}" if home else "sqlite://"
 
 
-def _jobs(settings: Settings, database: Database, runner: Runner, clock: Clock) -> Jobs:
+def _jobs(
+    settings: Settings, home: Home | None, database: Database, runner: Runner, webhooks: Webhooks, clock: Clock
+) -> Jobs:
     ask = Ask.APPROVE if settings.approvals.cron_mode == "approve" else Ask.DENY
-    return Jobs(database, runner, clock, ask=ask, timezone=settings.jobs.timezone or "UTC")
+    rules = rules_of(settings, ("hermes-agent", _model_id(settings, home)))
+    return Jobs(database, runner, webhooks, clock, ask=ask, rules=rules, keep_runs=settings.jobs.keep_runs)
 
 
 def _terminal(settings: Settings) -> TerminalSettings:
@@ -207,6 +260,11 @@ def _terminal(settings: Settings) -> TerminalSettings:
 
 def _files(settings: Settings) -> FileSettings:
     return FileSettings(roots=tuple(Path(root).expanduser() for root in settings.file.roots))
+
+
+def _uploads(settings: Settings) -> UploadSettings:
+    uploads = settings.uploads
+    return UploadSettings(int(uploads.max_mb * 2**20), int(uploads.total_mb * 2**20), uploads.text_characters)
 
 
 def _models(settings: Settings, keys: Mapping[str, str], clock: Clock, progress: Progress | None) -> Models:
@@ -291,34 +349,3 @@ def _model_id(settings: Settings, home: Home | None) -> str:
     if settings.api_server.model_name:
         return settings.api_server.model_name
     return home.name if home is not None and home.is_profile else "hermes-agent"
-
-
-async def _check_database(engine: Engine) -> Check:
-    from hermes.api.services import Check
-
-    await engine.database.write(lambda conn: None)
-    return Check(True, f"{engine.database.queue_depth} writes wait")
-
-
-async def _check_config(engine: Engine) -> Check:
-    from hermes.api.services import Check
-
-    problems = engine.settings.problems
-    return Check(not problems, "; ".join(problems))
-
-
-async def _check_model(engine: Engine) -> Check:
-    from hermes.api.services import Check
-
-    choice = engine.models.choice
-    return Check(choice is not None, f"{choice.model} of {choice.provider}: {choice.why}" if choice else "none")
-
-
-async def _check_disk(engine: Engine) -> Check:
-    from hermes.api.services import Check
-
-    if engine.home is None:
-        return Check(True, "nothing is kept on disk")
-    disk = os.statvfs(engine.home.path)
-    free = disk.f_bavail * disk.f_frsize
-    return Check(free > 64 << 20, f"{free >> 20} MB free")

@@ -131,21 +131,32 @@ def start_gateway(tmp_path: Path, model: ScriptedModelServer) -> Iterator[StartG
     started: list[Gateway] = []
 
     def start(config: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Gateway:
-        number = len(started) + 1
-        home, workdir = tmp_path / f"home{number}", tmp_path / f"work{number}"
-        home.mkdir(0o700)
-        workdir.mkdir()
-        own = {"model": {"default": "scripted", "provider": "custom", "base_url": model.base_url}}
-        (home / "config.yaml").write_text(json.dumps({**own, **(config or {})}))  # JSON is YAML
-        (home / "config.yaml").chmod(0o600)
-        key = secrets.token_hex(32)
-        gateway = Gateway(home, workdir, {**_environ(tmp_path, home, key), **(environ or {})}, key)
+        gateway = make_gateway(tmp_path, model, config, environ, number=len(started) + 1)
         started.append(gateway)
         return gateway.start()
 
     yield start
     for gateway in started:
         gateway.close()
+
+
+def make_gateway(
+    root: Path,
+    model: ScriptedModelServer,
+    config: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    number: int = 1,
+) -> Gateway:
+    """A gateway that is not started yet, with a home of its own below `root`."""
+    home, workdir = root / f"home{number}", root / f"work{number}"
+    home.mkdir(0o700)
+    workdir.mkdir()
+    own = {"model": {"default": "scripted", "provider": "custom", "base_url": model.base_url}}
+    (home / "config.yaml").write_text(json.dumps({**own, **(config or {})}))  # JSON is YAML
+    (home / "config.yaml").chmod(0o600)
+    key = secrets.token_hex(32)
+    return Gateway(home, workdir, {**_environ(root, home, key), **(environ or {})}, key)
 
 
 @pytest.fixture

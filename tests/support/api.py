@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -61,6 +61,7 @@ class FakeRunner:
     runs: dict[str, Run] = field(default_factory=dict)
     stopped: list[tuple[str, str]] = field(default_factory=list)
     answers: list[tuple[Any, ...]] = field(default_factory=list)
+    steers: list[tuple[str, str]] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
     stop_event: asyncio.Event = field(default_factory=asyncio.Event)
     asked_for: list[str] = field(default_factory=list)
@@ -140,6 +141,24 @@ class FakeRunner:
         await self.get(run_id, owner)
         self.answers.append((run_id, choice, approval_id, all_pending, by, reason))
         return 1
+
+    async def list_runs(
+        self,
+        owner: str,
+        *,
+        session_id: str | None = None,
+        statuses: Collection[RunStatus] = (),
+        limit: int = 50,
+        before: tuple[float, str] | None = None,
+    ) -> Sequence[Run]:
+        return [run for run in self.runs.values() if run.owner == owner][:limit]
+
+    async def steer(self, run_id: str, owner: str, text: str) -> None:
+        await self.get(run_id, owner)
+        self.steers.append((run_id, text))
+
+    def has_pending_steer(self, run_id: str) -> bool:
+        return any(steered == run_id for steered, _ in self.steers)
 
     async def stop(self, run_id: str, owner: str, reason: str = "stopped by the user") -> None:
         await self.get(run_id, owner)

@@ -36,6 +36,7 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
 }
 _DATA_IMAGE = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
+_URL_SAFE = str.maketrans("-_", "+/")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\Z")
 
 
@@ -46,6 +47,11 @@ def from_openai(messages: object, param: str = "messages") -> list[Message]:
     if len(messages) > MAX_MESSAGES:
         raise _wrong(param, f"has {len(messages)} messages; the limit is {MAX_MESSAGES}")
     return [_message(one, f"{param}[{i}]") for i, one in enumerate(messages)]
+
+
+def one_from_openai(value: object, param: str) -> Message:
+    """A message that stands alone, at `param`. Raises InvalidInput."""
+    return _message(value, param)
 
 
 def to_openai(message: Message) -> dict[str, Any]:
@@ -135,27 +141,33 @@ def _image(value: Mapping[str, Any], param: str) -> ImagePart:
     """`{"image_url": {"url", "detail"}}`, and the form of the responses API, `{"image_url": "…", "detail"}`."""
     where = f"{param}.image_url"
     inner = value.get("image_url")
-    if value.get("file_id") is not None:
-        raise _no_files(f"{param}.file_id")
     holder = inner if isinstance(inner, dict) else value
+    if inner is None and value.get("file_id") is not None:
+        return ImagePart("", _detail(value, param), _file_id(value, param), f"{param}.file_id")
     url = inner.get("url") if isinstance(inner, dict) else inner
     if isinstance(inner, dict):
         where = f"{where}.url" if "url" in inner else where
     if not isinstance(url, str) or not url:
         raise _wrong(where, "must be an https:// or data:image/…;base64 URL", "invalid_image_url")
-    detail = holder.get("detail")
-    if detail is not None and detail not in IMAGE_DETAILS:
-        raise _wrong(f"{param}.detail", f"must be one of {', '.join(IMAGE_DETAILS)}", "invalid_content_part")
+    detail = _detail(holder, param)
     if url[:5].lower() == "data:":
         head = _DATA_IMAGE.match(url)
-        if head is None or _BASE64.match(url, head.end()) is None:
+        data = None if head is None else _base64(url[head.end() :])
+        if head is None or data is None:
             raise _wrong(where, "is not data:image/…;base64 with base64 behind it", "invalid_image_url")
-        return ImagePart(url, detail)
+        return ImagePart(head[0] + data, detail, place=where)
     try:
         check_literal(url)
     except AddressRefused as refused:
         raise _wrong(where, refused.message, "invalid_image_url") from refused
-    return ImagePart(url, detail)
+    return ImagePart(url, detail, place=where)
+
+
+def _detail(holder: Mapping[str, Any], param: str) -> str | None:
+    detail = holder.get("detail")
+    if detail is not None and detail not in IMAGE_DETAILS:
+        raise _wrong(f"{param}.detail", f"must be one of {', '.join(IMAGE_DETAILS)}", "invalid_content_part")
+    return detail
 
 
 def _audio(value: Mapping[str, Any], param: str) -> AudioPart:
@@ -164,25 +176,52 @@ def _audio(value: Mapping[str, Any], param: str) -> AudioPart:
         raise _wrong(f"{param}.input_audio", "must be an object with data and format", "invalid_content_part")
     if inner.get("format") not in AUDIO_FORMATS:
         raise _wrong(f"{param}.input_audio.format", f"must be {' or '.join(AUDIO_FORMATS)}", "invalid_content_part")
-    data = inner.get("data")
-    if not isinstance(data, str) or _BASE64.match(data) is None:
+    data = _base64(inner.get("data"))
+    if data is None:
         raise _wrong(f"{param}.input_audio.data", "must be base64", "invalid_content_part")
     return AudioPart(data, inner["format"])
 
 
 def _file(value: Mapping[str, Any], param: str) -> FilePart:
-    """`{"file": {"filename", "file_data"}}`, and the flat form of the responses API."""
+    """`{"file": {"filename", "file_data" or "file_id"}}`, and the flat form of the responses API."""
     inner = value.get("file")
     holder, where = (inner, f"{param}.file") if isinstance(inner, dict) else (value, param)
-    if holder.get("file_id") is not None:
-        raise _no_files(f"{where}.file_id")
-    data = holder.get("file_data")
-    if not isinstance(data, str) or _BASE64.match(data.rpartition(";base64,")[2]) is None:
-        raise _wrong(f"{where}.file_data", "must be base64 or a data: URL", "invalid_content_part")
     name = holder.get("filename")
     if name is not None and not isinstance(name, str):
         raise _wrong(f"{where}.filename", f"must be text, not {_kind(name)}", "invalid_content_part")
-    return FilePart(name or "file", data)
+    data = holder.get("file_data")
+    if holder.get("file_id") is not None:
+        if data is not None:
+            raise _wrong(f"{where}.file_id", "and file_data are both there; send one of them", "invalid_content_part")
+        return FilePart(name or "", "", _file_id(holder, where), place=f"{where}.file_id")
+    if data is None and holder.get("file_url") is not None:
+        raise _wrong(
+            f"{where}.file_url", "is not fetched; send file_data, or upload it to /v1/files", "unsupported_content_type"
+        )
+    head, mark, encoded = data.rpartition(";base64,") if isinstance(data, str) else ("", "", None)
+    plain = _base64(encoded)
+    if plain is None or (mark and head[:5].lower() != "data:"):
+        raise _wrong(f"{where}.file_data", "must be base64 or a data: URL", "invalid_content_part")
+    return FilePart(name or "file", f"{head}{mark}{plain}", place=f"{where}.file_data")
+
+
+def _base64(value: object) -> str | None:
+    """The same bytes in the one alphabet that every provider reads, padded; None for what is no base64."""
+    if not isinstance(value, str) or _BASE64.match(value) is None:
+        return None
+    if "-" in value or "_" in value:
+        value = value.translate(_URL_SAFE)
+    plain = value.rstrip("=")
+    missing = -len(plain) % 4
+    return None if missing == 3 else value if len(value) % 4 == 0 else plain + "=" * missing
+
+
+def _file_id(holder: Mapping[str, Any], where: str) -> str:
+    """Whether there is such a file is not known here."""
+    file_id = holder.get("file_id")
+    if not isinstance(file_id, str) or not file_id:
+        raise _wrong(f"{where}.file_id", "must be the id of an uploaded file", "invalid_content_part")
+    return file_id
 
 
 def _tool_calls(value: object, param: str) -> tuple[ToolCall, ...]:
@@ -236,6 +275,10 @@ def _part_to_openai(part: ContentPart) -> dict[str, Any]:
             return {"type": "image_url", "image_url": {"url": url} | ({"detail": detail} if detail else {})}
         case AudioPart(data, audio_format):
             return {"type": "input_audio", "input_audio": {"data": data, "format": audio_format}}
+        case FilePart(name, file_id=str(file_id)):
+            return {"type": "file", "file": {"filename": name, "file_id": file_id}}
+        case FilePart(text=str(text)):
+            return {"type": "text", "text": text}
         case FilePart(name, data):
             return {"type": "file", "file": {"filename": name, "file_data": data}}
 
@@ -247,14 +290,8 @@ def image_urls(messages: Sequence[Message], param: str = "messages") -> list[tup
         for i, message in enumerate(messages)
         if not isinstance(message.content, str)
         for j, part in enumerate(message.content)
-        if isinstance(part, ImagePart) and part.url[:5].lower() != "data:"
+        if isinstance(part, ImagePart) and part.file_id is None and part.url[:5].lower() != "data:"
     ]
-
-
-def _no_files(param: str) -> InvalidInput:
-    return _wrong(
-        param, "names an uploaded file, and this server keeps none yet; send file_data", "unsupported_content_type"
-    )
 
 
 def _wrong(param: str, what: str, code: str | None = None) -> InvalidInput:

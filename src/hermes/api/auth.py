@@ -11,27 +11,23 @@ import ipaddress
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import lru_cache
 from typing import Protocol
 
 from hermes.api.guesses import Guesses
 from hermes.core.clock import Clock
 from hermes.core.errors import Unauthorized
+from hermes.core.key import OWNER
+from hermes.core.key import Scope as Scope  # what routes ask for
 
 log = logging.getLogger(__name__)
 
-PUBLIC_PATHS = frozenset({"/", "/docs", "/health", "/v1/health"})
+DOCS_FILES = ("docs.css", "docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
+"""What the page at /docs loads, which no key can come with."""
+
+PUBLIC_PATHS = frozenset({"/", "/docs", "/health", "/v1/health", *(f"/docs/{name}" for name in DOCS_FILES)})
 
 MAX_KEY_BYTES = 1024
-
-
-class Scope(StrEnum):
-    """What a route asks for. `chat` includes `read`, `admin` both."""
-
-    READ = "read"
-    CHAT = "chat"
-    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,7 @@ class Principal:
     """The key that asks. `id` owns what it makes, and stays when the key is rotated; `name` is what a person calls it.
 
     `is_local_only`: too weak for anything but a direct connection from this machine. `tool_items` is the key's own
-    `responses.tool_items`.
+    `responses.tool_items`. `digest` is what the ring found it by: another when the key is rotated.
     """
 
     id: str
@@ -47,6 +43,7 @@ class Principal:
     scopes: frozenset[Scope] = frozenset(Scope)
     is_local_only: bool = False
     tool_items: str | None = None
+    digest: bytes = field(default=b"", repr=False, compare=False)
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes
@@ -65,11 +62,11 @@ class OwnerKey:
         self.replace(key, is_local_only=is_local_only)
 
     def replace(self, key: str, *, is_local_only: bool = False) -> None:
-        self._digest = digest_of(key.encode("utf-8"))
-        self._owner = Principal("owner", "owner", is_local_only=is_local_only)
+        self.digest = digest_of(key.encode("utf-8"))
+        self._owner = Principal(OWNER, OWNER, is_local_only=is_local_only, digest=self.digest)
 
     async def find(self, digest: bytes) -> Principal | None:
-        return self._owner if hmac.compare_digest(digest, self._digest) else None
+        return self._owner if hmac.compare_digest(digest, self.digest) else None
 
 
 def digest_of(key: bytes) -> bytes:

@@ -31,6 +31,7 @@ PUBLISHED_FEATURES = (
     "session_chat",
     "session_chat_streaming",
     "session_fork",
+    "session_search",
     "jobs_admin",
     "files_api",
     "skills_api",
@@ -40,6 +41,10 @@ PUBLISHED_FEATURES = (
 
 
 async def show(request: Request, services: Services) -> Response:
+    """What a client may count on: features by their published names, and the routes behind them.
+
+    A feature that is false is not in this build. Some values are text: the name of a header.
+    """
     from hermes.api.routes import ROUTES
 
     brought = {feature for route in ROUTES for feature in route.features}

@@ -38,6 +38,12 @@ class ChatCall:
 
 
 async def create(request: Request, services: Services) -> ASGIApp:
+    """A chat, in OpenAI's form: the agent answers, with its own tools and the client's.
+
+    `stream: true` answers as text/event-stream: `chat.completion.chunk`s, tool progress and approvals as named events
+    that are chunks too, then `data: [DONE]`. A model that fails is an error (before the first byte), or the last chunk
+    of the stream.
+    """
     body = await read_object(request)
     call = parse(body, headers_of(request), owner_of(request).id, services.settings)
     asked = await prepared(call.request, services, call.remote_images)
@@ -53,7 +59,7 @@ def parse(body: Mapping[str, Any], headers: names.RawHeaders, owner: str, settin
     instructions = "\n\n".join(text for m in messages if m.role == "system" and (text := m.text.strip()))
     history, new_turn = split_turn([m for m in messages if m.role != "system"])
     if session_id is None:
-        _check_tool_results(messages)
+        check_tool_results(messages)
     tools = parameters.client_tools(body.get("tools"))
     is_stream = _flag(body.get("stream"), "stream")
     key = names.idempotency_key(headers)
@@ -82,7 +88,7 @@ def parse(body: Mapping[str, Any], headers: names.RawHeaders, owner: str, settin
     return ChatCall(request, model or settings.model_id, is_stream, include_usage, tuple(image_urls(messages)))
 
 
-def split_turn(messages: Sequence[Message]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+def split_turn(messages: Sequence[Message], param: str = "messages") -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     """History and the new turn: what follows the last answer. An answer that comes last is the beginning of the next
     one, so the turn then starts at the user's message before it.
     """
@@ -93,7 +99,7 @@ def split_turn(messages: Sequence[Message]) -> tuple[tuple[Message, ...], tuple[
         start -= 1
     turn = tuple(messages[start:])
     if not any(_says_something(message) for message in turn):
-        raise InvalidInput("No user message found in messages", param="messages")
+        raise InvalidInput(f"No user message found in {param}", param=param)
     return tuple(messages[:start]), turn
 
 
@@ -103,22 +109,24 @@ def fingerprint(body: Mapping[str, Any], session_id: str | None, session_key: st
     return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
+def check_tool_results(messages: Sequence[Message], param: str = "messages", *, before: Sequence[Message] = ()) -> None:
+    """A re-sent history must hold the call that each result answers; providers refuse it otherwise. `before` are
+    messages that came in ahead of these, checked already.
+    """
+    called = {call.id for message in before for call in message.tool_calls}
+    for i, message in enumerate(messages):
+        called.update(call.id for call in message.tool_calls)
+        if message.role == "tool" and message.tool_call_id not in called:
+            where = f"{param}[{i}].tool_call_id"
+            raise InvalidInput(f"{where} answers no tool call of an assistant message before it", param=where)
+
+
 def _says_something(message: Message) -> bool:
     if message.role == "tool":
         return True
     return message.role == "user" and bool(
         message.content.strip() if isinstance(message.content, str) else message.content
     )
-
-
-def _check_tool_results(messages: Sequence[Message]) -> None:
-    """A re-sent history must hold the call that each result answers; providers refuse it otherwise."""
-    called: set[str] = set()
-    for i, message in enumerate(messages):
-        called.update(call.id for call in message.tool_calls)
-        if message.role == "tool" and message.tool_call_id not in called:
-            param = f"messages[{i}].tool_call_id"
-            raise InvalidInput(f"{param} answers no tool call of an assistant message before it", param=param)
 
 
 def _flag(value: object, param: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from hermes.core.errors import InvalidInput
@@ -51,9 +51,10 @@ def check_unsupported(body: Mapping[str, Any]) -> None:
             raise InvalidInput(f"{old} is the old form; use {new}", code="unsupported_parameter", param=old)
 
 
-def ignored_fields(body: Mapping[str, Any]) -> list[str]:
+def ignored_fields(body: Mapping[str, Any], known: Collection[str] | None = None) -> list[str]:
     """Fields that change nothing here: a warning each, for whoever reads X-Hermes-Warnings."""
-    unknown = [name for name, value in body.items() if name not in KNOWN and value is not None and value is not False]
+    known = KNOWN if known is None else known
+    unknown = [name for name, value in body.items() if name not in known and value is not None and value is not False]
     return [f"not supported, ignored: {name}" for name in unknown[:20] if _FIELD_NAME.match(name)]
 
 
@@ -86,17 +87,8 @@ def tool_choice(value: object, tools: tuple[ToolSpec, ...]) -> str:
     raise _wrong("tool_choice", "must be auto, none, required or a function of this request")
 
 
-def _tool(value: object, param: str) -> ToolSpec:
-    if not isinstance(value, dict):
-        raise _wrong(param, "must be an object")
-    if value.get("type") != "function":
-        kind = value.get("type")
-        code = "unsupported_parameter" if isinstance(kind, str) else None
-        raise InvalidInput(f"{param}.type must be function", code=code, param=f"{param}.type")
-    function = value.get("function")
-    if not isinstance(function, dict):
-        raise _wrong(f"{param}.function", "must be an object")
-    where = f"{param}.function"
+def function_tool(function: Mapping[str, Any], where: str) -> ToolSpec:
+    """A client's function as it is described at `where`."""
     name = function.get("name")
     if not isinstance(name, str) or _TOOL_NAME.match(name) is None:
         raise _wrong(f"{where}.name", "must be 1 to 64 of the characters A-Z a-z 0-9 _ -")
@@ -112,6 +104,19 @@ def _tool(value: object, param: str) -> ToolSpec:
     if strict is not None and not isinstance(strict, bool):
         raise _wrong(f"{where}.strict", "must be true or false")
     return ToolSpec(name, description or "", {"type": "object", **parameters}, strict)
+
+
+def _tool(value: object, param: str) -> ToolSpec:
+    if not isinstance(value, dict):
+        raise _wrong(param, "must be an object")
+    if value.get("type") != "function":
+        kind = value.get("type")
+        code = "unsupported_parameter" if isinstance(kind, str) else None
+        raise InvalidInput(f"{param}.type must be function", code=code, param=f"{param}.type")
+    function = value.get("function")
+    if not isinstance(function, dict):
+        raise _wrong(f"{param}.function", "must be an object")
+    return function_tool(function, f"{param}.function")
 
 
 def _number(low: float, high: float) -> Parse:

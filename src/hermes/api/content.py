@@ -12,6 +12,8 @@ from hermes.api.services import Services
 from hermes.core.addresses import AddressRefused, Resolver, check_url
 from hermes.core.errors import InvalidInput
 from hermes.core.run import RunRequest
+from hermes.files.parts import in_request
+from hermes.runs.budget import within_budget
 
 MAX_REMOTE_IMAGES = 50
 
@@ -21,10 +23,12 @@ async def prepared(
 ) -> RunRequest:
     """`remote_images` are places in the client's request and URLs (`hermes.agent.messages.image_urls`).
 
-    Raises InvalidInput naming the part.
+    Raises InvalidInput or NotFound `file_not_found`, naming the part. The run may cost what its key has left
+    (`hermes.runs.budget`).
     """
     await check_images(remote_images, services.resolve)
-    return request
+    request = await in_request(request, services.files)
+    return await within_budget(request, services.database)
 
 
 async def check_images(remote: Sequence[tuple[str, str]], resolve: Resolver | None) -> None:

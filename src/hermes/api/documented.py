@@ -43,7 +43,7 @@ class Documentation:
     """`errors` are codes of `hermes.api.errors.RULES` beyond those that every route can give.
 
     `is_body_optional`: a request without a body is an empty object. `also`: the other media types of a good answer,
-    such as text/event-stream of a route that streams when it is asked to.
+    such as text/event-stream of a route that streams when it is asked to. `other_statuses` have the same answer.
     """
 
     body: type[BaseModel] | None = None
@@ -54,6 +54,7 @@ class Documentation:
     errors: Sequence[str] = ()
     is_body_optional: bool = False
     also: Sequence[str] = ()
+    other_statuses: Sequence[int] = ()
 
 
 def documented(
@@ -66,10 +67,11 @@ def documented(
     errors: Sequence[str] = (),
     is_body_optional: bool = False,
     also: Sequence[str] = (),
+    other_statuses: Sequence[int] = (),
 ) -> Callable[[Handler], Handler]:
     """Beside a handler. Its docstring is the route's description: the first line its summary."""
 
-    made = Documentation(body, query, answer, status, media_type, errors, is_body_optional, also)
+    made = Documentation(body, query, answer, status, media_type, errors, is_body_optional, also, other_statuses)
 
     def mark(handler: Handler) -> Handler:
         handler.documentation = made  # type: ignore[attr-defined]

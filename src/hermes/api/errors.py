@@ -38,6 +38,11 @@ RULES: dict[str, Rule] = {
     "invalid_host": Rule(400, INVALID),
     "invalid_session_id": Rule(400, INVALID),
     "invalid_session_key": Rule(400, INVALID),
+    "invalid_title": Rule(400, INVALID),
+    "invalid_system_prompt": Rule(400, INVALID),
+    "invalid_system_message": Rule(400, INVALID),
+    "missing_message": Rule(400, INVALID),
+    "unsupported_session_field": Rule(400, INVALID),
     "invalid_idempotency_key": Rule(400, INVALID),
     "invalid_content_part": Rule(400, INVALID),
     "invalid_image_url": Rule(400, INVALID),
@@ -46,7 +51,12 @@ RULES: dict[str, Rule] = {
     "unknown_toolset": Rule(400, INVALID),
     "context_length_exceeded": Rule(400, INVALID),
     "invalid_approval_choice": Rule(400, INVALID),
+    "invalid_callback_url": Rule(400, INVALID),
+    "invalid_schedule": Rule(400, INVALID),
+    "invalid_timezone": Rule(400, INVALID),
+    "invalid_delivery": Rule(400, INVALID),
     "address_refused": Rule(400, INVALID),
+    "response_not_background": Rule(400, INVALID),
     "invalid_api_key": Rule(401, INVALID),
     "forbidden": Rule(403, PERMISSION),
     "insufficient_scope": Rule(403, PERMISSION),
@@ -54,7 +64,11 @@ RULES: dict[str, Rule] = {
     "not_found": Rule(404, INVALID),
     "model_not_found": Rule(404, INVALID),
     "run_not_found": Rule(404, INVALID),
+    "job_not_found": Rule(404, INVALID),
+    "previous_response_not_found": Rule(404, INVALID),
     "session_not_found": Rule(404, INVALID),
+    "response_not_found": Rule(404, INVALID),
+    "file_not_found": Rule(404, INVALID),
     "method_not_allowed": Rule(405, INVALID),
     "request_timeout": Rule(408, INVALID),
     "conflict": Rule(409, INVALID, may_retry=False),
@@ -64,13 +78,20 @@ RULES: dict[str, Rule] = {
     "run_not_active": Rule(409, INVALID, may_retry=False),
     "run_not_accepting_steer": Rule(409, INVALID, may_retry=False),
     "session_exists": Rule(409, INVALID, may_retry=False),
+    "session_busy": Rule(409, INVALID, may_retry=False),
+    "response_in_progress": Rule(409, INVALID, may_retry=False),
+    "conversation_taken": Rule(409, INVALID, may_retry=False),
+    "job_completed": Rule(409, INVALID, may_retry=False),
     "run_cancelled": Rule(409, INVALID, may_retry=False),
     "body_too_large": Rule(413, INVALID),
+    "file_quota_exceeded": Rule(413, INVALID, may_retry=False),
+    "range_not_satisfiable": Rule(416, INVALID),
     "unsupported_media_type": Rule(415, INVALID),
     "host_not_allowed": Rule(421, INVALID),
     "limit_reached": Rule(422, INVALID),
     "too_many_attempts": Rule(429, RATE),
     "rate_limit_exceeded": Rule(429, RATE),
+    "budget_exceeded": Rule(429, RATE, may_retry=False),
     "upstream_rate_limited": Rule(429, RATE),
     # we, or what we depend on
     "internal_error": Rule(500, SERVER, may_retry=False),
@@ -86,6 +107,7 @@ RULES: dict[str, Rule] = {
     "embedded_model_no_room": Rule(503, SERVER, may_retry=False),
     "embedded_model_wrong": Rule(503, SERVER, may_retry=False),
     "gateway_draining": Rule(503, SERVER),
+    "profile_elsewhere": Rule(503, SERVER, may_retry=False),
     "run_interrupted": Rule(503, SERVER),
     "store_unavailable": Rule(503, SERVER),
     "store_corrupt": Rule(503, SERVER, may_retry=False),
@@ -139,13 +161,15 @@ def error_envelope(error: HermesError) -> dict[str, Any]:
     return envelope(error.message, error.code, rule_of(error), error.param)
 
 
-def error_response(error: HermesError) -> Response:
+def error_response(error: HermesError, path: str = "") -> Response:
+    """Clients of /api/jobs read `detail`, so there it stands beside the envelope."""
     rule = rule_of(error)
+    body = error_envelope(error) | ({"detail": error.message} if "/api/jobs" in path else {})
     headers = {**retry_headers(rule, error.code, getattr(error, "retry_after_seconds", None))}
     headers.update(getattr(error, "headers", {}))
     if rule.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return Response(_dump(error_envelope(error)), rule.status, headers, "application/json")
+    return Response(_dump(body), rule.status, headers, "application/json")
 
 
 def kept_error_response(

@@ -24,6 +24,7 @@ RUN_ID = "X-Hermes-Run-Id"
 WARNINGS = "X-Hermes-Warnings"
 DETACH = "X-Hermes-Detach"
 TOOL_ITEMS = "X-Hermes-Tool-Items"
+TOOL_ITEMS = "X-Hermes-Tool-Items"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
 REQUEST_ID = "X-Request-Id"
@@ -91,6 +92,14 @@ def is_detached(headers: RawHeaders) -> bool:
     if value not in ("true", "1", "false", "0"):
         raise InvalidInput(f"{DETACH} must be true or false", param=DETACH)
     return value in ("true", "1")
+
+
+def tool_items(headers: RawHeaders) -> str | None:
+    """How the client wants to see the tools that the server ran; None where it does not say."""
+    value = text_of(headers, TOOL_ITEMS)
+    if value is not None and value.strip().lower() not in ("function_call", "mcp_call"):
+        raise InvalidInput(f"{TOOL_ITEMS} must be function_call or mcp_call", param=TOOL_ITEMS)
+    return None if value is None else value.strip().lower()
 
 
 def warnings_header(warnings: Iterable[str]) -> dict[str, str]:

@@ -19,10 +19,15 @@ CHECK_TIMEOUT_SECONDS = 2.0
 
 
 async def show(request: Request, services: Services) -> Response:
+    """Whether the server lives. Public, and the same whatever its state."""
     return JsonAnswer({"status": "ok", "platform": PLATFORM, "version": services.version})
 
 
 async def show_detailed(request: Request, services: Services) -> Response:
+    """How the server is: its checks, its state, its load.
+
+    200 also when degraded, unless `?fail=degraded` asks for 503 (the same body, for monitors that look at the status).
+    """
     names = list(services.checks)
     results = await asyncio.gather(*(_result(services, name) for name in names))
     checks = {name: _row(result) for name, result in zip(names, results, strict=True)}

@@ -18,10 +18,12 @@ PAGE = """<!doctype html>
 <li><a href="/health">/health</a>
 <li><a href="/v1/models">/v1/models</a> (with a key)
 <li><a href="/v1/capabilities">/v1/capabilities</a> (with a key)
+<li><a href="/docs">/docs</a>: all routes (asks for a key)
 </ul>
 </html>
 """
 
 
 async def show(request: Request, services: Services) -> Response:
+    """A page for people: the server's name and links."""
     return Response(PAGE, media_type="text/html")

@@ -13,10 +13,12 @@ from hermes.core.errors import NotFound
 
 
 async def list_models(request: Request, services: Services) -> Response:
+    """The agent under its name, and the aliases of `model_routes`."""
     return JsonAnswer({"object": "list", "data": [_model(services, one) for one in _ids(services)]})
 
 
 async def show(request: Request, services: Services) -> Response:
+    """One of them."""
     wanted = request.path_params["model_id"]
     if wanted not in _ids(services):
         raise NotFound(f"no model {wanted[:200]!r}; GET /v1/models lists them", code="model_not_found", param="model")

@@ -9,10 +9,11 @@ from typing import Literal, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from hermes.api import auth, capabilities, chat_completions, health, home_page, models, runs, toolsets
+from hermes.api import auth, capabilities, chat_completions, health, home_page, models, toolsets
 from hermes.api.auth import Scope as KeyScope
 from hermes.api.errors import MethodNotAllowed
 from hermes.api.limits import LimitedBody
@@ -68,11 +69,13 @@ ROUTES: tuple[ApiRoute, ...] = (
     # runs
     ApiRoute("POST", "/v1/runs", "runs.create", CHAT, "runs", ("run_submission",)),
     ApiRoute("GET", "/v1/runs", "runs.list_runs", READ, "run_list"),
-    ApiRoute("GET", "/v1/runs/{run_id}", runs.show, READ, "run_status", ("run_status",)),
-    ApiRoute("GET", "/v1/runs/{run_id}/events", runs.events, READ, "run_events", ("run_events_sse",), is_stream=True),
-    ApiRoute("POST", "/v1/runs/{run_id}/approval", runs.approve, CHAT, "run_approval", ("run_approval_response",)),
+    ApiRoute("GET", "/v1/runs/{run_id}", "runs.show", READ, "run_status", ("run_status",)),
+    ApiRoute(
+        "GET", "/v1/runs/{run_id}/events", "run_events.events", READ, "run_events", ("run_events_sse",), is_stream=True
+    ),
+    ApiRoute("POST", "/v1/runs/{run_id}/approval", "runs.approve", CHAT, "run_approval", ("run_approval_response",)),
     ApiRoute("POST", "/v1/runs/{run_id}/steer", "runs.steer", CHAT, "run_steer", ("run_steer",)),
-    ApiRoute("POST", "/v1/runs/{run_id}/stop", runs.stop, CHAT, "run_stop", ("run_stop",)),
+    ApiRoute("POST", "/v1/runs/{run_id}/stop", "runs.stop", CHAT, "run_stop", ("run_stop",)),
     # responses
     ApiRoute("POST", "/v1/responses", "responses.create", CHAT, "responses", ("responses_api", "responses_streaming")),
     ApiRoute("WEBSOCKET", "/v1/responses", "responses_socket.serve", CHAT, "responses_websocket"),
@@ -120,7 +123,10 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute("GET", "/metrics", "metrics.show", READ, "metrics"),
     ApiRoute("GET", "/openapi.json", "openapi.show", ADMIN, "openapi"),
     ApiRoute("GET", "/docs", "docs_page.show", None),
-    ApiRoute("GET", "/docs/{name}", "docs_page.asset", ADMIN),
+    ApiRoute("GET", "/docs/swagger-ui-bundle.js", "docs_page.script", None),
+    ApiRoute("GET", "/docs/swagger-ui.css", "docs_page.style", None),
+    ApiRoute("GET", "/docs/docs.js", "docs_page.script", None),
+    ApiRoute("GET", "/docs/docs.css", "docs_page.style", None),
     ApiRoute("GET", "/", home_page.show, None),
 )
 
@@ -130,10 +136,11 @@ def build_router(services: Services, routes: Sequence[ApiRoute] = ROUTES) -> Rou
     for route in routes:
         if (route.scope is None) != (route.path in auth.PUBLIC_PATHS):
             raise ValueError(f"{route.path} is public in one place and not in the other")
-        if route.method != "WEBSOCKET":  # hermes.api.app finds those by itself
+        if route.method != "WEBSOCKET":
             by_path.setdefault(route.path, []).append(route)
     endpoints = [Route(path, Endpoint(path, of_path, services)) for path, of_path in by_path.items()]
-    return Router(endpoints, redirect_slashes=False, default=_not_found)
+    sockets = [WebSocketRoute(r.path, SocketEndpoint(r, services)) for r in routes if r.method == "WEBSOCKET"]
+    return Router([*endpoints, *sockets], redirect_slashes=False, default=_not_found)
 
 
 class Endpoint:
@@ -150,6 +157,7 @@ class Endpoint:
         self.allowed = ", ".join(sorted({*self.routes, "OPTIONS"}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["hermes.route"] = self.__name__
         method = scope["method"]
         route = self.routes.get(method)
         if route is None:
@@ -157,18 +165,37 @@ class Endpoint:
                 raise MethodNotAllowed(method, self.allowed)
             await Response(status_code=204, headers={"Allow": self.allowed})(scope, receive, send)
             return
-        if route.scope is not None:
-            principal = scope.get("hermes.principal")
-            if principal is None:
-                raise Unauthorized("Invalid API key")
-            if not principal.may(route.scope):
-                raise Forbidden(f"this key lacks the scope {route.scope.value!r}", code="insufficient_scope")
+        _check_scope(scope, route)
         settings = self.services.settings
         most = settings.upload_limit_bytes if route.takes == "upload" else settings.json_limit_bytes
         limited = LimitedBody(receive, scope["hermes.headers"], most, settings.body_timeout_seconds)
         handler = self.handlers.get(method) or self.handlers.setdefault(method, route.resolve())
         answer = await handler(Request(scope, limited, send), self.services)
         await answer(scope, limited, send)
+
+
+class SocketEndpoint:
+    """A route that is a WebSocket. Its handler gets the connection before it is accepted."""
+
+    def __init__(self, route: ApiRoute, services: Services) -> None:
+        self.route = route
+        self.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["hermes.route"] = self.route.path
+        _check_scope(scope, self.route)
+        socket = WebSocket(scope, receive, send)
+        await self.route.resolve()(socket, self.services)  # type: ignore[arg-type]
+
+
+def _check_scope(scope: Scope, route: ApiRoute) -> None:
+    if route.scope is None:
+        return
+    principal = scope.get("hermes.principal")
+    if principal is None:
+        raise Unauthorized("Invalid API key")
+    if not principal.may(route.scope):
+        raise Forbidden(f"this key lacks the scope {route.scope.value!r}", code="insufficient_scope")
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

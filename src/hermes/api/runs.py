@@ -1,90 +1,167 @@
-"""/v1/runs/{run_id}: its record, its events, the answers to its questions, and its end (spec: api-server section 5)."""
+"""/v1/runs: start, list, look at, answer, steer and stop (spec: api-server section 5). Its events: `run_events`."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
+from dataclasses import replace
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hermes.agent.turn import usage_data
-from hermes.api import sse
-from hermes.api.answers import JsonAnswer, owner_of
-from hermes.api.errors import error_envelope
+from hermes.api import headers as names
+from hermes.api.answers import JsonAnswer, headers_of, owner_of
+from hermes.api.content import prepared
+from hermes.api.documented import checked, documented, read_query
 from hermes.api.limits import read_object
+from hermes.api.run_documentation import (
+    ApprovalAnswered,
+    ApprovalBody,
+    RunAccepted,
+    RunBody,
+    RunList,
+    RunListQuery,
+    RunObject,
+    SteerBody,
+    Steered,
+    Stopping,
+)
+from hermes.api.run_path import run_of
+from hermes.api.run_request import RunCall, parse
 from hermes.api.services import PendingApproval, Services
-from hermes.core import event as events_of_run
-from hermes.core.errors import Draining, HermesError, InvalidInput, NotFound
-from hermes.core.event import KeptEvent, event_data
-from hermes.core.run import Run
+from hermes.core.errors import InvalidInput, NotFound
+from hermes.core.run import Run, RunRequest, RunStatus
 from hermes.runs.approvals import parse_choice
+from hermes.runs.run_object import run_object
+from hermes.store.runs import session_of_response
 
-_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
-_SEQ = re.compile(r"[0-9]{1,15}\Z")
-
-CLOSED = b": stream closed\n\n"
+_CURSOR = re.compile(r"([0-9.e+]{1,32}) ([A-Za-z0-9_-]{1,128})\Z")
 
 
+@documented(
+    body=RunBody,
+    answer=RunAccepted,
+    status=202,
+    errors=(
+        "invalid_callback_url",
+        "invalid_content_part",
+        "invalid_image_url",
+        "unsupported_content_type",
+        "unsupported_parameter",
+        "unknown_toolset",
+        "model_not_found",
+        "previous_response_not_found",
+        "session_not_found",
+        "forbidden",
+    ),
+)
+async def create(request: Request, services: Services) -> Response:
+    """Start a run and go away.
+
+    It goes on without a reader, waits for its place without a limit of time, and asks before dangerous calls. `status`
+    is `queued` where the session or the server is busy. Its messages are part of the session, like any other turn.
+    """
+    body = await read_object(request)
+    enabled = {toolset.name: toolset.is_enabled for toolset in services.toolsets()}
+    call = parse(body, headers_of(request), owner_of(request).id, services.settings, enabled)
+    asked = await prepared(await _resolved(call, services), services, call.remote_images)
+    run = await services.runner.start(asked)
+    return _accepted(run, asked)
+
+
+@documented(query=RunListQuery, answer=RunList)
+async def list_runs(request: Request, services: Services) -> Response:
+    """List this key's runs, the newest first.
+
+    `next_cursor` of one page is `cursor` of the next. Runs that begin meanwhile change nothing on later pages.
+    """
+    query = read_query(request, RunListQuery)
+    owner = owner_of(request).id
+    found = await services.runner.list_runs(
+        owner,
+        session_id=query.session_id,
+        statuses=_statuses(query.status),
+        limit=query.limit + 1,
+        before=None if not query.cursor else _place(query.cursor),
+    )
+    page = found[: query.limit]
+    has_more = len(found) > len(page)
+    answer = {
+        "object": "list",
+        "data": [await _told(run, services) for run in page],
+        "has_more": has_more,
+        "next_cursor": _cursor(page[-1]) if has_more else None,
+    }
+    return JsonAnswer(answer)
+
+
+@documented(answer=RunObject, errors=("run_not_found",))
 async def show(request: Request, services: Services) -> Response:
-    run = await _run(request, services)
-    pending = [] if run.status.is_final else await services.runner.pending_approvals(run.id, run.owner)
-    return JsonAnswer(run_object(run, [approval_object(one) for one in pending]))
+    """Look at a run: its status, what it said, what it used, and the questions that wait for an answer.
+
+    Kept as long as its session.
+    """
+    run = await run_of(request, services)
+    return JsonAnswer(await _told(run, services))
 
 
-async def events(request: Request, services: Services) -> ASGIApp:
-    after = _after(request)
-    run = await _run(request, services)
-    return RunEvents(services, run, after)
-
-
+@documented(
+    body=ApprovalBody,
+    answer=ApprovalAnswered,
+    errors=("run_not_found", "invalid_approval_choice", "approval_not_pending", "approval_not_active"),
+)
 async def approve(request: Request, services: Services) -> Response:
+    """Answer a run's question about a dangerous call.
+
+    `session` holds for the session, `always` writes the owner's allow-list. Without `approval_id` the oldest question
+    is answered, with `all` every one.
+    """
     body = await read_object(request)
     key = owner_of(request)
-    run = await _run(request, services)
+    run = await run_of(request, services)
     choice = parse_choice(body.get("choice", body.get("decision")))
+    asked = checked(ApprovalBody, {**body, "choice": choice, "decision": None})
     resolved = await services.runner.answer(
         run.id,
         key.id,
         choice,
-        approval_id=_optional_text(body, "approval_id") or _optional_text(body, "request_id"),
-        all_pending=_optional_flag(body, "all"),
+        approval_id=asked.approval_id or asked.request_id,
+        all_pending=bool(asked.all),
         by=key.name,
-        reason=_optional_text(body, "reason"),
+        reason=asked.reason,
     )
     answer = {"object": "hermes.run.approval_response", "run_id": run.id, "choice": choice, "resolved": resolved}
     return JsonAnswer(answer)
 
 
+@documented(body=SteerBody, answer=Steered, errors=("run_not_found", "run_not_accepting_steer"))
+async def steer(request: Request, services: Services) -> Response:
+    """Say something to a run that goes on.
+
+    Its model hears it before its next step; until then `pending_steer` of the run is true.
+    """
+    body = checked(SteerBody, await read_object(request))
+    text = next((said for said in (body.input, body.message, body.text) if said is not None), "")
+    if not text.strip():
+        raise InvalidInput("input must say something", param="input")
+    run = await run_of(request, services)
+    await services.runner.steer(run.id, run.owner, text)
+    pending = services.runner.has_pending_steer(run.id)
+    answer = {"object": "hermes.run.steer", "run_id": run.id, "status": "accepted", "pending_steer": pending}
+    return JsonAnswer(answer)
+
+
+@documented(answer=Stopping, errors=("run_not_found", "run_not_active"))
 async def stop(request: Request, services: Services) -> Response:
-    run = await _run(request, services)
+    """End a run: its model call, its tools and every process they started.
+
+    It is gone within a second, and what was said so far stays in the session. A run in the queue ends at once.
+    """
+    run = await run_of(request, services)
     await services.runner.stop(run.id, run.owner)
     return JsonAnswer({"run_id": run.id, "status": "stopping"})
-
-
-def run_object(run: Run, approvals: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "object": "hermes.run",
-        "run_id": run.id,
-        "status": run.status.value,
-        "session_id": run.session_id,
-        "model": run.model,
-        "created_at": run.created_at,
-        "updated_at": run.updated_at,
-        "started_at": run.started_at,
-        "finished_at": run.finished_at,
-        "last_event": run.last_event,
-        "last_seq": run.last_seq,
-        "output": run.output,
-        "finish_reason": run.finish_reason,
-        "usage": usage_data(run.usage),
-        "error": dict(run.error) if run.error else None,
-        "approvals": approvals,
-        "pending_steer": False,
-        "resumed": run.resumed,
-    }
 
 
 def approval_object(pending: PendingApproval) -> dict[str, Any]:
@@ -102,79 +179,68 @@ def approval_object(pending: PendingApproval) -> dict[str, Any]:
     }
 
 
-class RunEvents:
-    """The run's own stream: every event behind `after`, once, in order, for any number of readers."""
-
-    def __init__(self, services: Services, run: Run, after: int) -> None:
-        self.services = services
-        self.run = run
-        self.after = after
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        services = self.services
-        async with sse.Feed(services.runner.follow(self.run.id, self.after), receive, services.stop) as feed:
-            await sse.begin(send, sse.HEADERS)
-            await sse.write(send, b": run events\n\n")
-            while not feed.is_disconnected:
-                try:
-                    batch = await feed.next(services.settings.keepalive_seconds)
-                except Exception as error:  # noqa: BLE001 it is too late for a status
-                    await sse.write(send, _error(sse.told(error, self.run.id)))
-                    break
-                if batch:
-                    await sse.write(send, b"".join([event_bytes(self.run.id, kept) for kept in batch]))
-                elif feed.has_ended:
-                    await sse.write(send, CLOSED)
-                    break
-                elif feed.is_stopping:
-                    await sse.write(send, _error(Draining("the gateway is stopping; read on from Last-Event-ID")))
-                    break
-                elif not feed.is_disconnected:
-                    await sse.write(send, sse.KEEP_ALIVE)
-            if not feed.is_disconnected:
-                await sse.write(send, b"", is_last=True)
+async def _told(run: Run, services: Services) -> dict[str, Any]:
+    if run.status.is_final:
+        return run_object(run)
+    pending = await services.runner.pending_approvals(run.id, run.owner)
+    if pending and run.status is RunStatus.RUNNING:  # it began to wait after it was read
+        run = await services.runner.get(run.id, run.owner)
+    return run_object(
+        run, [approval_object(one) for one in pending], has_pending_steer=services.runner.has_pending_steer(run.id)
+    )
 
 
-def event_bytes(run_id: str, kept: KeptEvent) -> bytes:
-    data = event_data(kept.event)
-    if isinstance(kept.event, events_of_run.ApprovalRequested):
-        data["request_id"] = kept.event.approval_id
-    body = {"event": kept.event.name, "run_id": run_id, "seq": kept.seq, "timestamp": kept.timestamp, **data}
-    return b"id: %d\ndata: %b\n\n" % (kept.seq, orjson.dumps(body))
+async def _resolved(call: RunCall, services: Services) -> RunRequest:
+    """The request with what others had to be asked for."""
+    request = call.request
+    if call.previous_response_id is not None:
+        session_id = await services.database.read(session_of_response, call.previous_response_id, request.owner)
+        if session_id is None:
+            raise NotFound(
+                f"no response {call.previous_response_id!r}",
+                code="previous_response_not_found",
+                param="previous_response_id",
+            )
+        if request.session_id not in (None, session_id):
+            raise InvalidInput(
+                "previous_response_id is of another session than session_id names", param="previous_response_id"
+            )
+        request = replace(request, session_id=session_id)
+    if call.callback_url is not None:
+        request = replace(request, keep=(*request.keep, await services.callbacks.promise(call.callback_url)))
+    return request
 
 
-def _error(error: HermesError) -> bytes:
-    return b"event: error\ndata: " + orjson.dumps(error_envelope(error)) + b"\n\n"
+def _accepted(run: Run, request: RunRequest) -> Response:
+    headers = {names.SESSION_ID: run.session_id, names.RUN_ID: run.id, **names.warnings_header(request.warnings)}
+    if run.is_replay:
+        headers[names.IDEMPOTENCY_REPLAYED] = "true"
+    answer = {
+        "run_id": run.id,
+        "status": "queued" if run.status is RunStatus.QUEUED else "started",
+        "session_id": run.session_id,
+        "replayed": run.is_replay,
+    }
+    return JsonAnswer(answer, 202, headers)
 
 
-async def _run(request: Request, services: Services) -> Run:
-    run_id = request.path_params["run_id"]
-    if _RUN_ID.match(run_id) is None:
-        raise NotFound(f"no run {run_id[:128]!r}", code="run_not_found")
-    return await services.runner.get(run_id, owner_of(request).id)
+def _statuses(text: str | None) -> frozenset[RunStatus]:
+    try:
+        return frozenset(RunStatus(word.strip()) for word in (text or "").split(",") if word.strip())
+    except ValueError:
+        raise InvalidInput(f"status must be of {', '.join(RunStatus)}, with commas between", param="status") from None
 
 
-def _after(request: Request) -> int:
-    sent = request.query_params.get("after")
-    name = "after"
-    if sent is None:
-        sent, name = request.headers.get("Last-Event-ID"), "Last-Event-ID"
-    if not sent:
-        return 0
-    if _SEQ.match(sent) is None:
-        raise InvalidInput(f"{name} must be the number of an event", param=name)
-    return int(sent)
+def _cursor(run: Run) -> str:
+    return base64.urlsafe_b64encode(f"{run.created_at!r} {run.id}".encode()).decode().rstrip("=")
 
 
-def _optional_text(body: dict[str, Any], name: str) -> str | None:
-    value = body.get(name)
-    if value is not None and not isinstance(value, str):
-        raise InvalidInput(f"{name} must be text", param=name)
-    return value
-
-
-def _optional_flag(body: dict[str, Any], name: str) -> bool:
-    value = body.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise InvalidInput(f"{name} must be true or false", param=name)
-    return bool(value)
+def _place(cursor: str) -> tuple[float, str]:
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+        found = _CURSOR.match(text)
+        if found is not None:
+            return float(found[1]), found[2]
+    except (binascii.Error, ValueError):
+        pass
+    raise InvalidInput("cursor must be next_cursor of the page before", param="cursor")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hermes.api.access_log import AccessSink, to_log
@@ -13,11 +14,13 @@ from hermes.core.addresses import Resolver
 from hermes.core.clock import Clock
 from hermes.core.event import KeptEvent
 from hermes.core.ports import ApprovalQuestion
-from hermes.core.run import Limits, Run, RunRequest
+from hermes.core.run import Limits, Run, RunRequest, RunStatus
+from hermes.core.tally import HttpTally, RunTally
 
 if TYPE_CHECKING:
     from hermes.files import Files
     from hermes.jobs.service import Jobs
+    from hermes.runs.callbacks import Callbacks
     from hermes.sessions import Sessions
     from hermes.store.database import Database
 
@@ -47,6 +50,16 @@ class RunnerPort(Protocol):
     def follow(self, run_id: str, after: int = 0) -> AsyncIterator[KeptEvent]: ...
 
     async def get(self, run_id: str, owner: str) -> Run: ...
+
+    async def list_runs(
+        self,
+        owner: str,
+        *,
+        session_id: str | None = None,
+        statuses: Collection[RunStatus] = (),
+        limit: int = 50,
+        before: tuple[float, str] | None = None,
+    ) -> Sequence[Run]: ...
 
     async def pending_approvals(self, run_id: str, owner: str) -> Sequence[PendingApproval]: ...
 
@@ -151,8 +164,8 @@ class Services:
     """`state` is what /health/detailed calls gateway_state: starting, running, draining, stopped.
 
     `toolsets` is asked at each request. `checks` are the readiness checks by name. `access` gets a line a request.
-    `resolve` looks up the hosts of image URLs; None asks the system. What has `_absent` for a default is always there
-    in a gateway; a test of a route that does not touch it leaves it out.
+    `resolve` looks up the hosts of image URLs; None asks the system. `runs` and `http` are what /metrics tells. What
+    has `_absent` for a default is always there in a gateway; a test of a route that does not touch it leaves it out.
     """
 
     runner: RunnerPort
@@ -167,10 +180,14 @@ class Services:
     stop: Stop = field(default_factory=Stop)
     access: AccessSink = to_log
     resolve: Resolver | None = None
+    runs: RunTally = field(default_factory=RunTally)
+    http: HttpTally = field(default_factory=HttpTally)
+    skills_dir: Path | None = None
     database: Database = field(default_factory=_absent)
     sessions: Sessions = field(default_factory=_absent)
     jobs: Jobs = field(default_factory=_absent)
     files: Files = field(default_factory=_absent)
+    callbacks: Callbacks = field(default_factory=_absent)
     started_at: float = 0.0
 
     def __post_init__(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -10,12 +12,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hermes.api.errors import INVALID, Rule, envelope
 from hermes.api.headers import SECURITY_HEADERS
+from hermes.api.services import JSON_LIMIT_BYTES
 
 HEAD_LIMIT_BYTES = 64 * 1024
 HEAD_TIMEOUT_SECONDS = 15.0
 KEEP_ALIVE_SECONDS = 75
 CUT_AFTER_SECONDS = 1
 """How long a connection may hold up the exit of a server that has ended its streams: one whose client reads nothing."""
+
+SOCKET_PATHS = (b"/v1/responses",)
+"""How the paths of WebSockets end, behind the name of a profile or not."""
 
 _PHRASES = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
@@ -51,6 +57,13 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_done()
         super().on_headers_complete()
+
+    def _should_upgrade(self) -> bool:
+        """Only a handshake that can become a connection leaves HTTP; any other is answered like a request, in our
+        envelope, which the WebSocket library does not know.
+        """
+        path = self.url.partition(b"?")[0]
+        return path.endswith(SOCKET_PATHS) and super()._should_upgrade() and is_handshake(self.scope)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "invalid_request", "the request is no valid HTTP")
@@ -90,6 +103,23 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
+def is_handshake(scope: Mapping[str, Any]) -> bool:
+    """Whether it asks for a WebSocket in the way RFC 6455 says."""
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    try:
+        key = base64.b64decode(headers.get(b"sec-websocket-key", b""), validate=True)
+    except ValueError:
+        return False
+    return scope["method"] == "GET" and len(key) == 16 and headers.get(b"sec-websocket-version") == b"13"
+
+
+def socket_protocol(**options: Any) -> asyncio.Protocol:
+    """uvicorn's own, on the websockets library; imported for the first connection, for no start needs it."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    return WebSocketsSansIOProtocol(**options)
+
+
 def serve_options() -> dict[str, Any]:
     """For `uvicorn.Config(app, **serve_options())`, beside host and port.
 
@@ -97,7 +127,9 @@ def serve_options() -> dict[str, Any]:
     """
     return {
         "http": HttpProtocol,
-        "ws": "none",
+        "ws": socket_protocol,
+        "ws_max_size": JSON_LIMIT_BYTES,
+        "ws_per_message_deflate": False,
         "lifespan": "off",
         "server_header": False,
         "proxy_headers": False,

@@ -10,6 +10,7 @@ from hermes.api.services import Services
 
 
 async def list_toolsets(request: Request, services: Services) -> Response:
+    """What the agent can do here: its toolsets and their tools."""
     data = [
         {
             "name": toolset.name,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from hermes.home.paths import Home
+    from hermes.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,23 @@ class Call:
         from hermes.home.paths import resolve_home
 
         return resolve_home(self.profile, self.environ)
+
+
+@contextmanager
+def open_store(call: Call, home: Home) -> Iterator[Database]:
+    """The home's database, beside the gateway that may have it open. Raises `ConfigError` where there is no home."""
+    from hermes.core.errors import ConfigError
+    from hermes.home.settings import load_settings
+    from hermes.store.database import Database
+
+    if not home.exists():
+        raise ConfigError(f"there is no home in {home.path} yet; it is made with: {home.command} gateway")
+    settings = load_settings(home, call.environ, is_lenient=True)
+    database = Database.open_now(settings.database.url or f"sqlite:///{home.state_db}")
+    try:
+        yield database
+    finally:
+        database.close_now()
 
 
 def call_of(ctx: typer.Context) -> Call:

@@ -60,6 +60,7 @@ class GatewayClient:
     ) -> Iterator[http.client.HTTPResponse]:
         where = urllib.parse.urlsplit(self.url)
         asked = {name: value for name, value in (query or {}).items() if value is not None}
+        path = where.path.rstrip("/") + path  # a profile may be served under /p/NAME of another's gateway
         target = f"{path}?{urllib.parse.urlencode(asked)}" if asked else path
         headers = {"Authorization": f"Bearer {self.key}"}
         if body is not None:
@@ -84,7 +85,8 @@ def gateway_client(home: Home, environ: Mapping[str, str]) -> GatewayClient | No
     process = running_gateway(home.pid_file)
     if process is None or process.url is None:
         return None
-    settings = load_settings(home, environ, is_lenient=True)
+    # under /p/NAME of the default's gateway, the environment speaks for the default profile alone
+    settings = load_settings(home, {} if process.is_guest else environ, is_lenient=True)
     url = process.url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     return GatewayClient(url, settings.api_server.key or "")
 

@@ -11,6 +11,8 @@ HermesError
 ├── HostNotAllowed          421
 ├── Busy                    429  the line is full
 ├── Draining                503  the gateway is stopping
+├── BudgetExceeded          429  the key has spent what it may
+├── ProfileElsewhere        503  the profile's own gateway serves it
 ├── ConfigError             CLI exit 2
 ├── StoreUnavailable        503
 │   └── StoreCorrupt        503
@@ -92,6 +94,18 @@ class Busy(HermesError):
 
 class Draining(Busy):
     code = "gateway_draining"
+
+
+class BudgetExceeded(HermesError):
+    """Of the key that asks. It does not pass by waiting."""
+
+    code = "budget_exceeded"
+
+
+class ProfileElsewhere(HermesError):
+    """Only somebody with a key of the profile is told."""
+
+    code = "profile_elsewhere"
 
 
 class ConfigError(HermesError):

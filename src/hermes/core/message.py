@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -18,10 +18,15 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """`url` is https:// or data:image/…;base64,…"""
+    """`url` is https:// or data:image/…;base64,…; empty while `file_id` names an uploaded file that was not read yet.
+
+    `place` is where it stands in the client's request, for an error about it; it is not kept.
+    """
 
     url: str
     detail: str | None = None
+    file_id: str | None = None
+    place: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +39,17 @@ class AudioPart:
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """`data` is base64 or a data: URL."""
+    """`data` is base64 or a data: URL, as the client sent it; empty when the file was uploaded, or read already.
+
+    `text` is what the model is given in its place, once it was read (docs/adr/0078). `file_id` names the upload.
+    `place` as in ImagePart.
+    """
 
     name: str
-    data: str
+    data: str = ""
+    file_id: str | None = None
+    text: str | None = None
+    place: str = field(default="", compare=False, repr=False)
 
 
 ContentPart = TextPart | ImagePart | AudioPart | FilePart
@@ -74,3 +86,11 @@ class Message:
         if isinstance(self.content, str):
             return self.content
         return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
+
+    @property
+    def text_with_files(self) -> str:
+        """The text, with what was read of files where they stand."""
+        if isinstance(self.content, str):
+            return self.content
+        texts = (part.text for part in self.content if isinstance(part, TextPart | FilePart))
+        return "\n".join(text for text in texts if text is not None)

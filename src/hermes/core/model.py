@@ -107,3 +107,10 @@ class Warms(Protocol):
     """A model whose first answer would be slow. `warm` does beforehand what can be done without a question."""
 
     async def warm(self, tools: Sequence[ToolSpec] = (), instructions: str = "") -> None: ...
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A model whose calls may cost money. `has_price`: whether what one costs is known here, be it nothing."""
+
+    async def has_price(self) -> bool: ...

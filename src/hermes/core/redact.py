@@ -43,6 +43,7 @@ SHAPES: tuple[Shape, ...] = (
     ),
     _shape("key of OpenAI, Anthropic, OpenRouter and their like", "sk-", r"\bsk-[A-Za-z0-9_-]{20,}"),
     _shape("Stripe key", "k_live_ k_test_", r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"),
+    _shape("key of this server", "hk_", r"\bhk_[0-9a-f]{32,}"),
     _shape("GitHub token", "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_", r"\b(?:gh[pousr]_|github_pat_)[A-Za-z0-9_]{30,}"),
     _shape(
         "GitLab token", "glpat- glptt- gldt- glrt- glcbt- glsoat-", r"\bgl(?:pat|ptt|dt|rt|cbt|soat)-[A-Za-z0-9_-]{20,}"
@@ -106,7 +107,13 @@ class Redactor:
     """`redactor(text)` hides known values, in the forms they travel in, and everything that has a secret's shape."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        self._known = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
+        self._known: list[str] = []
+        self.add(values)
+
+    def add(self, values: Iterable[str]) -> None:
+        """Secrets that came up later."""
+        forms = {*self._known, *(form for value in values for form in _forms(value))}
+        self._known = sorted(forms, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         for value in self._known:

@@ -15,16 +15,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from hermes.core.clock import SystemClock
 from hermes.core.errors import ConfigError, HermesError
 from hermes.core.redact import Redactor
+from hermes.gateway.background import made_home, reachable
 from hermes.home.keys import check_key
 from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway
 from hermes.home.logs import configure_logging
@@ -32,6 +33,7 @@ from hermes.home.paths import Home, create_home
 from hermes.home.settings import Settings, load_settings, secret_values
 
 if TYPE_CHECKING:
+    from hermes.api.profiles import ProfileListener
     from hermes.app import Engine
 
 log = logging.getLogger(__name__)
@@ -111,19 +113,15 @@ def _greet(
     address = address_of(listener)
     lines = []
     if is_new:
-        lines.append(f"Made a home in {home.path}, with a random API key in {home.env_file}.")
+        lines.append(made_home(home).rstrip())
     lines.append(f"[API Server] API server listening on {address}")
     lines.append("Ask it something:")
     lines.append(
-        f"  curl -sS {_reachable(address)}/v1/chat/completions -H 'Content-Type: application/json' "
+        f"  curl -sS {reachable(address)}/v1/chat/completions -H 'Content-Type: application/json' "
         f'-H "Authorization: Bearer {_key_in_shell(home, settings, environ)}" '
         """-d '{"messages": [{"role": "user", "content": "Which files are in this folder?"}]}'"""
     )
     _say("\n".join(lines))
-
-
-def _reachable(address: str) -> str:
-    return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def _key_in_shell(home: Home, settings: Settings, environ: Mapping[str, str]) -> str:
@@ -147,26 +145,18 @@ async def _serve(
     signals = _Signals()
     address = address_of(listener) if listener is not None else None
     async with open_engine(settings, home=home, environ=environ, progress=_Progress()) as engine:
-        api = _Api(engine, settings, listener) if listener is not None else None
-        await _recover(engine)
+        api = _Api(home, engine, settings, environ, listener) if listener is not None else None
+        await _recover(engine)  # before anything can start a run: it could not be told from one left open
         async with asyncio.TaskGroup() as group:
             if api is not None:
                 api.start(group)
-            chores = [
-                group.create_task(chore)
-                for chore in (
-                    _warm(engine),
-                    _housekeeping(engine, settings),
-                    engine.jobs.run_forever(),
-                    engine.callbacks.run_forever(),
-                )
-            ]
+            chores = [group.create_task(chore) for chore in (_make_ready(engine), *_chores(engine, settings))]
             lock.announce(GatewayProcess(os.getpid(), engine.clock.now(), address, is_ready=True))
             gc.collect()
             gc.freeze()  # what the start made stays: pauses fall from 126 to 35 ms (DESIGN decision 2)
             gc.set_threshold(20_000, 50, 50)
             await signals.first.wait()
-            await _drain(engine, settings.api_server.drain_timeout, signals)
+            await _drain(engine, api, settings.api_server.drain_timeout, signals)
             for chore in chores:
                 chore.cancel()
             if api is not None:
@@ -174,15 +164,25 @@ async def _serve(
     log.info("stopped")
 
 
-async def _drain(engine: Engine, seconds: float, signals: _Signals) -> None:
-    """Open runs get their time. A second Ctrl+C takes it away from them."""
+def _chores(engine: Engine, settings: Settings) -> list[Coroutine[Any, Any, None]]:
+    """What a home's gateway does beside answering."""
+    return [_housekeeping(engine, settings), engine.jobs.run_forever(), engine.callbacks.run_forever()]
+
+
+async def _drain(engine: Engine, api: _Api | None, seconds: float, signals: _Signals) -> None:
+    """Open runs get their time, those of other profiles too. A second Ctrl+C takes it away from them."""
+
+    async def drain(seconds: float) -> None:
+        profiles = [api.profiles.drain(seconds)] if api is not None and api.profiles is not None else []
+        await asyncio.gather(engine.runner.drain(seconds), *profiles)
+
     log.info("stopping: %d open runs get %g s", engine.runner.active, seconds)
-    draining = asyncio.ensure_future(engine.runner.drain(seconds))
+    draining = asyncio.ensure_future(drain(seconds))
     impatient = asyncio.ensure_future(signals.second.wait())
     await asyncio.wait((draining, impatient), return_when=asyncio.FIRST_COMPLETED)
     impatient.cancel()
     if not draining.done():
-        await engine.runner.drain(0.0)
+        await drain(0.0)
     await draining
 
 
@@ -204,33 +204,54 @@ class _Signals:
 class _Api:
     """The HTTP side of the process. While runs drain it goes on answering; `stop` ends the streams, then itself."""
 
-    def __init__(self, engine: Engine, settings: Settings, listener: socket.socket) -> None:
-        from hermes.api.serving import serve_options
+    def __init__(
+        self, home: Home, engine: Engine, settings: Settings, environ: Mapping[str, str], listener: socket.socket
+    ) -> None:
         from hermes.app import build_api
 
-        self._services, app = build_api(engine, bound_host=settings.api_server.host)
-        self._server = _Server(uvicorn.Config(app, **serve_options()))
+        self._services, self._app = build_api(engine, bound_host=settings.api_server.host, environ=environ)
+        self._root = home if settings.api_server.profiles and not home.is_profile else None
+        self._environ = environ
         self._listener = listener
+        self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
+        self.profiles: ProfileListener | None = None
 
     def start(self, group: asyncio.TaskGroup) -> None:
+        from hermes.api.serving import serve_options
+
+        if self._root is not None:
+            self.profiles = self._with_profiles(self._root, group)
+        self._server = _Server(uvicorn.Config(self.profiles or self._app, **serve_options()))
         self._serving = group.create_task(self._server.serve([self._listener]))
+
+    def _with_profiles(self, root: Home, group: asyncio.TaskGroup) -> ProfileListener:
+        from hermes.api.profiles import ProfileListener
+        from hermes.gateway.profiles import ProfileHomes
+
+        address = reachable(address_of(self._listener))
+        homes = ProfileHomes(root, self._environ, self._services, address, _chores)
+        return ProfileListener(self._app, homes, group)
 
     async def stop(self) -> None:
         from hermes.api.access_log import AccessFile
 
         assert self._serving is not None
+        assert self._server is not None
         self._services.stop.set()
+        closing = asyncio.ensure_future(self.profiles.close()) if self.profiles is not None else None
         self._server.should_exit = True
         await asyncio.wait({self._serving}, timeout=EXIT_SECONDS)
         self._server.force_exit = True
         await asyncio.wait({self._serving})
+        if closing is not None:
+            await closing
         if isinstance(self._services.access, AccessFile):
             self._services.access.close()
 
 
 async def _recover(engine: Engine) -> None:
-    """Before the first request: runs that an earlier process left open go on, or are told as interrupted."""
+    """Runs that an earlier process left open go on, or are told as interrupted."""
     try:
         left = await engine.runner.recover()
     except HermesError as error:
@@ -242,8 +263,12 @@ async def _recover(engine: Engine) -> None:
         log.warning("%d runs were interrupted by the last stop", left.interrupted)
 
 
-async def _warm(engine: Engine) -> None:
-    """The model is made ready, so that the first answer is quick."""
+async def _make_ready(engine: Engine) -> None:
+    """What broken uploads left is removed; then the model is made ready, so that the first answer is quick."""
+    try:
+        await engine.files.sweep()
+    except HermesError as error:
+        log.error("what was left of broken uploads could not be removed: %s", error.message)
     await engine.models.start()
     choice = engine.models.choice
     if choice is None:
@@ -285,14 +310,16 @@ def _say(line: str) -> None:
 
 
 async def _housekeeping(engine: Engine, settings: Settings) -> None:
-    """Every hour: chats that re-send their history are forgotten after `api_server.retention_days`."""
+    """Every hour: chats that re-send their history are forgotten after `api_server.retention_days`, and the search
+    index gets what was said since."""
     from hermes.store.retention import purge
 
     while True:
         try:
             await purge(engine.database, engine.clock.now(), settings.api_server.retention_days)
+            await engine.sessions.tidy()
         except HermesError as error:  # a full disk now is no reason to stop answering; the next hour tries again
-            log.error("old chats could not be removed: %s", error.message)
+            log.error("old chats could not be removed, or the search index not be kept: %s", error.message)
         await engine.clock.sleep(3600)
 
 

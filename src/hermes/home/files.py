@@ -41,7 +41,7 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
 
 
 def open_private(path: str | Path, flags: int) -> int:
@@ -68,7 +68,7 @@ def too_open(paths: Iterable[Path]) -> list[str]:
     return found
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     """The rename itself survives a power cut only when the directory is on disk too."""
     if os.name == "nt":
         return

@@ -25,6 +25,11 @@ class GatewayProcess:
     url: str | None = None
     is_ready: bool = False
 
+    @property
+    def is_guest(self) -> bool:
+        """The home is open in the gateway of the default profile, under /p/NAME, and has no process of its own."""
+        return self.url is not None and "/p/" in self.url
+
 
 class GatewayLock:
     """Held by the one gateway of a home; what it says of itself is for `running_gateway`."""

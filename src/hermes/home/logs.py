@@ -12,7 +12,7 @@ import logging.handlers
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -50,6 +50,13 @@ def configure_logging(home: Home | None, level: str = "info", *, redactor: Redac
         file = PrivateRotatingFile(home.logs_dir / LOG_NAME)
         file.setFormatter(JsonFormatter(redact))
         root.addHandler(file)
+
+
+def hide_in_logs(values: Iterable[str]) -> None:
+    """Secrets that came up after `configure_logging`."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, JsonFormatter | LineFormatter):
+            handler.formatter.redact.add(values)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from hermes.home.files import make_private_directory, too_open, write_private
 from hermes.home.locks import edit_lock
 
 DEFAULT_PROFILE = "default"
+ACTIVE_PROFILE_FILE = "active_profile"
 PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -106,10 +107,14 @@ class Home:
 
 
 def resolve_home(profile: str | None = None, environ: Mapping[str, str] | None = None) -> Home:
-    """The home that is meant. Raises `ConfigError` for a bad name and for a profile that does not exist."""
-    home = _base_home(os.environ if environ is None else environ)
+    """The home that is meant: by -p, else by HERMES_HOME, else by `hermes profile use`.
+
+    Raises `ConfigError` for a bad name and for a profile that does not exist.
+    """
+    environ = os.environ if environ is None else environ
+    home = _base_home(environ)
     if profile is None:
-        return home
+        return home if environ.get("HERMES_HOME", "").strip() else _used_home(home)
     if profile == DEFAULT_PROFILE:
         return Home(home.root)
     chosen = profile_home(home.root, profile)
@@ -118,6 +123,15 @@ def resolve_home(profile: str | None = None, environ: Mapping[str, str] | None =
             f"no profile {profile!r} in {chosen.path.parent}; make it with: hermes profile create {profile}"
         )
     return chosen
+
+
+def active_profile(root: Path) -> str:
+    """What `hermes profile use` chose, `default` when nothing. The profile may be gone."""
+    try:
+        name = (root / ACTIVE_PROFILE_FILE).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return DEFAULT_PROFILE
+    return name if PROFILE_NAME.fullmatch(name) else DEFAULT_PROFILE
 
 
 def profile_home(root: Path, name: str) -> Home:
@@ -163,6 +177,18 @@ def _base_home(environ: Mapping[str, str]) -> Home:
     if path.parent.name == "profiles" and PROFILE_NAME.fullmatch(path.name) and path.name != DEFAULT_PROFILE:
         return Home(path, path.name)
     return Home(path)
+
+
+def _used_home(root: Home) -> Home:
+    name = active_profile(root.path)
+    if name == DEFAULT_PROFILE:
+        return root
+    used = profile_home(root.path, name)
+    if not used.path.is_dir():
+        raise ConfigError(
+            f"the profile in use, {name!r}, is gone; choose another: hermes -p default profile use default"
+        )
+    return used
 
 
 def _env_text(key: str, *, enable_api: bool) -> str:

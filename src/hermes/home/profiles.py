@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from hermes.core.errors import Conflict, NotFound
+from hermes.core.errors import ConfigError, Conflict, InvalidInput, NotFound
 from hermes.home.config_file import read_config, unset_config
 from hermes.home.env import read_env, set_env
 from hermes.home.files import make_private_directory, write_private
+from hermes.home.locks import lock_gateway, running_gateway
 from hermes.home.names import ALIASES
-from hermes.home.paths import DEFAULT_PROFILE, PROFILE_NAME, Home, create_home, profile_home
+from hermes.home.paths import (
+    ACTIVE_PROFILE_FILE,
+    DEFAULT_PROFILE,
+    PROFILE_NAME,
+    Home,
+    active_profile,
+    create_home,
+    profile_home,
+)
 
 OWN_PREFIXES = ("API_SERVER_", "HERMES_")
 OWN_SETTINGS = ("key", "port", "host", "enabled", "model_name")
@@ -45,7 +57,11 @@ def create_profile(root: Path, name: str, *, clone: Home | None = None) -> Home:
 def list_profiles(root: Path) -> list[Home]:
     """The root home first, then its profiles by name. A link or a file there is none."""
     directory = root / "profiles"
-    names = [] if not directory.is_dir() else sorted(path.name for path in directory.iterdir() if path.is_dir())
+    names = (
+        []
+        if not directory.is_dir()
+        else sorted(path.name for path in directory.iterdir() if path.is_dir() and not path.is_symlink())
+    )
     return [
         Home(root),
         *(profile_home(root, name) for name in names if PROFILE_NAME.fullmatch(name) and name != DEFAULT_PROFILE),
@@ -60,6 +76,84 @@ def get_profile(root: Path, name: str) -> Home:
     if not profile.path.is_dir():
         raise NotFound(f"no profile {name!r}; list them with: hermes profile list")
     return profile
+
+
+def delete_profile(profile: Home, *, now: float, keeps: bool = True) -> Path | None:
+    """Moves it to the root's trash/, or removes it for good. Where it lies now.
+
+    Raises `Conflict` (`gateway_running`) while its gateway runs, or the default's has it open.
+    """
+    _check_profile(profile)
+    with _alone(profile, now):
+        if active_profile(profile.root) == profile.name:
+            use_profile(profile.root, DEFAULT_PROFILE)
+        trash = profile.root / "trash"
+        make_private_directory(trash)
+        place = _free_place(trash, f"{profile.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}")
+        profile.path.rename(place)  # at once: nobody meets half a profile
+    if keeps:
+        return place
+    shutil.rmtree(place)
+    return None
+
+
+def rename_profile(profile: Home, name: str, *, now: float) -> Home:
+    """Raises `Conflict` while its gateway runs, or where there is one of the new name."""
+    _check_profile(profile)
+    renamed = profile_home(profile.root, name)
+    with _alone(profile, now):
+        if renamed.path.exists() or renamed.path.is_symlink():
+            raise Conflict(f"there is a profile {name!r} already")
+        profile.path.rename(renamed.path)
+        if active_profile(profile.root) == profile.name:
+            use_profile(profile.root, name)
+    return renamed
+
+
+def use_profile(root: Path, name: str) -> None:
+    """From now on commands without -p mean this one; `default` undoes it. Raises `NotFound`."""
+    get_profile(root, name)
+    file = root / ACTIVE_PROFILE_FILE
+    if name == DEFAULT_PROFILE:
+        file.unlink(missing_ok=True)
+    else:
+        write_private(file, name + "\n")
+
+
+def _check_profile(profile: Home) -> None:
+    if not profile.is_profile:
+        raise InvalidInput("the default profile is the home itself: it cannot be deleted or renamed", param="name")
+    if profile.path.is_symlink():
+        raise ConfigError(f"{profile.path} is a link, and no profile")
+
+
+@contextmanager
+def _alone(profile: Home, now: float) -> Iterator[None]:
+    """As its gateway would hold it: none can start meanwhile."""
+    try:
+        lock = lock_gateway(profile.pid_file, now=now, name=profile.name)
+    except Conflict as error:
+        running = running_gateway(profile.pid_file)
+        if running is None or not running.is_guest:
+            raise
+        raise Conflict(
+            f"profile {profile.name} is open in the default profile's gateway (pid {running.pid}); stop that first: "
+            "hermes -p default gateway stop",
+            code="gateway_running",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _free_place(folder: Path, name: str) -> Path:
+    """Two deleted within one second have different places."""
+    for number in range(1, 1000):
+        place = folder / (name if number == 1 else f"{name}-{number}")
+        if not place.exists():
+            return place
+    raise Conflict(f"{folder} is full of {name}; empty it")
 
 
 def _clone(source: Home, draft: Home) -> None:

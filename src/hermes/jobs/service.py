@@ -1,25 +1,180 @@
-"""Jobs as their owner sees them, and the loop that starts the due ones."""
+"""Jobs as their owner sees them, and the two loops behind them: what is due is started, what has ended is delivered."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
 from hermes.core.clock import Clock
-from hermes.core.run import Ask
+from hermes.core.errors import HermesError, InvalidInput
+from hermes.core.job import Job, JobRun, JobState, Reason
+from hermes.core.run import Ask, IdempotencyClaim, Run
+from hermes.jobs.definition import Fields, Rules, changed, new_job, paused, resumed
+from hermes.jobs.delivery import Deliveries
+from hermes.jobs.launch import Launcher
+from hermes.jobs.scheduler import Scheduler, new_entry
 from hermes.runs.runner import Runner
-from hermes.store.database import Database
+from hermes.runs.webhook import Webhooks
+from hermes.store import jobs as job_store
+from hermes.store import sessions as session_store
+from hermes.store.database import Connection, Database
 
 
 class Jobs:
-    """`ask` is what `approvals.cron_mode` says: nobody is there to be asked. `timezone`: a job's own when it has none
-    (an IANA name)."""
+    """`ask` is what `approvals.cron_mode` says. `keep_runs`: entries of a job's history."""
 
     def __init__(
-        self, database: Database, runner: Runner, clock: Clock, *, ask: Ask = Ask.DENY, timezone: str = "UTC"
+        self,
+        database: Database,
+        runner: Runner,
+        webhooks: Webhooks,
+        clock: Clock,
+        *,
+        ask: Ask = Ask.DENY,
+        rules: Rules | None = None,
+        keep_runs: int = 100,
     ) -> None:
         self._database = database
         self._runner = runner
+        self._webhooks = webhooks
         self._clock = clock
-        self._ask = ask
-        self._timezone = timezone
+        self._rules = rules or Rules()
+        self._keep_runs = keep_runs
+        self._launcher = Launcher(database, runner, self._rules, ask=ask, keep_runs=keep_runs)
+        self._scheduler = Scheduler(database, self._launcher, clock, keep_runs=keep_runs)
+        self._deliveries = Deliveries(database, webhooks, clock)
 
     async def run_forever(self) -> None:
         """Start what is due, deliver what has ended. Cancel it to stop; it does not raise."""
+        forget = self._runner.on_end(lambda run_id: self._deliveries.wake())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._scheduler.run_forever())
+                group.create_task(self._deliveries.run_forever())
+        finally:
+            forget()
+
+    async def create(self, owner: str, fields: Fields) -> Job:
+        """Raises InvalidInput `invalid_schedule`, `invalid_timezone`, `invalid_delivery`, `unknown_toolset`, or naming
+        another field."""
+        job = await asyncio.to_thread(new_job, fields, owner, self._clock.now(), self._rules)
+        await self._check_url(job.deliver)
+        await self._database.write(keep_new, job)
+        self._scheduler.wake()
+        return job
+
+    async def all(self, owner: str, *, include_disabled: bool = False) -> list[tuple[Job, JobRun | None]]:
+        """Each with its last entry of the history that was not skipped."""
+        return await self._database.read(partial(with_last_runs, owner=owner, include_disabled=include_disabled))
+
+    async def get(self, job_id: str, owner: str) -> tuple[Job, JobRun | None]:
+        """Raises NotFound `job_not_found`."""
+        return await self._database.read(with_last_run, job_id, owner)
+
+    async def change(self, job_id: str, owner: str, fields: Fields) -> Job:
+        """Raises NotFound, InvalidInput as `create`, Conflict `job_completed`."""
+        if "deliver" in fields and isinstance(fields["deliver"], str):
+            await self._check_url(fields["deliver"])
+        return await self._changed(job_id, owner, partial(changed, fields=fields, rules=self._rules))
+
+    async def pause(self, job_id: str, owner: str) -> Job:
+        """Raises NotFound, Conflict `job_completed`."""
+        return await self._changed(job_id, owner, paused)
+
+    async def resume(self, job_id: str, owner: str) -> Job:
+        """Raises NotFound, Conflict `job_completed`."""
+        return await self._changed(job_id, owner, resumed)
+
+    async def delete(self, job_id: str, owner: str) -> None:
+        """Its runs and their sessions stay. Raises NotFound."""
+        await self._database.write(job_store.delete, job_id, owner)
+
+    async def run(self, job_id: str, owner: str, idempotency: IdempotencyClaim | None = None) -> Run:
+        """Start it now, whatever its schedule and state; neither changes. Raises NotFound, and what `Runner.start`
+        raises; that is kept in the history, too."""
+        job = await self._database.read(job_store.owned, job_id, owner)
+        now = self._clock.now()
+        entry = new_entry(job, Reason.RAN, due_at=now, now=now, is_manual=True)
+        try:
+            return await self._launcher.start(job, entry, partial(_still_there, job), idempotency)
+        except HermesError as error:
+            failed = replace(entry, reason=Reason.FAILED, detail=error.message, deliver="local", delivery_due=None)
+            await self._database.write(_note_failure, job, failed, self._keep_runs)
+            raise
+
+    async def history(
+        self, job_id: str, owner: str, *, limit: int = 50, before_id: int | None = None
+    ) -> tuple[Job, list[JobRun]]:
+        """The newest first. Raises NotFound."""
+
+        def read(conn: Connection) -> tuple[Job, list[JobRun]]:
+            job = job_store.owned(conn, job_id, owner)
+            return job, job_store.runs_of(conn, job_id, limit, before_id)
+
+        return await self._database.read(read)
+
+    async def _changed(self, job_id: str, owner: str, function: Callable[..., Job]) -> Job:
+        now = self._clock.now()
+        job = await self._database.write(keep_change, job_id, owner, partial(_at, function, now))
+        self._scheduler.wake()
+        return job
+
+    async def _check_url(self, deliver: str) -> None:
+        kind, _, url = deliver.strip().partition(":")
+        if kind != "webhook":
+            return
+        try:
+            await self._webhooks.check(url, "deliver")
+        except InvalidInput as error:
+            raise InvalidInput(error.message, code="invalid_delivery", param="deliver") from error
+
+
+def keep_new(conn: Connection, job: Job) -> None:
+    """Raises InvalidInput `invalid_delivery`."""
+    check_session(conn, job)
+    job_store.insert(conn, job)
+
+
+def keep_change(conn: Connection, job_id: str, owner: str, function: Callable[[Job], Job]) -> Job:
+    """Raises NotFound, InvalidInput, Conflict."""
+    job = job_store.change(conn, job_id, owner, function)
+    if job.state is not JobState.COMPLETED:
+        check_session(conn, job)
+    return job
+
+
+def check_session(conn: Connection, job: Job) -> None:
+    """Somebody else's session is as unknown as none. Raises InvalidInput."""
+    kind, _, session_id = job.deliver.partition(":")
+    if kind != "session":
+        return
+    session = session_store.get(conn, session_id)
+    if session is None or session.owner != job.owner:
+        raise InvalidInput(
+            f"there is no session {session_id[:80]!r} to deliver to", code="invalid_delivery", param="deliver"
+        )
+
+
+def with_last_runs(conn: Connection, owner: str, include_disabled: bool) -> list[tuple[Job, JobRun | None]]:
+    last = job_store.last_runs(conn, owner)
+    return [(job, last.get(job.id)) for job in job_store.list_jobs(conn, owner, include_disabled=include_disabled)]
+
+
+def with_last_run(conn: Connection, job_id: str, owner: str) -> tuple[Job, JobRun | None]:
+    """Raises NotFound."""
+    return job_store.owned(conn, job_id, owner), job_store.last_run(conn, job_id)
+
+
+def _at(function: Callable[..., Job], now: float, job: Job) -> Job:
+    return function(job, now=now)
+
+
+def _still_there(job: Job, conn: Connection, run: Run) -> None:
+    job_store.owned(conn, job.id, job.owner)
+
+
+def _note_failure(conn: Connection, job: Job, entry: JobRun, keep: int) -> None:
+    if job_store.get(conn, job.id) is not None:
+        job_store.add_run(conn, entry, keep)

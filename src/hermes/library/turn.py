@@ -18,6 +18,7 @@ from hermes.core.errors import Conflict, HermesError
 from hermes.core.event import FinalEvent, RunEvent
 from hermes.core.message import Message
 from hermes.core.run import Run, RunRequest
+from hermes.files.parts import in_request
 from hermes.library.conversation import Conversation, RunStopped, conversation, problem
 from hermes.library.engine import EngineHolder
 from hermes.library.sessions import Sessions
@@ -112,7 +113,7 @@ class Turn:
 
     async def _follow(self, engine: Engine, request: RunRequest, deliver: Callable[[Item], None]) -> Ended:
         engine.agent.tools(request)  # a wrong toolset is the caller's mistake: no run begins
-        run = self._run = await engine.runner.start(request)
+        run = self._run = await engine.runner.start(await in_request(request, engine.files))
         if self._stop_reason is not None:
             await self._stop()
         warnings: list[str] = []

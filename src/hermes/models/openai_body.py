@@ -179,6 +179,8 @@ def part_json(part: ContentPart) -> dict[str, Any]:
             return {"type": "image_url", "image_url": image}
         case AudioPart(data, audio_format):
             return {"type": "input_audio", "input_audio": {"data": data, "format": audio_format}}
+        case FilePart(text=str(text)):
+            return {"type": "text", "text": text}
         case FilePart(name, data):
             return {"type": "file", "file": {"filename": name, "file_data": data_url(name, data)}}
 

@@ -217,6 +217,8 @@ def _content(part: ContentPart) -> UserContent:
         case AudioPart(data, audio_format):
             media_type = "audio/mpeg" if audio_format == "mp3" else f"audio/{audio_format}"
             return BinaryContent(base64.b64decode(data), media_type=media_type)
+        case FilePart(text=str(text)):
+            return text
         case FilePart(name, data):
             return BinaryContent.from_data_uri(data_url(name, data))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -93,6 +94,13 @@ class ResilientModel:
         """The first model alone: the others are asked when something went wrong, and may then be slow."""
         if isinstance(self.models[0], Warms):
             await self.models[0].warm(tools, instructions)
+
+    async def has_price(self) -> bool:
+        """Of the first model. The tables may have to be imported, which takes a moment, in a thread."""
+        if self._cost is None:
+            return False
+        usage = Usage(input_tokens=1, output_tokens=1, api_calls=1)
+        return await asyncio.to_thread(self._cost, self.provider, self.name, usage) is not None
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelItem]:
         attempt = 0

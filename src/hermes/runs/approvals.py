@@ -13,6 +13,7 @@ from hermes.core.ports import ApprovalAnswer, ApprovalQuestion
 from hermes.core.run import RunStatus
 from hermes.runs.events import Operation, Recorder
 from hermes.store import approvals as approval_store
+from hermes.store import audit
 from hermes.store import runs as run_store
 from hermes.store.approvals import PendingApproval
 from hermes.store.database import Connection
@@ -28,6 +29,7 @@ Asked = Mapping[str, tuple[str, ApprovalAnswer | None]]
 class _Waiting:
     pending: PendingApproval
     answer: asyncio.Future[ApprovalAnswer]
+    is_kept: bool = False
 
 
 def parse_choice(choice: object) -> str:
@@ -56,7 +58,7 @@ class Desk:
 
     @property
     def pending(self) -> list[PendingApproval]:
-        return [waiting.pending for waiting in self._waiting.values()]
+        return [waiting.pending for waiting in self._waiting.values() if waiting.is_kept]
 
     async def ask(self, question: ApprovalQuestion) -> ApprovalAnswer:
         earlier = self._asked.pop(question.tool_call_id, None)
@@ -85,6 +87,7 @@ class Desk:
                 is_durable=True,
                 before_sent=show,
             )
+            waiting.is_kept = True
             timer = asyncio.ensure_future(self._clock.sleep(self._timeout_seconds))
             try:
                 await asyncio.wait((waiting.answer, timer), return_when=asyncio.FIRST_COMPLETED)
@@ -117,16 +120,22 @@ class Desk:
         for one in chosen:
             waiting = self._waiting.pop(one)
             try:
-                await self._resolve(one, answer)
+                await self._resolve(one, answer, waiting.pending.question)
             except BaseException:
                 self._waiting[one] = waiting  # not kept, so not given
                 raise
             waiting.answer.set_result(answer)
         return len(chosen)
 
-    async def _resolve(self, approval_id: str, answer: ApprovalAnswer) -> None:
+    async def _resolve(
+        self, approval_id: str, answer: ApprovalAnswer, question: ApprovalQuestion | None = None
+    ) -> None:
         now = self._clock.now()
         operations: list[Operation] = [lambda conn: approval_store.resolve(conn, approval_id, answer, now)]
+        if answer.choice == "always" and question is not None:
+            pattern, who = question.pattern, answer.by or self._recorder.owner
+            told = {"approval_id": approval_id, "run_id": question.run_id}
+            operations.append(lambda conn: audit.record(conn, now, who, "approval.always", pattern, told))
         if not self._waiting:
             operations.append(self._set_status(RunStatus.RUNNING))
         await self._recorder.record(

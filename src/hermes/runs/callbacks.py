@@ -1,17 +1,151 @@
-"""Telling a URL that a run has ended (spec: api-server section 5, callback_url): signed, and tried again."""
+"""Telling a URL that a run has ended (spec: api-server section 5, callback_url): signed, and tried again.
+
+A callback is a row that is kept with its run, so what was promised is sent after a restart, too. A receiver may get one
+twice (the process ended between its answer and our note of it): the delivery's id is the same each time.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import urlsplit
+
 from hermes.core.clock import Clock
+from hermes.core.errors import HermesError
+from hermes.core.ids import new_id
+from hermes.core.run import Run
+from hermes.runs.run_object import run_object
 from hermes.runs.runner import Runner
-from hermes.store.database import Database
+from hermes.runs.webhook import Answered, Webhooks
+from hermes.store import callbacks as callback_store
+from hermes.store import runs as run_store
+from hermes.store.callbacks import Callback
+from hermes.store.database import Connection, Database
+from hermes.store.encoding import to_json
+
+log = logging.getLogger(__name__)
+
+WAITS_SECONDS = (5, 30, 120, 600, 3600, 10_800, 21_600, 43_200)
+"""Between the tries: nine of them in 22 hours, then it is given up."""
+AT_ONCE = 16
+STORE_PAUSE_SECONDS = 5.0
+
+Keep = Callable[[Connection, Run], object]
 
 
 class Callbacks:
-    def __init__(self, database: Database, runner: Runner, clock: Clock) -> None:
+    def __init__(self, database: Database, runner: Runner, webhooks: Webhooks, clock: Clock) -> None:
         self._database = database
         self._runner = runner
+        self._webhooks = webhooks
         self._clock = clock
+        self._awaited: set[str] = set()  # so that the end of any other run costs nothing
+        self._sending: set[str] = set()
+        self._wake = asyncio.Event()
+
+    async def promise(self, url: str, param: str = "callback_url") -> Keep:
+        """For `RunRequest.keep`. Raises InvalidInput `invalid_callback_url`; the secret exists when it returns."""
+        await self._webhooks.check(url, param)
+        await self._webhooks.secret()
+        return partial(self._keep, url)
 
     async def run_forever(self) -> None:
         """Send what is to be sent. Cancel it to stop; it does not raise."""
+        forget = self._runner.on_end(self._ended)
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._until_read()
+                while True:
+                    self._wake.clear()
+                    await self._pause(await self._begin_due(group))
+        finally:
+            forget()
+
+    def _keep(self, url: str, conn: Connection, run: Run) -> None:
+        callback_store.insert(conn, new_id("cb"), run.id, url, run.created_at)
+        self._awaited.add(run.id)
+
+    def _ended(self, run_id: str) -> None:
+        if run_id in self._awaited:
+            self._awaited.discard(run_id)
+            self._wake.set()
+
+    async def _until_read(self) -> None:
+        """Runs that an earlier process left open end in this one."""
+        while True:
+            try:
+                self._awaited.update(await self._database.read(callback_store.awaited_runs))
+                return
+            except HermesError as error:
+                log.error("callbacks cannot be read: %s", error.message)
+                await self._clock.sleep(STORE_PAUSE_SECONDS)
+
+    async def _begin_due(self, group: asyncio.TaskGroup) -> float | None:
+        """Start what is due, as far as there is room. Gives the seconds until more is; None: until something ends."""
+        room = AT_ONCE - len(self._sending)
+        if room <= 0:
+            return None
+        now = self._clock.now()
+        try:
+            found, next_at = await self._database.read(_due, now, AT_ONCE + len(self._sending))
+        except HermesError as error:
+            log.error("callbacks cannot be read: %s", error.message)
+            return STORE_PAUSE_SECONDS
+        for callback in [one for one in found if one.id not in self._sending][:room]:
+            self._sending.add(callback.id)
+            group.create_task(self._send(callback))
+        return None if next_at is None else max(0.0, next_at - self._clock.now())
+
+    async def _pause(self, seconds: float | None) -> None:
+        waking = asyncio.ensure_future(self._wake.wait())
+        waiting = {waking} if seconds is None else {waking, asyncio.ensure_future(self._clock.sleep(seconds))}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()
+
+    async def _send(self, callback: Callback) -> None:
+        try:
+            run = await self._database.read(run_store.get, callback.run_id)
+            if run is not None:  # else deleted meanwhile, and the callback with it
+                answered = await self._webhooks.send(
+                    callback.url, callback_body(run), delivery_id=callback.id, event=run.last_event or ""
+                )
+                await self._note(callback, answered)
+        except Exception:
+            # Raised, it would end the others. The row is still due: its next try comes with the pause below.
+            log.exception("callback %s of %s could not be sent", callback.id, callback.run_id)
+            await self._clock.sleep(STORE_PAUSE_SECONDS)
+        finally:
+            self._sending.discard(callback.id)
+            self._wake.set()
+
+    async def _note(self, callback: Callback, answered: Answered) -> None:
+        now = self._clock.now()
+        if answered.is_taken:
+            await self._database.write(callback_store.delivered, callback.id, now)
+            return
+        is_last = answered.is_refused_for_good or callback.attempts >= len(WAITS_SECONDS)
+        wait = None if is_last else max(WAITS_SECONDS[callback.attempts], answered.retry_after_seconds)
+        next_at = None if wait is None else now + wait
+        await self._database.write(callback_store.failed, callback.id, answered.problem, next_at)
+        log.warning(
+            "callback %s of %s to %s: %s; %s",
+            callback.id,
+            callback.run_id,
+            urlsplit(callback.url).hostname,  # the rest of a URL is often a secret
+            answered.problem,
+            "given up" if wait is None else f"again in {wait:g} s",
+        )
+
+
+def callback_body(run: Run) -> bytes:
+    """The run as `GET /v1/runs/{run_id}` gives it, and the name of its last event."""
+    return to_json({"event": run.last_event, **run_object(run)}).encode()
+
+
+def _due(conn: Connection, now: float, limit: int) -> tuple[list[Callback], float | None]:
+    return callback_store.due(conn, now, limit), callback_store.next_due_at(conn, now)

@@ -16,7 +16,16 @@ from typing import Any
 
 from hermes.core.clock import Clock
 from hermes.core.errors import HermesError, NotFound
-from hermes.core.event import ClientToolCalled, KeptEvent, MessageDelta, ReasoningDelta, RunEvent, RunSteered, is_final
+from hermes.core.event import (
+    ClientToolCalled,
+    KeptEvent,
+    MessageDelta,
+    ReasoningDelta,
+    RunCompleted,
+    RunEvent,
+    RunSteered,
+    is_final,
+)
 from hermes.core.message import Message
 from hermes.core.run import Usage
 from hermes.store import client_calls as client_call_store
@@ -90,6 +99,8 @@ class Recorder:
         self.is_durable = is_durable
         self.last_seq = last_seq
         self.usage = Usage()
+        self.first_said_at: float | None = None
+        """When the model gave its first text, on the clock that never goes back."""
         self.tail = _Tail(before=last_seq)
         self.entries: list[_Entry] = []
         self._log = log
@@ -116,6 +127,8 @@ class Recorder:
                 return
             self._close_gathering()
             self._gathering = _Delta(type(event), [event.delta])
+            if self.first_said_at is None:
+                self.first_said_at = self._log.clock.monotonic()
         else:
             self._close_gathering()
             self.entries.append(_Entry([event], []))
@@ -144,7 +157,8 @@ class Recorder:
         happened = [item for item in items if not isinstance(item, Message)]
         work = list(operations)
         if messages or usage is not None:
-            work.insert(0, self._keep_messages(messages, usage or Usage()))
+            model = next((item.model for item in happened if isinstance(item, RunCompleted)), None)
+            work.insert(0, self._keep_messages(messages, usage or Usage(), model or None))
             self.usage += usage or Usage()
         if self.is_durable:
             work += [self._forgets(m.tool_call_id) for m in messages if m.role == "tool" and m.tool_call_id]
@@ -178,7 +192,8 @@ class Recorder:
             self.entries.append(_Entry([self._gathering.event()], []))
             self._gathering = None
 
-    def _keep_messages(self, messages: list[Message], usage: Usage) -> Operation:
+    def _keep_messages(self, messages: list[Message], usage: Usage, model: str | None) -> Operation:
+        """`model` is the one that answered, which is the session's from then on."""
         session_id, run_id, now = self.session_id, self.run_id, self._log.clock.now()
         is_durable = self.is_durable
         tool_calls = sum(len(message.tool_calls) for message in messages)
@@ -186,10 +201,10 @@ class Recorder:
         def keep(conn: Connection) -> None:
             if messages:
                 session_store.add_messages(conn, session_id, run_id, messages, now)
-            if usage.api_calls:
-                session_store.add_usage(conn, session_id, usage, tool_calls, now)
-                if is_durable:
-                    run_store.add_usage(conn, run_id, usage)
+            if usage.api_calls or model is not None:
+                session_store.add_usage(conn, session_id, usage, tool_calls, now, model)
+            if usage.api_calls and is_durable:
+                run_store.add_usage(conn, run_id, usage)
 
         return keep
 
@@ -351,7 +366,8 @@ def _commit(conn: Connection, rows: list[tuple[str, list[KeptEvent]]], operation
 def _fail(recorder: Recorder, entries: list[_Entry], error: Exception) -> None:
     """The events were never kept, so they are not sent: readers and the run are told instead."""
     told = error if isinstance(error, HermesError) else HermesError(f"an event could not be kept: {error}")
-    log.error("events of %s could not be kept: %s", recorder.run_id, error)
+    level = logging.INFO if isinstance(error, NotFound) else logging.ERROR  # deleted, or in trouble
+    log.log(level, "events of %s could not be kept: %s", recorder.run_id, error)
     recorder.last_seq = recorder.tail.last_seq  # the numbers were not used up
     recorder.tail.broken = told
     recorder.tail.wake()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -28,12 +28,14 @@ from hermes.core.errors import (
 )
 from hermes.core.event import KeptEvent, RunEvent
 from hermes.core.ids import new_id
+from hermes.core.key import OWNER
 from hermes.core.message import AudioPart, ImagePart, Message
-from hermes.core.model import Model
+from hermes.core.model import Model, Priced
 from hermes.core.ports import ModelSource
 from hermes.core.redact import Redactor
 from hermes.core.run import Run, RunRequest, RunStatus, Usage
 from hermes.core.session import Session
+from hermes.core.tally import RunTally
 from hermes.runs.approvals import Desk, parse_choice
 from hermes.runs.events import EventLog, Recorder
 from hermes.runs.line import Line, Place
@@ -41,6 +43,7 @@ from hermes.runs.resume import Progress, progress_of, unfinished_text
 from hermes.store import client_calls as client_call_store
 from hermes.store import events as event_store
 from hermes.store import idempotency as idempotency_store
+from hermes.store import keys as key_store
 from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store import started_calls as started_call_store
@@ -75,9 +78,15 @@ class Recovered:
 
 @dataclass(slots=True)
 class _Steers:
+    """A turn takes them right before each call of its model: the first time is when the model is first asked."""
+
+    clock: Clock
     messages: list[Message] = field(default_factory=list)
+    first_taken_at: float | None = None
 
     def take(self) -> tuple[Message, ...]:
+        if self.first_taken_at is None:
+            self.first_taken_at = self.clock.monotonic()
         taken, self.messages = tuple(self.messages), []
         return taken
 
@@ -85,7 +94,8 @@ class _Steers:
 @dataclass(slots=True)
 class _Active:
     """A run this process conducts. `why` is set when its turn was ended from outside; `is_parked`: it goes on when
-    the gateway starts again. `progress` is of a run that is resumed; its model is found when it goes on.
+    the gateway starts again. `began` on the clock that never goes back; `waited` are seconds in line. `progress` is of
+    a run that is resumed; its model is found when it goes on.
     """
 
     run: Run
@@ -94,12 +104,19 @@ class _Active:
     recorder: Recorder
     desk: Desk
     place: Place
-    steers: _Steers = field(default_factory=_Steers)
+    steers: _Steers
+    began: float
+    waited: float = 0.0
     turn: asyncio.Task[TurnResult | Exception] | None = None
     why: RunEvent | None = None
     is_parked: bool = False
     progress: Progress | None = None
     done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_ending(self) -> bool:
+        """It was ended from outside, or its turn is over and only its end is still to be kept."""
+        return self.why is not None or (self.turn is not None and self.turn.done())
 
 
 class Runner:
@@ -120,6 +137,7 @@ class Runner:
         self.settings = settings or RunnerSettings()
         self.line = Line(self.settings.max_running, self.settings.max_waiting)
         self.log = EventLog(database, clock)
+        self.tally = RunTally()
         self.is_draining = False
         self._database = database
         self._agent = agent
@@ -170,7 +188,7 @@ class Runner:
                 await self._resume(run, kept, progress, steers)
                 resumed += 1
             else:
-                await self._tell_end(run, kept, progress)
+                await self._tell_left(run, kept, progress)
                 interrupted += 1
         return Recovered(resumed, interrupted)
 
@@ -181,9 +199,12 @@ class Runner:
         recorder.usage = run.usage
         place = self.line.join(run.session_id, run.owner, is_resumed=True)
         desk = Desk(recorder, self._clock, self.settings.approval_timeout_seconds, progress.asked)
+        steering = _Steers(self._clock, [Message("user", text) for text in steers])
+        began = self._clock.monotonic()
         has_begun = run.status is not RunStatus.QUEUED
-        active = _Active(run, request, None, recorder, desk, place, progress=progress if has_begun else None)
-        active.steers.messages += [Message("user", text) for text in steers]
+        active = _Active(
+            run, request, None, recorder, desk, place, steering, began, progress=progress if has_begun else None
+        )
         self._active[run.id] = active
         session = await self._database.read(session_store.get, run.session_id) or _new_session(request, run.created_at)
         if has_begun:
@@ -196,7 +217,7 @@ class Runner:
             )
         self._group.create_task(self._conduct(active, session))
 
-    async def _tell_end(self, run: Run, kept: Sequence[KeptEvent], progress: Progress) -> None:
+    async def _tell_left(self, run: Run, kept: Sequence[KeptEvent], progress: Progress) -> None:
         recorder = self.log.open(run.id, run.session_id, run.owner, run.last_seq)
         said = unfinished_text(kept, progress.void_after)
         messages = list(messages_of(run.request)) if run.status is RunStatus.QUEUED else []
@@ -210,6 +231,7 @@ class Runner:
             final, status = events.RunInterrupted("the server stopped while it ran"), RunStatus.INTERRUPTED
         await self._record_end(recorder, run, status, final, messages, Usage(), said or None)
         self.log.close(run.id)
+        self._tell_end(run.id)
 
     async def start(self, request: RunRequest) -> Run:
         """Keep the run and its new messages, and begin, or queue behind the session's other runs.
@@ -220,9 +242,15 @@ class Runner:
         """
         if self.is_draining:
             raise Draining("the gateway is stopping; try again in a moment", retry_after_seconds=5)
+        began = self._clock.monotonic()
         model = await self._models(request.model or await self._choice_of(request.session_id))
         _check_parts(request, model)
+        if request.limits.max_usd is not None and isinstance(model, Priced) and not await model.has_price():
+            unknown = f"the price of {model.name} is not known, so max_usd counts only what its provider says it cost"
+            request = replace(request, warnings=(*request.warnings, unknown))
         clashes = self._agent.clashes(request)
+        if request.toolsets or request.disabled_toolsets:
+            self._agent.tools(request)  # a toolset that does not exist is said now, not by a run that fails
         now = self._clock.now()
         session = _new_session(request, now)
         place = self.line.join(session.id, request.owner)
@@ -241,13 +269,8 @@ class Runner:
             return replace(first, is_replay=True)
         recorder.opened_with(opening)
         desk = Desk(recorder, self._clock, self.settings.approval_timeout_seconds)
-        active = _Active(run, request, model, recorder, desk, place)
+        active = _Active(run, request, model, recorder, desk, place, _Steers(self._clock), began)
         self._active[run.id] = active
-        for warning in (
-            *request.warnings,
-            *(f"the client's tool {name!r} hides the server's" for name in clashes),
-        ):
-            recorder.delta(events.Warned(warning))
         self._group.create_task(self._conduct(active, session))
         return run
 
@@ -265,6 +288,21 @@ class Runner:
         if run is None or run.owner != owner:
             raise NotFound(f"no run {run_id!r}", code="run_not_found")
         return run
+
+    async def list_runs(
+        self,
+        owner: str,
+        *,
+        session_id: str | None = None,
+        statuses: Collection[RunStatus] = (),
+        limit: int = 50,
+        before: tuple[float, str] | None = None,
+    ) -> list[Run]:
+        """The owner's, newest first. `before`: (created_at, id) of the last one seen."""
+        listed = partial(
+            run_store.list_runs, owner=owner, session_id=session_id, statuses=statuses, limit=limit, before=before
+        )
+        return await self._database.read(listed)
 
     async def pending_approvals(self, run_id: str, owner: str) -> list[PendingApproval]:
         await self.get(run_id, owner)
@@ -299,7 +337,7 @@ class Runner:
         """Said to the model before its next step. Raises Conflict `run_not_accepting_steer` when it has ended."""
         await self.get(run_id, owner)
         active = self._active.get(run_id)
-        if active is None or active.why is not None or (active.turn is not None and active.turn.done()):
+        if active is None or active.is_ending:
             raise Conflict(f"run {run_id!r} takes no more steering", code="run_not_accepting_steer")
         await self._database.write(steer_store.add, run_id, text, self._clock.now(), durable=True)
         active.steers.messages.append(Message("user", text))
@@ -308,7 +346,7 @@ class Runner:
         """End the run's model call and tools. Raises Conflict `run_not_active` when it is ending or has ended."""
         await self.get(run_id, owner)
         active = self._active.get(run_id)
-        if active is None or active.why is not None:
+        if active is None or active.is_ending:
             raise Conflict(f"run {run_id!r} is not running", code="run_not_active")
         self._end(active, events.RunCancelled(reason))
         is_durable = active.run.is_durable
@@ -351,6 +389,8 @@ class Runner:
             final, status, result = await self._turn(active, session)
             if not (active.is_parked and status is RunStatus.INTERRUPTED):
                 await self._finish(active, status, final, result)
+        except NotFound:
+            log.info("%s was deleted with its session before its end", active.run.id)
         except Exception:
             # Raised, it would end the group, and with it every other run.
             log.exception("the end of %s could not be kept; it is told as interrupted at the next start", active.run.id)
@@ -361,8 +401,11 @@ class Runner:
             if active.request.is_stateless:
                 self._agent.forget(active.run.session_id)
             active.done.set()
-            for listener in tuple(self._listeners):
-                listener(active.run.id)
+            self._tell_end(active.run.id)
+
+    def _tell_end(self, run_id: str) -> None:
+        for listener in tuple(self._listeners):
+            listener(run_id)
 
     async def _turn(self, active: _Active, session: Session) -> tuple[RunEvent, RunStatus, TurnResult | None]:
         active.turn = self._group.create_task(self._outcome(active, session))
@@ -440,8 +483,8 @@ class Runner:
                 f"the run waited {timeout:g} s in line and got no place (settings: api_server.queue_timeout_seconds)",
                 retry_after_seconds=timeout or 1,
             ) from None
-        now = self._clock.now()
-        await self._database.write(_take_up, run, request, now)
+        active.waited = self._clock.monotonic() - active.began
+        await self._database.write(_take_up, run, request, self._clock.now())
 
     async def _finish(self, active: _Active, status: RunStatus, final: RunEvent, result: TurnResult | None) -> None:
         recorder = active.recorder
@@ -453,8 +496,21 @@ class Runner:
             said = recorder.said_so_far
             messages = [Message("assistant", said)] if said else []
             output, last_usage = said or None, Usage()
-        free = partial(self.line.leave, active.place)
+        free = partial(self._free, active, status)
         await self._record_end(recorder, active.run, status, final, messages, last_usage, output, before_sent=free)
+
+    def _free(self, active: _Active, status: RunStatus) -> None:
+        """The end is kept, and nobody has seen it yet: whoever does finds the place free and the run counted."""
+        self.line.leave(active.place)
+        began, asked, said = active.began, active.steers.first_taken_at, active.recorder.first_said_at
+        self.tally.end(
+            active.run.source,
+            status,
+            active.recorder.usage,
+            waited=active.waited,
+            overhead=None if asked is None else asked - began - active.waited,
+            first_token=None if said is None else said - began,
+        )
 
     async def _record_end(
         self,
@@ -476,7 +532,11 @@ class Runner:
 
         def finish(conn: Connection) -> None:
             last_seq = recorder.last_seq
-            run_store.finish(conn, run.id, status, now, output, finish_reason, usage, error, final.name, last_seq)
+            has_ended = run_store.finish(
+                conn, run.id, status, now, output, finish_reason, usage, error, final.name, last_seq
+            )
+            if has_ended and usage.cost_usd and run.owner != OWNER:
+                key_store.spend(conn, run.owner, usage.cost_usd)
 
         await recorder.record(
             *messages,
@@ -598,13 +658,17 @@ def _begin(
 
 
 def _take_up(conn: Connection, run: Run, request: RunRequest, now: float) -> None:
-    """The queued run begins: its messages come behind those of the runs before it."""
-    request_left = run.request if run.is_durable else {}
-    run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request=request_left)
+    """The queued run begins: its messages come behind those of the runs before it.
+
+    Raises NotFound `run_not_found` where its session, and the run with it, was deleted while it waited.
+    """
+    left = run.request if run.is_durable else {}
+    if not run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request=left):
+        raise NotFound(f"no run {run.id!r}: it was deleted", code="run_not_found")
     session_store.add_messages(conn, run.session_id, run.id, request.messages, now)
 
 
 def _left_behind(conn: Connection, run: Run) -> tuple[list[Message], set[str], list[str]]:
     """The run's own messages, its calls that took effect and have no result, and what was said to it unheard."""
-    own = session_store.messages_of_run(conn, run.session_id, run.id)
+    own = [kept.message for kept in session_store.messages_of_run(conn, run.session_id, run.id)]
     return own, started_call_store.of_run(conn, run.id), steer_store.waiting(conn, run.id)

@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from hermes.core.errors import ConfigError
+from hermes.core.tally import StoreTally
 
 __all__ = ["Connection", "Database"]
 
@@ -63,6 +64,11 @@ class Database(ABC):
     @abstractmethod
     def give_up(self) -> None:
         """Nobody waits for the opening any more."""
+
+    @property
+    @abstractmethod
+    def tally(self) -> StoreTally:
+        """What it did since it was opened, for /metrics."""
 
     @property
     @abstractmethod

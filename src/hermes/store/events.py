@@ -6,15 +6,19 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, insert, select
 
+from hermes.core.errors import NotFound
 from hermes.core.event import KeptEvent, event_data, event_from_data
 
 from .encoding import from_json, to_json
+from .problems import is_orphan
 from .schema import events
 from .statement import Statement
 
 
 def append(conn: Connection, run_id: str, kept: Sequence[KeptEvent]) -> None:
-    """The caller numbers them. A number that is there already makes the whole write fail (Conflict)."""
+    """The caller numbers them. A number that is there already makes the whole write fail (Conflict), and so does a run
+    that is not there, or was deleted while it ran (NotFound `run_not_found`).
+    """
     rows = [
         {
             "run_id": run_id,
@@ -25,10 +29,15 @@ def append(conn: Connection, run_id: str, kept: Sequence[KeptEvent]) -> None:
         }
         for one in kept
     ]
-    if len(rows) == 1:
-        _APPEND.run(conn, rows[0])
-    elif rows:
-        _APPEND.run_many(conn, rows)
+    try:
+        if len(rows) == 1:
+            _APPEND.run(conn, rows[0])
+        elif rows:
+            _APPEND.run_many(conn, rows)
+    except Exception as error:
+        if is_orphan(error):
+            raise NotFound(f"no run {run_id!r}: it was deleted", code="run_not_found") from error
+        raise
 
 
 def after(conn: Connection, run_id: str, after_seq: int = 0, limit: int = 1000) -> list[KeptEvent]:

@@ -52,8 +52,9 @@ def _part_out(part: ContentPart) -> dict[str, Any]:
             return {"type": "image", "url": url, "detail": detail}
         case AudioPart(data, format):
             return {"type": "audio", "data": data, "format": format}
-        case FilePart(name, data):
-            return {"type": "file", "name": name, "data": data}
+        case FilePart(name, data, file_id, text):
+            read = {} if text is None else {"text": text}
+            return {"type": "file", "name": name, "data": data, "file_id": file_id, **read}
 
 
 def _part_in(data: dict[str, Any]) -> ContentPart:
@@ -65,6 +66,6 @@ def _part_in(data: dict[str, Any]) -> ContentPart:
         case "audio":
             return AudioPart(data["data"], data["format"])
         case "file":
-            return FilePart(data["name"], data["data"])
+            return FilePart(data["name"], data["data"], data.get("file_id"), data.get("text"))
         case kind:
             raise ValueError(f"unknown part {kind!r} in a kept message: a newer version wrote it")

@@ -23,6 +23,7 @@ from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from hermes.core.errors import ConfigError, StoreUnavailable
+from hermes.core.tally import StoreTally
 
 from .database import Database
 from .problems import may_be_done_again, translated
@@ -48,8 +49,9 @@ class PostgresDatabase(Database):
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hermes-store")
         self._local = threading.local()
         self._open: set[Connection] = set()
-        self._waiting = itertools.count()
+        self._tally = StoreTally()
         self._depth = 0
+        self._counting = threading.Lock()
         self._is_closed = False
         self._opened = self._threads.submit(self._bring_to_head)
 
@@ -62,14 +64,18 @@ class PostgresDatabase(Database):
         self._threads.shutdown(wait=False)
 
     @property
+    def tally(self) -> StoreTally:
+        return self._tally
+
+    @property
     def queue_depth(self) -> int:
         return self._depth
 
     async def write(self, function: Callable[[Connection, *Ts], T], *args: *Ts, durable: bool = False) -> T:
-        return await asyncio.wrap_future(self._submit(lambda: self._write_here(function, args, durable)))
+        return await asyncio.wrap_future(self._write(function, args, durable))
 
     def write_now(self, function: Callable[[Connection, *Ts], T], *args: *Ts, durable: bool = False) -> T:
-        return self._submit(lambda: self._write_here(function, args, durable)).result()
+        return self._write(function, args, durable).result()
 
     async def read(self, function: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         return await asyncio.wrap_future(self._submit(lambda: self._read_here(function, args)))
@@ -104,12 +110,20 @@ class PostgresDatabase(Database):
                 raise
             raise problem from error
 
-    def _write_here(self, function: Callable[..., T], args: tuple[Any, ...], durable: bool) -> T:
-        self._depth += 1
-        try:
-            return self._patiently(lambda conn: _in_transaction(conn, function, args, durable))
-        finally:
-            self._depth -= 1
+    def _write(self, function: Callable[..., T], args: tuple[Any, ...], durable: bool) -> Future[T]:
+        asked_at = time.perf_counter()
+        with self._counting:
+            self._depth += 1
+
+        def write() -> T:
+            try:
+                return self._patiently(lambda conn: _in_transaction(conn, function, args, durable))
+            finally:
+                with self._counting:
+                    self._depth -= 1
+                    self._tally.write.observe(time.perf_counter() - asked_at)
+
+        return self._submit(write)
 
     def _read_here(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
         return self._patiently(lambda conn: _in_snapshot(conn, function, args))

@@ -74,6 +74,14 @@ def _postgres_problem(error: BaseException, place: str) -> BaseException:
             return error  # ours to mend, not the database's
 
 
+def is_orphan(error: BaseException) -> bool:
+    """The row that this one hangs on is not there, or not any more."""
+    origin = _origin(error)
+    return getattr(origin, "sqlstate", None) == "23503" or (
+        isinstance(origin, sqlite3.IntegrityError) and origin.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+    )
+
+
 def _origin(error: BaseException) -> BaseException:
     return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 

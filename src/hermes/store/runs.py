@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam
 from hermes.core.run import TRANSITIONS, Run, RunStatus, Usage
 
 from .encoding import clean, from_json, to_json
-from .schema import events, runs
+from .schema import BROKEN, events, responses, runs
 from .statement import Row, Statement
 
 SETTABLE = frozenset({"model", "started_at", "resumed", "lease", "last_event", "last_seq", "request"})
@@ -86,6 +86,12 @@ def finish(
 def open_runs(conn: Connection) -> list[Run]:
     """Those that have not ended, oldest first."""
     return [_run(row) for row in _OPEN.all(conn, {})]
+
+
+def session_of_response(conn: Connection, response_id: str, owner: str) -> str | None:
+    """Where a response of the owner's was said."""
+    row = _OF_RESPONSE.first(conn, {"response": response_id, "owner": owner})
+    return None if row is None else str(row[0])
 
 
 def list_runs(
@@ -168,6 +174,12 @@ _INSERT = Statement(
 _GET = Statement(sa.select(*_COLUMNS).where(runs.c.id == bindparam("run")))
 _OPEN = Statement(sa.select(*_COLUMNS).where(runs.c.finished_at.is_(None)).order_by(runs.c.created_at, runs.c.id))
 
+_OF_RESPONSE = Statement(
+    sa.select(responses.c.session_id).where(
+        responses.c.id == bindparam("response"), responses.c.owner == bindparam("owner")
+    )
+)
+
 
 _SET_RESUMED = Statement(
     sa.update(runs)
@@ -219,9 +231,19 @@ def _finish(status: RunStatus) -> Statement:
     return Statement(sa.update(runs).where(runs.c.id == bindparam("run"), _may_become(status)).values(values))
 
 
+# The condition of a partial index, word for word, and the statuses it covers: a few of an owner's many runs.
+_SPARSE = (
+    (sa.text("runs.finished_at IS NULL"), frozenset(status for status in RunStatus if not status.is_final)),
+    (sa.text(f"runs.{BROKEN}"), frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED})),
+)
+
+
 @cache
 def _list(of_session: bool, statuses: tuple[RunStatus, ...], after_one: bool) -> Statement:
-    query = sa.select(*_COLUMNS).where(runs.c.owner == bindparam("owner"))
+    sparse = [condition for condition, covered in _SPARSE if covered.issuperset(statuses or RunStatus)]
+    # a function around the column keeps SQLite from walking all of the owner's runs where a narrower index leads
+    owner = sa.func.coalesce(runs.c.owner, "") if of_session or sparse else runs.c.owner
+    query = sa.select(*_COLUMNS).where(owner == bindparam("owner"), *sparse)
     if of_session:
         query = query.where(runs.c.session_id == bindparam("session"))
     if statuses:

@@ -5,11 +5,8 @@ Every function runs inside `Database.write` or `Database.read` and commits with 
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import islice
-from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,7 +18,7 @@ from hermes.core.run import Usage
 from hermes.core.session import KeptMessage, Session
 
 from . import messages as message_rows
-from . import schema
+from . import schema, search
 from .problems import is_duplicate
 from .statement import Row, Statement
 
@@ -44,7 +41,7 @@ def create(conn: Connection, session: Session) -> None:
 
 def get(conn: Connection, session_id: str) -> Session | None:
     row = _GET.first(conn, {"session": session_id})
-    return None if row is None else _session(row)
+    return None if row is None else from_row(row)
 
 
 def history(conn: Connection, session_id: str) -> list[Message]:
@@ -52,19 +49,34 @@ def history(conn: Connection, session_id: str) -> list[Message]:
     return [message_rows.decode(row) for row in _HISTORY.all(conn, {"session": session_id})]
 
 
-def messages_of_run(conn: Connection, session_id: str, run_id: str) -> list[Message]:
-    """What the run was asked, said and did so far, oldest first."""
-    return [message_rows.decode(row) for row in _OF_RUN.all(conn, {"session": session_id, "run": run_id})]
-
-
 def messages_before_run(conn: Connection, session_id: str, run_id: str) -> list[Message]:
     """The session's history without the run's own part."""
     return [message_rows.decode(row) for row in _BEFORE_RUN.all(conn, {"session": session_id, "run": run_id})]
 
 
-def messages(conn: Connection, session_id: str, after_id: int = 0, limit: int = 100) -> list[KeptMessage]:
-    """A page of the messages with their ids, oldest first."""
-    rows = _PAGE.all(conn, {"session": session_id, "after": after_id, "limit": limit})
+def messages(
+    conn: Connection,
+    session_id: str,
+    after_id: int = 0,
+    limit: int = 100,
+    *,
+    before_id: int | None = None,
+    offset: int = 0,
+    is_newest: bool = False,
+) -> list[KeptMessage]:
+    """A page of the messages with their ids, oldest first. `is_newest`: the last ones of what lies between
+    `after_id` and `before_id`, instead of the first; `offset` leaves out so many at that end."""
+    values = {"session": session_id, "after": after_id, "limit": limit, "offset": offset}
+    if before_id is not None:
+        values["before"] = before_id
+    rows = _page(before_id is not None, is_newest).all(conn, values)
+    kept = [KeptMessage(place, session_id, run, at, message_rows.decode(row)) for place, run, at, *row in rows]
+    return kept[::-1] if is_newest else kept
+
+
+def messages_of_run(conn: Connection, session_id: str, run_id: str) -> list[KeptMessage]:
+    """What a run was asked, said and did, in order."""
+    rows = _OF_RUN.all(conn, {"session": session_id, "run": run_id})
     return [KeptMessage(place, session_id, run, at, message_rows.decode(row)) for place, run, at, *row in rows]
 
 
@@ -77,7 +89,7 @@ def add_messages(conn: Connection, session_id: str, run_id: str | None, added: S
         row["session_id"], row["run_id"], row["created_at"] = session_id, run_id, now
         rows.append(row)
         if not preview and message.role == "user":
-            preview = _preview(row["content"])
+            preview = preview_of(row["content"])
     if len(rows) == 1:
         _ADD.run(conn, rows[0])
     elif rows:
@@ -98,42 +110,28 @@ def add_usage(
     _add_usage(usage.cost_usd is not None, model is not None).run(conn, values)
 
 
-def list_sessions(
-    conn: Connection,
-    owner: str,
-    *,
-    limit: int = 50,
-    offset: int = 0,
-    before: tuple[float, str] | None = None,
-    source: str | None = None,
-    include_stateless: bool = False,
-) -> list[Session]:
-    """The most recently active first. `before`: (last_active, id) of the last one seen, instead of an offset.
+def change(conn: Connection, session_id: str, values: Mapping[str, Any]) -> bool:
+    """`values` of title, ended_at and end_reason. False when there is no such session."""
+    return _change(frozenset(values)).run(conn, {"session": session_id, **values}) > 0
 
-    Stateless ones are hidden unless asked for, or named by their source.
-    """
-    values: dict[str, Any] = {"owner": owner, "most": offset + limit}
-    if source is not None:
-        values["source"] = source
-    if before is not None:
-        values["before_time"], values["before_id"] = before
-    statement = _list(source is not None, before is not None)
-    kinds = (False, True) if include_stateless or source is not None else (False,)
-    # each kind lies in its own stretch of the index, in order
-    found = [statement.all(conn, {**values, "is_stateless": kind}) for kind in kinds]
-    newest_first = found[0] if len(found) == 1 else heapq.merge(*found, key=_activity, reverse=True)
-    return [_session(row) for row in islice(newest_first, offset, offset + limit)]
+
+def open_run(conn: Connection, session_id: str) -> str | None:
+    """The id of a run of this session that has not ended."""
+    row = _OPEN_RUN.first(conn, {"session": session_id})
+    return None if row is None else str(row[0])
 
 
 def delete(conn: Connection, session_id: str) -> bool:
     """With its messages, runs and events. False when there was none."""
+    search.forget(conn, session_id)
     return _DELETE.run(conn, {"session": session_id}) > 0
 
 
 def purge_stateless(conn: Connection, idle_since: float, limit: int = 200) -> int:
     """Deletes stateless sessions last active before then, with all that hangs on them. Returns how many: at most
     `limit`, so that the writer is never held long; call again until it is 0."""
-    return _PURGE.run(conn, {"idle_since": idle_since, "limit": limit})
+    stale = _STALE.all(conn, {"idle_since": idle_since, "limit": limit})
+    return sum(delete(conn, session_id) for (session_id,) in stale)
 
 
 _SESSIONS, _MESSAGES, _RUNS = schema.sessions, schema.messages, schema.runs
@@ -166,42 +164,47 @@ _PLAIN = (
     "preview",
     "model_choice",
 )
-_COLUMNS = [_SESSIONS.c[name] for name in (*_PLAIN, *_USAGE)]
-_activity = itemgetter(_PLAIN.index("last_active"), _PLAIN.index("id"))
+COLUMNS = [_SESSIONS.c[name] for name in (*_PLAIN, *_USAGE)]
 
 
-def _session(row: Row) -> Session:
+def from_row(row: Row) -> Session:
+    """From the values of COLUMNS."""
     values: dict[str, Any] = dict(zip(_PLAIN, row, strict=False))
     values["is_stateless"] = bool(values["is_stateless"])
     return Session(**values, usage=Usage(*row[len(_PLAIN) :]))
 
 
-def _preview(text: str) -> str:
+def preview_of(text: str) -> str:
     """One line of the head of a text."""
     line = " ".join(text[: 4 * PREVIEW_CHARACTERS].split())
     return line if len(line) <= PREVIEW_CHARACTERS else line[: PREVIEW_CHARACTERS - 1] + "…"
 
 
 _INSERT = Statement(sa.insert(_SESSIONS).values({name: bindparam(name) for name in (*_PLAIN, *_USAGE)}))
-_GET = Statement(sa.select(*_COLUMNS).where(_SESSIONS.c.id == bindparam("session")))
+_GET = Statement(sa.select(*COLUMNS).where(_SESSIONS.c.id == bindparam("session")))
 _DELETE = Statement(sa.delete(_SESSIONS).where(_SESSIONS.c.id == bindparam("session")))
 
 _MESSAGE_COLUMNS = [_MESSAGES.c[name] for name in message_rows.COLUMNS]
 _OF_SESSION = _MESSAGES.c.session_id == bindparam("session")
 _HISTORY = Statement(sa.select(*_MESSAGE_COLUMNS).where(_OF_SESSION).order_by(_MESSAGES.c.id))
-_BY_RUN = _MESSAGES.c.run_id == bindparam("run")
-_OF_RUN = Statement(sa.select(*_MESSAGE_COLUMNS).where(_OF_SESSION, _BY_RUN).order_by(_MESSAGES.c.id))
 _BEFORE_RUN = Statement(
     sa.select(*_MESSAGE_COLUMNS)
-    .where(_OF_SESSION, sa.or_(_MESSAGES.c.run_id.is_(None), sa.not_(_BY_RUN)))
+    .where(_OF_SESSION, sa.or_(_MESSAGES.c.run_id.is_(None), _MESSAGES.c.run_id != bindparam("run")))
     .order_by(_MESSAGES.c.id)
 )
-_PAGE = Statement(
-    sa.select(_MESSAGES.c.id, _MESSAGES.c.run_id, _MESSAGES.c.created_at, *_MESSAGE_COLUMNS)
-    .where(_OF_SESSION, _MESSAGES.c.id > bindparam("after"))
-    .order_by(_MESSAGES.c.id)
-    .limit(bindparam("limit"))
-)
+_PLACED = sa.select(_MESSAGES.c.id, _MESSAGES.c.run_id, _MESSAGES.c.created_at, *_MESSAGE_COLUMNS)
+_OF_RUN = Statement(_PLACED.where(_OF_SESSION, _MESSAGES.c.run_id == bindparam("run")).order_by(_MESSAGES.c.id))
+
+
+@cache
+def _page(before_one: bool, is_newest: bool) -> Statement:
+    query = _PLACED.where(_OF_SESSION, _MESSAGES.c.id > bindparam("after"))
+    if before_one:
+        query = query.where(_MESSAGES.c.id < bindparam("before"))
+    order = _MESSAGES.c.id.desc() if is_newest else _MESSAGES.c.id
+    return Statement(query.order_by(order).limit(bindparam("limit")).offset(bindparam("offset")))
+
+
 _ADD = Statement(
     sa.insert(_MESSAGES).values(
         {name: bindparam(name) for name in ("session_id", "run_id", "created_at", *message_rows.COLUMNS)}
@@ -231,29 +234,19 @@ def _add_usage(with_cost: bool, with_model: bool) -> Statement:
 
 
 @cache
-def _list(by_source: bool, after_one: bool) -> Statement:
-    query = sa.select(*_COLUMNS).where(
-        _SESSIONS.c.owner == bindparam("owner"), _SESSIONS.c.is_stateless == bindparam("is_stateless")
-    )
-    if by_source:
-        query = query.where(_SESSIONS.c.source == bindparam("source"))
-    place = sa.tuple_(_SESSIONS.c.last_active, _SESSIONS.c.id)
-    if after_one:
-        query = query.where(place < sa.tuple_(bindparam("before_time"), bindparam("before_id")))
-    newest_first = _SESSIONS.c.last_active.desc(), _SESSIONS.c.id.desc()
-    return Statement(query.order_by(*newest_first).limit(bindparam("most")))
+def _change(names: frozenset[str]) -> Statement:
+    if unknown := names - {"title", "ended_at", "end_reason"}:
+        raise TypeError(f"change does not set {', '.join(sorted(unknown))}")
+    values: dict[str, Any] = {name: bindparam(name) for name in names}
+    return Statement(sa.update(_SESSIONS).where(_SESSIONS.c.id == bindparam("session")).values(values))
 
 
-_PURGE = Statement(
-    sa.delete(_SESSIONS).where(
-        _SESSIONS.c.id.in_(
-            sa.select(_SESSIONS.c.id)
-            .where(
-                _SESSIONS.c.is_stateless,
-                _SESSIONS.c.last_active < bindparam("idle_since"),
-                ~sa.exists().where(_RUNS.c.session_id == _SESSIONS.c.id, _RUNS.c.finished_at.is_(None)),
-            )
-            .limit(bindparam("limit"))
-        )
-    )
+_HAS_OPEN_RUN = sa.exists().where(_RUNS.c.session_id == _SESSIONS.c.id, _RUNS.c.finished_at.is_(None))
+_OPEN_RUN = Statement(
+    sa.select(_RUNS.c.id).where(_RUNS.c.session_id == bindparam("session"), _RUNS.c.finished_at.is_(None)).limit(1)
+)
+_STALE = Statement(
+    sa.select(_SESSIONS.c.id)
+    .where(_SESSIONS.c.is_stateless, _SESSIONS.c.last_active < bindparam("idle_since"), ~_HAS_OPEN_RUN)
+    .limit(bindparam("limit"))
 )

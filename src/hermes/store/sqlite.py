@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
 from hermes.core.errors import StoreUnavailable
+from hermes.core.tally import StoreTally
 
 from .database import Database
 from .problems import translated
@@ -69,6 +70,10 @@ class SqliteDatabase(Database):
 
     def give_up(self) -> None:
         self._writer.close()
+
+    @property
+    def tally(self) -> StoreTally:
+        return self._writer.tally
 
     @property
     def queue_depth(self) -> int:

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection
 
 from hermes.core.errors import StoreUnavailable
+from hermes.core.tally import StoreTally
 
 from .problems import translated
 
@@ -32,6 +34,7 @@ class Call:
     loop: asyncio.AbstractEventLoop | None
     result: Any = None
     error: BaseException | None = None
+    asked_at: float = field(default_factory=time.perf_counter)
 
 
 class Writer:
@@ -40,6 +43,7 @@ class Writer:
 
     def __init__(self, connect: Callable[[], Connection], committed: Callable[[Any], None], place: str) -> None:
         self.opened: Future[None] = Future()
+        self.tally = StoreTally()
         self._connect = connect
         self._committed = committed
         self._place = place
@@ -94,10 +98,16 @@ class Writer:
             batch, is_open = self._take()
             if batch:
                 self._commit(batch)
+                self._count(batch)
                 _deliver(batch)
                 if self._driver is not None:
                     self._committed(self._driver)
         self._close()
+
+    def _count(self, batch: Sequence[Call]) -> None:
+        now = time.perf_counter()
+        for call in batch:
+            self.tally.write.observe(now - call.asked_at)
 
     def _open(self) -> None:
         self._conn = self._connect()

@@ -155,7 +155,7 @@ def test_a_wrong_message_is_refused_and_named(message: Any, code: str, param: st
         ({"type": "image_url", "image_url": "data:image/png;base64,"}, "invalid_image_url", ".image_url"),
         ({"type": "image_url", "image_url": "data:image/png;base64,<svg>"}, "invalid_image_url", ".image_url"),
         ({"type": "image_url", "image_url": {"url": PIXEL, "detail": "max"}}, "invalid_content_part", ".detail"),
-        ({"type": "input_image", "file_id": "file_1"}, "unsupported_content_type", ".file_id"),
+        ({"type": "input_image", "file_id": 1}, "invalid_content_part", ".file_id"),
         ({"type": "input_audio"}, "invalid_content_part", ".input_audio"),
         ({"type": "input_audio", "input_audio": {"format": "ogg"}}, "invalid_content_part", ".input_audio.format"),
         (
@@ -164,7 +164,11 @@ def test_a_wrong_message_is_refused_and_named(message: Any, code: str, param: st
             ".input_audio.data",
         ),
         ({"type": "file", "file": {}}, "invalid_content_part", ".file.file_data"),
-        ({"type": "file", "file": {"file_id": "file_1"}}, "unsupported_content_type", ".file.file_id"),
+        ({"type": "file", "file": {"file_id": ""}}, "invalid_content_part", ".file.file_id"),
+        ({"type": "file", "file": {"file_id": "file-1", "file_data": "aGk="}}, "invalid_content_part", ".file.file_id"),
+        ({"type": "input_file", "file_url": "https://a.example/b.pdf"}, "unsupported_content_type", ".file_url"),
+        ({"type": "input_file", "file_data": "aGkxa"}, "invalid_content_part", ".file_data"),
+        ({"type": "input_file", "file_data": "x;base64,aGk="}, "invalid_content_part", ".file_data"),
         ({"type": "file", "file": {"file_data": "aGk=", "filename": 1}}, "invalid_content_part", ".file.filename"),
     ],
 )
@@ -231,3 +235,60 @@ kept = st.one_of(
 @given(st.lists(kept, max_size=5))
 def test_what_goes_out_comes_back_the_same(messages: list[Message]) -> None:
     assert from_openai([to_openai(message) for message in messages]) == messages
+
+
+def test_an_uploaded_file_is_named_with_its_place() -> None:
+    (message,) = from_openai(
+        [
+            user(
+                {"type": "file", "file": {"file_id": "file-1", "filename": "a.pdf"}},
+                {"type": "input_file", "file_id": "file-2"},
+                {"type": "input_image", "image_url": None, "file_id": "file-3", "detail": "low"},
+                {"type": "image_url", "image_url": {"url": PIXEL}},
+                {"type": "file", "file": {"file_data": "aGk="}},
+            )
+        ]
+    )
+    assert message.content == (
+        FilePart("a.pdf", "", "file-1"),
+        FilePart("", "", "file-2"),
+        ImagePart("", "low", "file-3"),
+        ImagePart(PIXEL),
+        FilePart("file", "aGk="),
+    )
+    places = [part.place for part in message.content]
+    assert [place.removeprefix("messages[0].content") for place in places] == [
+        "[0].file.file_id",
+        "[1].file_id",
+        "[2].file_id",
+        "[3].image_url.url",
+        "[4].file.file_data",
+    ]
+    assert image_urls([message]) == []
+
+
+def test_a_file_goes_back_by_its_id_or_as_what_was_read_of_it() -> None:
+    read = FilePart("a.txt", "", None, "what was read")
+    uploaded = FilePart("b.txt", "", "file-1", "what was read")
+    assert to_openai(Message("user", (read, uploaded)))["content"] == [
+        {"type": "text", "text": "what was read"},
+        {"type": "file", "file": {"filename": "b.txt", "file_id": "file-1"}},
+    ]
+
+
+@pytest.mark.parametrize(("sent", "plain"), [("-_8", "+/8="), ("aGk", "aGk="), ("aGk=", "aGk="), ("aGkx", "aGkx")])
+def test_base64_is_told_in_the_one_form_that_every_provider_reads(sent: str, plain: str) -> None:
+    (message,) = from_openai(
+        [
+            user(
+                {"type": "file", "file": {"file_data": f"data:a/b;base64,{sent}"}},
+                {"type": "input_audio", "input_audio": {"data": sent, "format": "wav"}},
+                {"type": "image_url", "image_url": f"data:image/png;base64,{sent}"},
+            )
+        ]
+    )
+    assert message.content == (
+        FilePart("file", f"data:a/b;base64,{plain}"),
+        AudioPart(plain, "wav"),
+        ImagePart(f"data:image/png;base64,{plain}"),
+    )

@@ -11,7 +11,8 @@ from tests.support.cli import Hermes
 def test_create_says_what_to_do_next(hermes: Hermes) -> None:
     done = hermes("profile", "create", "alice")
     assert done.code == 0
-    first, *commands = done.out.splitlines()
+    first, *commands, hint = done.out.splitlines()
+    assert "under /p/alice/v1" in hint
     assert first.startswith(f"Made profile alice in {hermes.home.path}/profiles/alice.")
     assert [line.strip() for line in commands] == [
         "hermes -p alice config set API_SERVER_ENABLED true",

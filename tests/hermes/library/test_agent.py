@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hermes.core.errors import NotFound
 from hermes.models.scripted import Call, ScriptedModelServer, Step
 from run_agent import (
     AIAgent,
@@ -23,6 +25,7 @@ from run_agent import (
     UpstreamUnreachable,
     events,
 )
+from tests.support import documents
 
 Play = Callable[..., ScriptedModelServer]
 
@@ -124,6 +127,24 @@ def test_messages_can_be_handed_back_in(play):
     assert second["messages"][:4] == history
     sent = server.requests[-1]["messages"]
     assert roles(sent) == ["system", "user", "assistant", "tool", "assistant", "user"]
+
+
+def test_a_document_is_read_for_the_model_and_handed_back_as_it_was_read(play):
+    server = play("I see", "Still")
+    data = base64.b64encode(documents.docx("tulip-42")).decode()
+    said = [{"type": "file", "file": {"filename": "plan.docx", "file_data": data}}]
+    with agent(server) as asked:
+        first = asked.run_conversation(said)
+        asked.run_conversation("And now?", conversation_history=first["messages"])
+    before, after = (request["messages"][1]["content"] for request in server.requests)
+    assert "tulip-42" in before[0]["text"]
+    assert after == before == first["messages"][0]["content"]
+
+
+def test_an_uploaded_file_is_unknown_where_there_are_no_uploads(play):
+    with agent(play()) as asked, pytest.raises(NotFound, match="file-1") as refused:
+        asked.run_conversation([{"type": "file", "file": {"file_id": "file-1"}}])
+    assert refused.value.param == "user_message[0].content[0].file.file_id"
 
 
 def test_without_a_history_a_call_knows_nothing_of_the_one_before(echo):

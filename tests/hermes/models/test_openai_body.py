@@ -261,3 +261,10 @@ def test_what_the_caller_did_not_ask_for_is_left_out_without_a_word() -> None:
     refusal = Refusal("stream_options: Extra inputs are not permitted", "extra_forbidden", "stream_options")
     assert dialect.learn(refusal, dialect.fields(ModelRequest(ASK))[0])
     assert dialect.fields(ModelRequest(ASK)) == ({}, ())
+
+
+def test_a_file_that_was_read_is_its_text_to_every_server():
+    read = FilePart("a.pdf", "", "file-1", "[Content of the file]\nwords")
+    assert message_json(Message("user", (read,)))["content"] == [
+        {"type": "text", "text": "[Content of the file]\nwords"}
+    ]

@@ -90,7 +90,7 @@ async def test_the_request_is_in_their_format() -> None:
             Message("assistant", "So:", tool_calls=(ToolCall("c1", "ls", '{"path":"."}'), ToolCall("c2", "ls", "{"))),
             Message("tool", "a.txt", tool_call_id="c1"),
             Message("tool", "bad arguments", tool_call_id="c2"),
-            Message("user", (TextPart("and this"), FilePart("a.pdf", "AA=="))),
+            Message("user", (TextPart("and this"), FilePart("a.pdf", "AA=="), FilePart("b.txt", "", None, "read"))),
         ),
         (LS,),
         "required",
@@ -144,6 +144,7 @@ async def test_the_request_is_in_their_format() -> None:
                     "type": "document",
                     "source": {"type": "base64", "media_type": "application/pdf", "data": "AA=="},
                 },
+                {"type": "text", "text": "read"},
             ],
         },
     ]

@@ -95,7 +95,7 @@ async def test_a_run_goes_on_from_a_copy_taken_at_any_of_its_events(tmp_path: Pa
 async def check_resumed(path: Path, run_id: str) -> tuple[str, int]:
     second = Machine()
     before = Database.open_now(f"sqlite:///{path}")
-    own = before.read_now(session_store.messages_of_run, session_of(before, run_id), run_id)
+    own = [k.message for k in before.read_now(session_store.messages_of_run, session_of(before, run_id), run_id)]
     kept_before = before.read_now(event_store.after, run_id, 0, 1000)
     marked = before.read_now(started_calls.of_run, run_id)
     before.close_now()

@@ -18,7 +18,7 @@ parts: st.SearchStrategy[ContentPart] = st.one_of(
     st.builds(TextPart, texts),
     st.builds(ImagePart, texts, st.none() | texts),
     st.builds(AudioPart, texts, texts),
-    st.builds(FilePart, texts, texts),
+    st.builds(FilePart, texts, texts, st.none() | texts, st.none() | texts),
 )
 messages = st.builds(
     Message,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hermes.core.run import RunStatus
-from hermes.store import idempotency, runs, sessions
+from hermes.store import idempotency, runs
 from hermes.store.database import Connection, Database
 from hermes.store.retention import DAY_SECONDS, Purged, purge
+from hermes.store.session_list import Listing, list_sessions
 from tests.support.store import keep_run, keep_session
 
 NOW = 100 * DAY_SECONDS
@@ -23,7 +24,7 @@ async def test_stateless_sessions_go_after_their_days_and_no_others(database: Da
 
     await database.write(fill)
     assert await purge(database, NOW, stateless_days=30) == Purged(sessions=1, idempotency_keys=0)
-    left = await database.read(lambda conn: sessions.list_sessions(conn, "alice", include_stateless=True))
+    left = await database.read(lambda conn: list_sessions(conn, "alice", Listing(include_stateless=True)))
     assert [session.id for session in left] == ["young stateless", "old", "a"]
 
 

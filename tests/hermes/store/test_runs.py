@@ -6,12 +6,14 @@ from itertools import product
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from hermes.core.errors import Conflict
 from hermes.core.event import KeptEvent, MessageDelta, RunStarted
 from hermes.core.run import TRANSITIONS, RunStatus, Usage
 from hermes.store import events, runs
 from hermes.store.database import Connection, Database
+from hermes.store.schema import response_chains, responses
 from tests.support.store import a_run, keep_run
 
 
@@ -155,6 +157,48 @@ async def test_pages_of_runs_show_each_once(database: Database) -> None:
         return seen
 
     assert await database.read(by_cursor) == [f"r{number}" for number in (8, 7, 6, 5, 4, 3, 2, 1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("options", "index"),
+    [
+        ({}, "runs_of_owner"),
+        ({"before": (5.0, "r")}, "runs_of_owner"),
+        ({"session_id": "s1"}, "runs_of_session"),
+        ({"statuses": [RunStatus.RUNNING, RunStatus.QUEUED]}, "runs_open"),
+        ({"statuses": [RunStatus.FAILED]}, "runs_broken"),
+        ({"statuses": [RunStatus.FAILED, RunStatus.CANCELLED], "before": (5.0, "r")}, "runs_broken"),
+        ({"statuses": [RunStatus.COMPLETED, RunStatus.FAILED]}, "runs_of_owner"),
+    ],
+)
+def test_a_list_of_runs_goes_along_an_index(options: dict[str, Any], index: str) -> None:
+    database = Database.open_now("sqlite://")
+
+    def plan(conn: Connection) -> str:
+        driver: Any = conn.connection.driver_connection
+        asked: list[str] = []
+        driver.set_trace_callback(asked.append)
+        runs.list_runs(conn, "alice", **options)
+        driver.set_trace_callback(None)
+        (query,) = [sql for sql in asked if sql.startswith("SELECT")]
+        return " ".join(row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {query}"))
+
+    found = database.write_now(plan)
+    database.close_now()
+    assert f"USING INDEX {index}" in found
+
+
+async def test_a_response_leads_its_owner_to_its_session(database: Database) -> None:
+    def keep(conn: Connection) -> None:
+        keep_run(conn)
+        conn.execute(insert(response_chains).values(session_id="s", owner="alice", used_at=1.0))
+        values = {"id": "resp", "run_id": "r", "session_id": "s", "owner": "alice", "created_at": 1.0}
+        conn.execute(insert(responses).values(**values, request="{}", input="[]"))
+
+    await database.write(keep)
+    assert await database.read(runs.session_of_response, "resp", "alice") == "s"
+    assert await database.read(runs.session_of_response, "resp", "bob") is None
+    assert await database.read(runs.session_of_response, "other", "alice") is None
 
 
 def _finish(conn: Connection, status: RunStatus, output: str) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from hermes.core.errors import Conflict
@@ -109,58 +107,6 @@ async def test_usage_adds_up_and_an_unknown_price_leaves_the_known_cost(database
     )
 
 
-async def test_a_list_has_the_owners_own_sessions_the_most_recently_active_first(database: Database) -> None:
-    await database.write(_keep_many, 10)
-    await database.write(sessions.create, a_session("foreign", owner="bob", last_active=99.0))
-    listed = await database.read(sessions.list_sessions, "alice")
-    assert [session.id for session in listed] == [f"s{number}" for number in (8, 6, 4, 2, 0)]
-
-
-async def test_stateless_sessions_are_listed_when_asked_for_or_named_by_their_source(database: Database) -> None:
-    await database.write(_keep_many, 10)
-    await database.write(sessions.create, a_session("cli", source="cli", last_active=50.0))
-    everything = await database.read(lambda conn: sessions.list_sessions(conn, "alice", include_stateless=True))
-    assert [session.id for session in everything] == ["cli", *(f"s{number}" for number in range(9, -1, -1))]
-    of_api = await database.read(lambda conn: sessions.list_sessions(conn, "alice", source="api"))
-    assert [session.id for session in of_api] == [f"s{number}" for number in range(9, -1, -1)]
-
-
-@pytest.mark.parametrize("include_stateless", [True, False])
-async def test_pages_by_offset_and_by_cursor_show_each_session_once(
-    database: Database, include_stateless: bool
-) -> None:
-    await database.write(_keep_many, 23)
-
-    def by_offset(conn: Connection) -> list[str]:
-        pages = [
-            sessions.list_sessions(conn, "alice", limit=4, offset=offset, include_stateless=include_stateless)
-            for offset in range(0, 28, 4)
-        ]
-        return [session.id for page in pages for session in page]
-
-    def by_cursor(conn: Connection) -> list[str]:
-        seen: list[str] = []
-        before: tuple[float, str] | None = None
-        while page := sessions.list_sessions(
-            conn, "alice", limit=4, before=before, include_stateless=include_stateless
-        ):
-            seen += [session.id for session in page]
-            before = (page[-1].last_active, page[-1].id)
-        return seen
-
-    expected = [f"s{number}" for number in range(22, -1, -1) if include_stateless or number % 2 == 0]
-    assert await database.read(by_offset) == expected
-    assert await database.read(by_cursor) == expected
-
-
-async def test_sessions_that_were_active_at_the_same_moment_are_paged_by_id(database: Database) -> None:
-    for name in "abcd":
-        await database.write(keep_session, name)
-    first = await database.read(lambda conn: sessions.list_sessions(conn, "alice", limit=2))
-    rest = await database.read(lambda conn: sessions.list_sessions(conn, "alice", before=(1.0, first[-1].id)))
-    assert [session.id for session in [*first, *rest]] == ["d", "c", "b", "a"]
-
-
 async def test_deleting_a_session_takes_its_messages_runs_and_events_with_it(database: Database) -> None:
     def fill(conn: Connection) -> None:
         keep_run(conn)
@@ -174,13 +120,6 @@ async def test_deleting_a_session_takes_its_messages_runs_and_events_with_it(dat
     assert await database.read(sessions.history, "s") == []
     assert await database.read(runs.get, "r") is None
     assert await database.read(events.after, "r") == []
-
-
-def _keep_many(conn: Connection, count: int) -> None:
-    """s0, s1, …, each active a second after the one before; the odd ones are stateless."""
-    for number in range(count):
-        session = a_session(f"s{number}", last_active=float(number), is_stateless=number % 2 == 1)
-        sessions.create(conn, replace(session, started_at=0.0))
 
 
 def _say_in_new_session(conn: Connection, session_id: str) -> None:

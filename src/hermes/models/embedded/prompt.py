@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from hermes.core.message import Message, TextPart, ToolCall
+from hermes.core.message import FilePart, Message, TextPart, ToolCall
 
 from .examples import examples_for, opening, shown_result, turns
 from .grammar import SAY, written
@@ -184,7 +184,7 @@ def _entries(messages: Sequence[Message]) -> tuple[list[_Entry], list[str]]:
         elif message.role == "user":
             request = message.text[:REQUEST_CHARACTERS]
             limit = NEWEST_USER_TOKENS if i == last_user else OLDER_TEXT_TOKENS
-            entries.append(_Entry("user", message.text, limit, starts=True))
+            entries.append(_Entry("user", message.text_with_files, limit, starts=True))
         else:
             calls = [_call_text(call) for call in message.tool_calls]
             texts = calls or [written(SAY, message.text)]
@@ -204,4 +204,8 @@ def _unseen(message: Message) -> list[str]:
     if isinstance(message.content, str):
         return []
     kinds = {"ImagePart": "images", "AudioPart": "sound", "FilePart": "files"}
-    return [kinds[type(part).__name__] for part in message.content if not isinstance(part, TextPart)]
+    return [
+        kinds[type(part).__name__]
+        for part in message.content
+        if not isinstance(part, TextPart) and not (isinstance(part, FilePart) and part.text is not None)
+    ]

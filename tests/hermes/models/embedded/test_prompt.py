@@ -7,7 +7,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hermes.core.message import Message, ToolCall
+from hermes.core.message import FilePart, Message, TextPart, ToolCall
 from hermes.models.embedded.examples import EXAMPLES, turns
 from hermes.models.embedded.offer import KNOWN, Offer
 from hermes.models.embedded.prompt import NEWEST_RESULT_TOKENS, Composer, Prompt
@@ -148,3 +148,12 @@ def test_every_example_is_one_that_can_be_written():
             schema = KNOWN[name].parameters
             assert set(schema["required"]) <= value.keys() <= schema["properties"].keys()
         assert [role for role, _ in turns(example)] == ["user", "assistant"] * len(example.steps)
+
+
+async def test_what_was_read_of_a_file_stands_in_the_prompt():
+    prompt = await composed(Message("user", (FilePart("a.txt", "", None, "file words"), TextPart("and mine"))))
+    assert shown(prompt)[-1] == ("user", "file words\nand mine")
+    assert prompt.warnings == ()
+    unread = await composed(Message("user", (FilePart("a.txt", "aGk="), TextPart("mine"))))
+    assert shown(unread)[-1] == ("user", "mine")
+    assert unread.warnings == ("the built-in model reads text only: files were left out",)

@@ -15,6 +15,12 @@ def upgrade() -> None:
     # made anew on SQLite, so that a migrated database reads like a fresh one
     with op.batch_alter_table("sessions", recreate="always" if _is_sqlite() else "never") as sessions:
         sessions.add_column(sa.Column("model_choice", sa.String()))
+    op.create_index(
+        "runs_broken",
+        "runs",
+        ["created_at", "id"],
+        sqlite_where=sa.text("status IN ('failed', 'cancelled', 'interrupted')"),
+    )
     op.create_table(
         "response_chains",
         sa.Column("session_id", sa.String(), nullable=False),
@@ -64,6 +70,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("schedule", sa.Text(), nullable=False),
         sa.Column("timezone", sa.String(), nullable=False),
+        sa.Column("anchor", sa.Float(), nullable=False),
         sa.Column("prompt", sa.Text(), nullable=False),
         sa.Column("deliver", sa.Text(), nullable=False),
         sa.Column("skills", sa.Text(), nullable=False),
@@ -75,6 +82,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
+        sa.Column("paused_at", sa.Float()),
         sa.Column("fired", sa.Integer(), nullable=False),
         sa.Column("last_due", sa.Float()),
         sa.Column("next_due", sa.Float()),
@@ -92,6 +100,7 @@ def upgrade() -> None:
         sa.Column("run_id", sa.String()),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("detail", sa.Text()),
+        sa.Column("deliver", sa.Text(), nullable=False),
         sa.Column("delivery_attempts", sa.Integer(), nullable=False),
         sa.Column("delivery_due", sa.Float()),
         sa.Column("delivered_at", sa.Float()),
@@ -118,7 +127,7 @@ def upgrade() -> None:
         sa.Column("revoked_at", sa.Float()),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("keys_by_name", "keys", ["name"], unique=True)
+    op.create_index("keys_by_name", "keys", ["name"], unique=True, sqlite_where=sa.text("revoked_at IS NULL"))
     op.create_index("keys_by_digest", "keys", ["digest"], unique=True)
     op.create_table(
         "audit",
@@ -151,6 +160,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("files", "audit", "keys", "job_runs", "jobs", "callbacks", "responses", "response_chains"):
         op.drop_table(table)
+    op.drop_index("runs_broken", "runs")
     with op.batch_alter_table("sessions", recreate="always" if _is_sqlite() else "never") as sessions:
         sessions.drop_column("model_choice")
 

@@ -1,0 +1,83 @@
+"""The readiness checks of /health/detailed: each asks one part whether it does its work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+from hermes.api.services import Check
+from hermes.core.clock import Clock
+from hermes.home.paths import Home
+from hermes.home.settings import Settings
+from hermes.store import callbacks as callback_store
+from hermes.store import jobs as job_store
+
+if TYPE_CHECKING:
+    from hermes.models.resolve import Models
+    from hermes.runs.runner import Runner
+    from hermes.store.database import Connection, Database
+
+LEAST_FREE_BYTES = 64 << 20
+LATE_SECONDS = 60.0
+"""What is due for longer was forgotten, not just busy."""
+
+Checks = Mapping[str, Callable[[], Awaitable[Check]]]
+
+
+def readiness(
+    *, database: Database, runner: Runner, models: Models, settings: Settings, home: Home | None, clock: Clock
+) -> Checks:
+    async def state_db() -> Check:
+        await database.write(lambda conn: None)
+        return Check(True, f"{database.queue_depth} writes wait")
+
+    async def config() -> Check:
+        return Check(not settings.problems, "; ".join(settings.problems))
+
+    async def model() -> Check:
+        choice = models.choice
+        return Check(choice is not None, f"{choice.model} of {choice.provider}: {choice.why}" if choice else "none")
+
+    async def disk() -> Check:
+        if home is None:
+            return Check(True, "nothing is kept on disk")
+        free = await asyncio.to_thread(free_bytes, home)
+        return Check(free > LEAST_FREE_BYTES, f"{free >> 20} MB free")
+
+    async def gateway() -> Check:
+        return Check(not runner.is_draining, "it is stopping and takes no more runs" if runner.is_draining else "")
+
+    async def background_queues() -> Check:
+        jobs, callbacks = await database.read(_late, clock.now() - LATE_SECONDS)
+        late = [
+            f"{count} {what} due for more than a minute"
+            for count, what in ((jobs, "jobs are"), (callbacks, "callbacks are"))
+            if count
+        ]
+        return Check(not late, "; ".join(late) or f"{runner.queued} runs and {database.queue_depth} writes wait")
+
+    async def mcp() -> Check:
+        count = len(settings.mcp_servers)
+        return Check(True, f"{count} configured, and none is started by this version" if count else "none configured")
+
+    return {
+        "state_db": state_db,
+        "config": config,
+        "model": model,
+        "disk": disk,
+        "gateway": gateway,
+        "background_queues": background_queues,
+        "mcp": mcp,
+    }
+
+
+def free_bytes(home: Home) -> int:
+    """What this user may still write on the home's disk."""
+    disk = os.statvfs(home.path)
+    return disk.f_bavail * disk.f_frsize
+
+
+def _late(conn: Connection, since: float) -> tuple[int, int]:
+    return len(job_store.due(conn, since)), len(callback_store.due(conn, since, 100))

@@ -1,0 +1,35 @@
+"""GET /v1/skills: the skills in the home."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Literal
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hermes.api.answers import JsonAnswer
+from hermes.api.documented import Answer, documented
+from hermes.api.services import Services
+from hermes.home.skills import list_skills as read_skills
+
+
+class Skill(Answer):
+    name: str
+    description: str
+    category: Annotated[str | None, Field(description="the folder above it, if any")]
+
+
+class SkillList(Answer):
+    object: Literal["list"]
+    data: list[Skill]
+
+
+@documented(answer=SkillList)
+async def list_skills(request: Request, services: Services) -> Response:
+    """The skills of this home: skills/[category/]NAME/SKILL.md, by category and name."""
+    directory = services.skills_dir
+    found = await asyncio.to_thread(read_skills, directory) if directory is not None else []
+    data = [{"name": skill.name, "description": skill.description, "category": skill.category} for skill in found]
+    return JsonAnswer({"object": "list", "data": data})

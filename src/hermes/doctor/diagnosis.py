@@ -1,0 +1,47 @@
+"""All examinations, in the order of what harms most."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hermes.doctor import configuration, machine
+from hermes.doctor.finding import Finding, Severity
+from hermes.home.paths import Home
+from hermes.home.settings import load_settings
+
+_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    findings: tuple[Finding, ...]
+    examined: tuple[str, ...]
+    """What was looked at, in words."""
+
+
+def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: bool = True) -> Diagnosis:
+    """`asks_model`: one short question goes to the language model, with its key. Changes nothing anywhere."""
+    if not home.exists():
+        note = Finding("no_home", Severity.NOTE, f"there is no home in {home.path} yet", f"{home.command} gateway")
+        return Diagnosis((note,), ("the home",))
+    settings = load_settings(home, environ, is_lenient=True)
+    findings = [
+        *configuration.api(home, settings),
+        *configuration.files(home),
+        *configuration.names(home, settings),
+        *machine.gateway(home, settings),
+        *machine.unit(home, environ),
+        *machine.database(home, settings, now),
+        *machine.disk(home),
+        *machine.clock(home, settings, environ, now),
+        *machine.programs(settings),
+    ]
+    examined = ["settings", "keys", "files", "gateway", "database", "disk", "clock", "programs"]
+    if asks_model:
+        from hermes.doctor import model
+
+        findings += asyncio.run(model.examine(home, settings, environ))
+        examined.append("model")
+    return Diagnosis(tuple(sorted(findings, key=lambda each: _ORDER[each.severity])), tuple(examined))

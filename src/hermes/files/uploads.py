@@ -1,0 +1,305 @@
+"""Files that clients uploaded: bytes on disk, each under its id alone, and their records in the store.
+
+Bytes are whole on disk before the record says that they are there, and the record is gone before the bytes go: after
+a crash at any moment, every listed file is whole (docs/adr/0079). What such a crash leaves behind is swept at a start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from hermes.core.clock import Clock
+from hermes.core.errors import InvalidInput, NotFound, StoreUnavailable, TooLarge
+from hermes.core.file import FILE_ID, PURPOSES, File, new_file_id
+from hermes.files.documents import Documents
+from hermes.files.kinds import Kind, kind_of
+from hermes.home.files import make_private_directory, open_private, sync_directory
+from hermes.store import files as file_store
+from hermes.store.database import Connection, Database
+from hermes.store.files import Order
+
+MAX_NAME_CHARACTERS = 1024
+EXPIRY_SECONDS = (3600, 30 * 24 * 3600)
+_GATHERED_BYTES = 1 << 20
+_PART = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSettings:
+    """`max_bytes` of one file, `total_bytes` of all files of one owner, `text_characters` of one document's text."""
+
+    max_bytes: int = 50 << 20
+    total_bytes: int = 1 << 30
+    text_characters: int = 200_000
+
+
+class Files:
+    """`directory` None: there is no home, and nothing can be uploaded."""
+
+    def __init__(
+        self, database: Database, directory: Path | None, clock: Clock, settings: UploadSettings | None = None
+    ) -> None:
+        self.settings = settings or UploadSettings()
+        self.documents = Documents()
+        self._database = database
+        self._directory = directory
+        self._clock = clock
+        self._arriving: set[str] = set()
+
+    async def receive(self, owner: str, declared_bytes: int = 0) -> Incoming:
+        """Where the bytes of a new file go. Raises TooLarge when `declared_bytes` are more than there may come."""
+        directory = self._home()
+        if declared_bytes > self.settings.max_bytes:
+            raise too_large(self.settings.max_bytes)
+        await self._sweep_expired()
+        taken = await self._database.read(file_store.total_bytes, owner)
+        self._check_room(taken, max(declared_bytes, 1))
+        return Incoming(self, directory, owner)
+
+    async def list_files(
+        self, owner: str, *, limit: int = 10_000, order: Order = "desc", after: str | None = None, purpose: str | None
+    ) -> tuple[list[File], bool]:
+        """A page, and whether there is more. Raises InvalidInput when `after` names no file of the owner's."""
+        now = self._clock.now()
+        last = await self._record(after, owner) if after is not None else None
+        if after is not None and last is None:
+            raise InvalidInput(f"after: no file {after[:64]!r}", param="after")
+
+        def page(conn: Connection) -> list[File]:
+            return file_store.list_files(conn, owner, now, limit=limit + 1, order=order, after=last, purpose=purpose)
+
+        found = await self._database.read(page)
+        return found[:limit], len(found) > limit
+
+    async def get(self, file_id: str, owner: str, param: str | None = None) -> File:
+        """Raises NotFound `file_not_found`; someone else's file is as unknown as none."""
+        found = await self._record(file_id, owner)
+        if found is None:
+            raise no_file(file_id, param)
+        return found
+
+    async def open(self, file_id: str, owner: str, param: str | None = None) -> tuple[File, BinaryIO]:
+        """Its record, and its bytes open for reading: they stay readable when the file is deleted meanwhile."""
+        record = await self.get(file_id, owner, param)
+        try:
+            return record, await asyncio.to_thread(_open, self._home() / record.id)
+        except FileNotFoundError:  # deleted just now, or taken out of the home by hand
+            raise no_file(file_id, param) from None
+        except OSError as error:  # a link in its place, a right taken away
+            raise StoreUnavailable(f"cannot read {self._home() / record.id}: {error.strerror or error}") from error
+
+    async def delete(self, file_id: str, owner: str) -> None:
+        """Raises NotFound `file_not_found`."""
+        now = self._clock.now()
+        is_known = FILE_ID.fullmatch(file_id) is not None
+        if not is_known or not await self._database.write(file_store.delete, file_id, owner, now, durable=True):
+            raise no_file(file_id)
+        await asyncio.to_thread(_unlink, self._home(), [file_id])
+
+    async def sweep(self) -> int:
+        """Removes what no record names: uploads that broke off, bytes whose record is gone. Returns how many.
+
+        Call it at the start of the one process that serves this home.
+        """
+        await self._sweep_expired()
+        if self._directory is None or not self._directory.is_dir():
+            return 0
+        with _told_as_unavailable(self._directory):
+            found = await asyncio.to_thread(os.listdir, self._directory)
+        known = await self._database.read(file_store.all_ids)
+        orphans = [
+            name
+            for name in found
+            if FILE_ID.fullmatch(name.removesuffix(_PART))
+            and name not in known
+            and name.removesuffix(_PART) not in self._arriving
+        ]
+        await asyncio.to_thread(_unlink, self._directory, orphans)
+        return len(orphans)
+
+    async def keep(self, record: File) -> None:
+        """The record of bytes that are in their place."""
+
+        def insert(conn: Connection) -> None:
+            self._check_room(file_store.total_bytes(conn, record.owner), record.bytes)
+            file_store.insert(conn, record)
+
+        await self._database.write(insert, durable=True)
+
+    def arriving(self, file_id: str, *, is_over: bool = False) -> None:
+        """What is on its way is not swept."""
+        (self._arriving.discard if is_over else self._arriving.add)(file_id)
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    async def _record(self, file_id: str, owner: str) -> File | None:
+        if FILE_ID.fullmatch(file_id) is None:
+            return None
+        return await self._database.read(file_store.get, file_id, owner, self._clock.now())
+
+    async def _sweep_expired(self) -> None:
+        if self._directory is not None:
+            gone = await self._database.write(file_store.delete_expired, self._clock.now())
+            if gone:
+                await asyncio.to_thread(_unlink, self._directory, gone)
+
+    def _check_room(self, taken: int, added: int) -> None:
+        if taken + max(added, file_store.LEAST_COUNTED_BYTES) > self.settings.total_bytes:
+            raise TooLarge(
+                f"this key's files take {taken} bytes and may take {self.settings.total_bytes} together: delete some, "
+                "or raise uploads.total_mb",
+                code="file_quota_exceeded",
+                param="file",
+            )
+
+    def _home(self) -> Path:
+        if self._directory is None:
+            raise StoreUnavailable("there is no home here, so no place for files")
+        return self._directory
+
+
+class Incoming:
+    """A file on its way in. Leaving the context without `keep` removes what came so far."""
+
+    def __init__(self, files: Files, directory: Path, owner: str) -> None:
+        self.id = new_file_id()
+        self._files = files
+        self._owner = owner
+        self._path = directory / self.id
+        self._part = directory / f"{self.id}{_PART}"
+        self._most = files.settings.max_bytes
+        self._gathered = bytearray()
+        self._digest = hashlib.sha256()
+        self._file: BinaryIO | None = None
+        self.bytes = 0
+
+    async def __aenter__(self) -> Incoming:
+        self._files.arriving(self.id)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await asyncio.to_thread(self._drop)
+        finally:
+            self._files.arriving(self.id, is_over=True)
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Raises TooLarge when this is more than one file may have."""
+        self.bytes += len(data)
+        if self.bytes > self._most:
+            raise too_large(self._most)
+        self._gathered += data
+        if len(self._gathered) >= _GATHERED_BYTES:
+            await asyncio.to_thread(self._flush)
+
+    async def keep(self, *, filename: str, purpose: str, expires_after_seconds: int | None = None) -> File:
+        """Raises InvalidInput naming the field, TooLarge `file_quota_exceeded`."""
+        if not self.bytes:
+            raise InvalidInput("the file is empty", param="file")
+        check_name(filename)
+        check_purpose(purpose)
+        check_expiry(expires_after_seconds)
+        kind = await asyncio.to_thread(self._finish)
+        now = self._files.now()
+        record = File(
+            id=self.id,
+            owner=self._owner,
+            filename=filename,
+            purpose=purpose,
+            media_type=kind.media_type,
+            bytes=self.bytes,
+            sha256=self._digest.hexdigest(),
+            created_at=now,
+            expires_at=None if expires_after_seconds is None else now + expires_after_seconds,
+        )
+        try:
+            await self._files.keep(record)
+        except Exception:  # when only the waiting is cancelled the record is kept, and its bytes must be there
+            await asyncio.to_thread(self._path.unlink, missing_ok=True)
+            raise
+        return record
+
+    def _flush(self) -> None:
+        with _told_as_unavailable(self._part.parent):
+            if self._file is None:
+                make_private_directory(self._part.parent)
+                self._file = open(self._part, "xb", opener=open_private)  # noqa: SIM115 closed by _finish or _drop
+            self._file.write(self._gathered)
+        self._digest.update(self._gathered)
+        self._gathered.clear()
+
+    def _finish(self) -> Kind:
+        """On disk, whole, under its own name; what it is."""
+        self._flush()
+        assert self._file is not None
+        with _told_as_unavailable(self._part.parent):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            with self._part.open("rb") as file:
+                kind = kind_of(file)
+            self._part.rename(self._path)
+            sync_directory(self._path.parent)
+        return kind
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # a full disk, told already
+                self._file.close()
+            self._part.unlink(missing_ok=True)
+
+
+def no_file(file_id: str, param: str | None = None) -> NotFound:
+    where = f"{param}: " if param else ""
+    return NotFound(f"{where}no file {file_id[:64]!r}", code="file_not_found", param=param)
+
+
+def too_large(most: int) -> TooLarge:
+    return TooLarge(f"the file is larger than {most} bytes (setting: uploads.max_mb)", param="file")
+
+
+def check_name(filename: str) -> None:
+    if not filename or len(filename) > MAX_NAME_CHARACTERS:
+        raise InvalidInput(f"filename must have 1 to {MAX_NAME_CHARACTERS} characters", param="filename")
+
+
+def check_purpose(purpose: str) -> None:
+    if purpose not in PURPOSES:
+        raise InvalidInput(f"purpose must be one of {', '.join(PURPOSES)}", param="purpose")
+
+
+def check_expiry(seconds: int | None) -> None:
+    least, most = EXPIRY_SECONDS
+    if seconds is not None and not least <= seconds <= most:
+        raise InvalidInput(f"expires_after[seconds] must be from {least} to {most}", param="expires_after[seconds]")
+
+
+def _open(path: Path) -> BinaryIO:
+    """A link in its place is not followed."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    return os.fdopen(os.open(path, flags), "rb")
+
+
+def _unlink(directory: Path, names: Sequence[str]) -> None:
+    with _told_as_unavailable(directory):
+        for name in names:
+            (directory / name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _told_as_unavailable(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(f"cannot change {directory}: {error.strerror or error}") from error

@@ -1,0 +1,314 @@
+"""Full-text search over all messages: SQLite's FTS5, made on demand (docs/adr/0068).
+
+The index is a cache over `messages`: nothing is written to it during a turn. `catch_up` adds what came since, a batch
+a transaction, before a search and from the gateway's housekeeping; the first call makes the tables, and dropping them
+loses nothing. It keeps no text of its own (`content=messages`), so a message must be taken out of it before it is
+deleted: `forget`, which `sessions.delete` and `sessions.purge_stateless` call. A row whose message is gone is never
+found, because every hit is joined with its message; `has_orphans` finds such rows and `drop` starts anew.
+
+On PostgreSQL (not supported yet) none of this is needed: `messages` gets a generated column
+`to_tsvector('simple', content)` with a GIN index, which its own transactions keep; the question becomes
+`websearch_to_tsquery('simple', …)` (prefix words: `to_tsquery` with `:*`), the snippet `ts_headline` with the same
+marks, order and cursor stay `messages.id DESC`, and `catch_up`, `forget`, `pending` have nothing to do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, bindparam
+
+from hermes.core.errors import InvalidInput
+
+from .encoding import clean
+from .schema import messages, sessions
+from .statement import Statement
+
+BATCH_MESSAGES = 500
+BATCH_CHARACTERS = 100_000
+"""What one transaction adds at most, and at least one message: the writer is held for about 10 ms."""
+
+MAX_QUERY_CHARACTERS = 1000
+MAX_TERMS = 32
+MARKS = (">>>", "<<<")
+SNIPPET_WORDS = 24
+SNIPPET_CHARACTERS = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A message that was found. `snippet` has MARKS around the words that were looked for, and is not HTML."""
+
+    message_id: int
+    session_id: str
+    title: str | None
+    source: str
+    run_id: str | None
+    role: str
+    tool: str | None
+    created_at: float
+    snippet: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """None: any. Sessions of chats that re-send their history are left out unless asked for, or named by `source`."""
+
+    source: str | None = None
+    session_id: str | None = None
+    role: str | None = None
+    include_stateless: bool = False
+
+
+ANY = Filter()
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One or more words in this order; `is_prefix`: the last of them may go on."""
+
+    text: str
+    is_prefix: bool = False
+
+
+def parse(query: str) -> list[Term]:
+    """`red "green blue" yel*`: all of them must be there, in any order and case. Nothing in a query is syntax beside
+    the quotes and a star behind a word; words are what consists of letters and digits.
+
+    Raises InvalidInput where it has no word, or too many.
+    """
+    if len(query) > MAX_QUERY_CHARACTERS:
+        raise InvalidInput(f"q has {len(query)} characters; the limit is {MAX_QUERY_CHARACTERS}", param="q")
+    terms = []
+    for phrase, star, word in _TERM.findall(clean(query)):
+        text = phrase or word.rstrip("*")
+        if _is_written_without_spaces(text) or any(character.isalnum() for character in text):
+            terms.append(Term(text.strip(), bool(star) or word.endswith("*")))
+    if not terms:
+        raise InvalidInput("q has no word to look for", param="q")
+    if len(terms) > MAX_TERMS:
+        raise InvalidInput(f"q has {len(terms)} words; the limit is {MAX_TERMS}", param="q")
+    return terms
+
+
+def find(
+    conn: Connection,
+    owner: str,
+    terms: Sequence[Term],
+    *,
+    limit: int,
+    before_id: int | None = None,
+    only: Filter = ANY,
+) -> list[Hit]:
+    """The newest messages first, of the owner's sessions, with an id below `before_id`."""
+    is_scan = any(_is_written_without_spaces(term.text) for term in terms)
+    if not is_scan and not _is_made(conn):
+        return []
+    values: dict[str, Any] = {"owner": owner, "most": limit}
+    if is_scan:
+        values |= {f"like_{number}": like(term.text) for number, term in enumerate(terms)}
+    else:
+        values["match"] = " AND ".join(map(_fts5, terms))
+    if before_id is not None:
+        values["before"] = before_id
+    for name in ("source", "session_id", "role"):
+        if getattr(only, name) is not None:
+            values[f"of_{name}"] = getattr(only, name)
+    hides_stateless = not only.include_stateless and only.source is None and only.session_id is None
+    statement = _find(len(terms) if is_scan else 0, frozenset(values), hides_stateless)
+    hits = [Hit(*row) for row in statement.all(conn, values)]
+    return [_with_snippet(hit, terms) for hit in hits] if is_scan else hits
+
+
+def catch_up(conn: Connection, most: int = BATCH_MESSAGES) -> int:
+    """Adds the oldest messages that are not in the index yet. Returns how many: 0 when it is whole."""
+    for statement in _MAKE:
+        statement.run(conn, {})
+    indexed_to = _indexed_to(conn)
+    last, count, characters = indexed_to, 0, 0
+    for message_id, length in _NEXT.all(conn, {"after": indexed_to, "most": most}):
+        characters += length
+        if count and characters > BATCH_CHARACTERS:
+            break
+        last, count = message_id, count + 1
+    if count:
+        _ADD.run(conn, {"after": indexed_to, "last": last})
+        _MOVE.run(conn, {"last": last})
+    return count
+
+
+def pending(conn: Connection) -> int:
+    """How many messages a search would miss now, at most."""
+    row = _NEWEST.first(conn, {})
+    newest = row[0] if row is not None and row[0] is not None else 0
+    return max(0, newest - (_indexed_to(conn) if _is_made(conn) else 0))
+
+
+def forget(conn: Connection, session_id: str) -> None:
+    """Takes a session's messages out of the index. In the transaction that deletes them, before they are deleted."""
+    if _is_made(conn):
+        _FORGET.run(conn, {"session": session_id, "indexed_to": _indexed_to(conn)})
+
+
+def has_orphans(conn: Connection) -> bool:
+    """Whether the index holds words of a message that was deleted without `forget`. Reads the whole index's ids."""
+    return _is_made(conn) and _ORPHAN.first(conn, {}) is not None
+
+
+def drop(conn: Connection) -> None:
+    """The next `catch_up` begins anew."""
+    for statement in _DROP:
+        statement.run(conn, {})
+
+
+# A phrase in quotes (the last one may lack its end) with a star behind it, or a word up to a space or a quote.
+_TERM = re.compile(r'"([^"]*)(?:"(\*?)|\Z)|([^\s"]+)')
+
+
+def _fts5(term: Term) -> str:
+    """A string of FTS5: within quotes nothing is syntax. NUL would end the expression; `clean` took it out."""
+    return '"' + term.text.replace('"', '""') + '"' + (" *" if term.is_prefix else "")
+
+
+# Thai, Lao, Khmer, Myanmar; kana, ideographs: the tokenizer takes a whole sentence for one word, so they are looked
+# for by reading every message of the owner's.
+_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+
+
+def _is_written_without_spaces(text: str) -> bool:
+    return _WITHOUT_SPACES.search(text) is not None
+
+
+def like(text: str) -> str:
+    """A pattern for LIKE that finds the text within others, with `\\` as the escape."""
+    return "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
+
+
+def _with_snippet(hit: Hit, terms: Sequence[Term]) -> Hit:
+    """For a hit whose `snippet` is the whole text."""
+    text = hit.snippet
+    pattern = re.compile("|".join(re.escape(term.text) for term in terms), re.IGNORECASE)
+    first = pattern.search(text)
+    start = max(0, (first.start() if first else 0) - SNIPPET_CHARACTERS // 3)
+    part = text[start : start + SNIPPET_CHARACTERS]
+    marked = pattern.sub(lambda match: MARKS[0] + match[0] + MARKS[1], part)
+    head, tail = "…" if start else "", "…" if start + SNIPPET_CHARACTERS < len(text) else ""
+    return Hit(**{**_fields(hit), "snippet": head + marked + tail})
+
+
+def _fields(hit: Hit) -> dict[str, Any]:
+    return {name: getattr(hit, name) for name in Hit.__slots__}
+
+
+def _is_made(conn: Connection) -> bool:
+    return _MADE.first(conn, {}) is not None
+
+
+def _indexed_to(conn: Connection) -> int:
+    row = _AT.first(conn, {})
+    return 0 if row is None else int(row[0])
+
+
+_INDEX = sa.table("message_search", sa.column("rowid", sa.Integer), sa.column("message_search"), sa.column("content"))
+_STATE = sa.table("message_search_state", sa.column("id", sa.Integer), sa.column("indexed_to", sa.Integer))
+_WORDS = sa.table("message_search_docsize", sa.column("id", sa.Integer))
+_MASTER = sa.table("sqlite_master", sa.column("name", sa.String))
+
+# remove_diacritics 2: "facade" finds "façade"
+_MAKE = (
+    Statement(
+        sa.text(
+            "CREATE VIRTUAL TABLE IF NOT EXISTS message_search USING fts5("
+            "content, content='messages', content_rowid='id', tokenize='unicode61 remove_diacritics 2')"
+        )
+    ),
+    Statement(
+        sa.text("CREATE TABLE IF NOT EXISTS message_search_state (id INTEGER PRIMARY KEY, indexed_to INTEGER NOT NULL)")
+    ),
+    Statement(sa.text("INSERT OR IGNORE INTO message_search_state (id, indexed_to) VALUES (1, 0)")),
+)
+_DROP = (
+    Statement(sa.text("DROP TABLE IF EXISTS message_search")),
+    Statement(sa.text("DROP TABLE IF EXISTS message_search_state")),
+)
+_MADE = Statement(sa.select(_MASTER.c.name).where(_MASTER.c.name == sa.literal("message_search_state")))
+_AT = Statement(sa.select(_STATE.c.indexed_to))
+_MOVE = Statement(sa.update(_STATE).values(indexed_to=bindparam("last")))
+_NEWEST = Statement(sa.select(sa.func.max(messages.c.id)))
+_NEXT = Statement(
+    sa.select(messages.c.id, sa.func.length(messages.c.content))
+    .where(messages.c.id > bindparam("after"))
+    .order_by(messages.c.id)
+    .limit(bindparam("most"))
+)
+_ADD = Statement(
+    sa.insert(_INDEX).from_select(
+        ["rowid", "content"],
+        sa.select(messages.c.id, messages.c.content).where(
+            messages.c.id > bindparam("after"), messages.c.id <= bindparam("last")
+        ),
+    )
+)
+_FORGET = Statement(
+    sa.delete(_INDEX).where(
+        _INDEX.c.rowid.in_(
+            sa.select(messages.c.id).where(
+                messages.c.session_id == bindparam("session"), messages.c.id <= bindparam("indexed_to")
+            )
+        )
+    )
+)
+_ORPHAN = Statement(sa.select(_WORDS.c.id).where(~sa.exists().where(messages.c.id == _WORDS.c.id)).limit(1))
+
+
+@cache
+def _find(scanned_terms: int, given: frozenset[str], hides_stateless: bool) -> Statement:
+    """`given` are the names of the values. `scanned_terms` 0: through the index."""
+    place: sa.ColumnElement[int]
+    snippet: sa.ColumnElement[str]
+    if scanned_terms:
+        place, snippet = messages.c.id, messages.c.content
+        found = [messages.c.content.like(bindparam(f"like_{number}"), escape="\\") for number in range(scanned_terms)]
+        joined = messages.join(sessions, sessions.c.id == messages.c.session_id)
+    else:
+        place = _INDEX.c.rowid
+        opening, closing = MARKS
+        whole: sa.ColumnElement[str] = sa.literal_column("message_search")
+        snippet = sa.func.snippet(whole, 0, opening, closing, "…", SNIPPET_WORDS)
+        found = [_INDEX.c.message_search.op("MATCH")(bindparam("match"))]
+        joined = _INDEX.join(messages, messages.c.id == _INDEX.c.rowid).join(
+            sessions, sessions.c.id == messages.c.session_id
+        )
+    query = (
+        sa.select(
+            messages.c.id,
+            messages.c.session_id,
+            sessions.c.title,
+            sessions.c.source,
+            messages.c.run_id,
+            messages.c.role,
+            messages.c.name,
+            messages.c.created_at,
+            snippet,
+        )
+        .select_from(joined)
+        .where(*found, sessions.c.owner == bindparam("owner"))
+    )
+    if "before" in given:
+        query = query.where(place < bindparam("before"))
+    if "of_source" in given:
+        query = query.where(sessions.c.source == bindparam("of_source"))
+    if "of_session_id" in given:
+        query = query.where(messages.c.session_id == bindparam("of_session_id"))
+    if "of_role" in given:
+        query = query.where(messages.c.role == bindparam("of_role"))
+    if hides_stateless:
+        query = query.where(sa.not_(sessions.c.is_stateless))
+    return Statement(query.order_by(place.desc()).limit(bindparam("most")))

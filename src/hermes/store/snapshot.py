@@ -1,0 +1,98 @@
+"""A database as a file to take along, and one that came from elsewhere."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, bindparam
+
+from hermes.core.errors import StoreCorrupt
+from hermes.core.job import JobState
+
+from .database import Database
+from .problems import translated
+from .schema import callbacks, idempotency, job_runs, jobs, keys
+from .statement import Statement
+
+
+def snapshot(source: Path, target: Path, *, with_keys: bool) -> None:
+    """A copy as of now, also while a gateway has the database open. Without `with_keys` no named key is in it.
+
+    Raises what opening a database raises.
+    """
+    try:
+        conn = sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True, timeout=5)
+        try:
+            conn.execute("VACUUM INTO ?", (str(target),))
+        finally:
+            conn.close()
+    except sqlite3.Error as error:
+        raise translated(error, str(source)) from error
+    if not with_keys:
+        database = Database.open_now(f"sqlite:///{target}")
+        try:
+            database.write_now(_forget_keys)
+        finally:
+            database.close_now()
+
+
+def adopt(path: Path, *, with_keys: bool) -> int:
+    """Makes a database from elsewhere fit to be opened here: checked, at the newest schema, with its jobs paused and
+    nothing waiting to be sent. How many jobs were paused.
+
+    Raises StoreCorrupt or StoreUnavailable.
+    """
+    _check(path)
+    database = Database.open_now(f"sqlite:///{path}")
+    try:
+        if not with_keys:
+            database.write_now(_forget_keys)
+        return database.write_now(_quiet, time.time())
+    finally:
+        database.close_now()
+
+
+def _check(path: Path) -> None:
+    """Before the first statement of ours: a trigger or view in it would run with that."""
+    try:
+        conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        try:
+            conn.execute("PRAGMA trusted_schema=OFF")
+            if conn.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise StoreCorrupt(f"the database {path.name} is damaged")
+            found = conn.execute("SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')").fetchone()
+        finally:
+            conn.close()
+    except sqlite3.Error as error:
+        raise translated(error, path.name) from error
+    if found is not None:
+        raise StoreCorrupt(f"the database {path.name} has a {found[0]} {found[1]!r}, which none of ours has")
+
+
+def _forget_keys(conn: Connection) -> None:
+    _DELETE_KEYS.run(conn, {})
+
+
+def _quiet(conn: Connection, now: float) -> int:
+    for statement in (_STOP_CALLBACKS, _STOP_DELIVERIES, _FORGET_CLAIMS):
+        statement.run(conn, {})
+    return _PAUSE.run(conn, {"now": now})
+
+
+_DELETE_KEYS = Statement(sa.delete(keys))
+_STOP_CALLBACKS = Statement(sa.update(callbacks).values(next_attempt_at=sa.null()))
+_STOP_DELIVERIES = Statement(sa.update(job_runs).values(delivery_due=sa.null()))
+_FORGET_CLAIMS = Statement(sa.delete(idempotency))
+_PAUSE = Statement(
+    sa.update(jobs)
+    .where(jobs.c.next_due.is_not(None))
+    .values(
+        state=sa.literal(JobState.PAUSED.value),
+        next_due=sa.null(),
+        paused_at=bindparam("now"),
+        updated_at=bindparam("now"),
+    )
+)

@@ -1,0 +1,36 @@
+"""Which port a restart takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hermes.gateway.background import kept_port, reachable
+from hermes.home.locks import GatewayProcess
+from hermes.home.paths import Home
+
+RUNNING = GatewayProcess(1, 1.0, "http://127.0.0.1:9123", is_ready=True)
+
+
+@pytest.mark.parametrize(
+    ("environ", "process", "port"),
+    [
+        ({}, RUNNING, 9123),
+        ({"API_SERVER_PORT": "0"}, RUNNING, 9123),
+        ({"API_SERVER_PORT": "8643"}, RUNNING, None),
+        ({}, None, None),
+        ({}, GatewayProcess(1, 1.0, None, is_ready=True), None),
+        ({}, GatewayProcess(1, 1.0, "http://[::1]:9124"), 9124),
+    ],
+)
+def test_the_port_is_kept_unless_the_settings_name_one(
+    tmp_path: Path, environ: dict[str, str], process: GatewayProcess | None, port: int | None
+) -> None:
+    assert kept_port(Home(tmp_path), environ, process) == port
+
+
+def test_an_address_of_every_interface_is_called_on_this_machine() -> None:
+    assert reachable("http://0.0.0.0:1") == "http://127.0.0.1:1"
+    assert reachable("http://[::]:1") == "http://[::1]:1"
+    assert reachable("http://192.0.2.1:1") == "http://192.0.2.1:1"
