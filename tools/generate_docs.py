@@ -120,8 +120,8 @@ def errors_page() -> str:
             f"```json\n{json.dumps(example)}\n```",
             "`code` is stable: match on it. `message` is for a person, names the thing and the way out, and may "
             "change. `param` is the field of the request, where one is to blame. 429 and 503 carry `Retry-After` "
-            "where waiting helps. The column *again?* is the header `x-should-retry`, which the OpenAI SDKs follow; empty leaves it to the "
-            "client.",
+            "where waiting helps. The column *again?* is the header `x-should-retry`, which the OpenAI SDKs follow; "
+            "empty leaves it to the client.",
             _table(("code", "status", "type", "again?", "meaning"), rows),
             "In a stream that has begun, the same envelope comes as a chunk, and the stream ends without `[DONE]`. A "
             "run that failed keeps the error in `error` of `GET /v1/runs/{id}` and of its event "
