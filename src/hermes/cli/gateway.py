@@ -40,9 +40,12 @@ def start(ctx: typer.Context) -> None:
     """Start it in the background, and return when it answers. What it prints goes to logs/gateway.out."""
     from hermes.gateway import background
     from hermes.home.locks import running_gateway
+    from hermes.home.paths import create_home
 
     call = call_of(ctx)
     home = call.home()
+    if create_home(home):
+        print(background.made_home(home), end="", flush=True)
     running = running_gateway(home.pid_file)
     if running is None and _has_unit(call, home):
         _start_unit(call, home)
