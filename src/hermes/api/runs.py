@@ -47,6 +47,7 @@ _CURSOR = re.compile(r"([0-9.e+]{1,32}) ([A-Za-z0-9_-]{1,128})\Z")
     errors=(
         "invalid_callback_url",
         "invalid_content_part",
+        "file_not_found",
         "invalid_image_url",
         "unsupported_content_type",
         "unsupported_parameter",

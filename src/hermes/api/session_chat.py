@@ -40,6 +40,7 @@ _ERRORS = (
     "missing_message",
     "invalid_system_message",
     "invalid_content_part",
+    "file_not_found",
     "invalid_image_url",
     "unsupported_content_type",
     "invalid_session_key",
