@@ -156,3 +156,8 @@ def test_a_choice_that_is_none_is_refused(hermes: Hermes) -> None:
     fill(hermes, [])
     done = hermes("runs", "approve", "r", "perhaps")
     assert (done.code, "one of once, session, always, deny" in done.err) == (2, True)
+
+
+def test_the_help_names_every_command(hermes: Hermes) -> None:
+    out = hermes("runs", "--help").out
+    assert all(f"\n  {word} " in out for word in "list show watch stop approve".split())

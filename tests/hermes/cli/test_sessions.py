@@ -206,3 +206,8 @@ def test_an_age_that_is_none_is_refused(hermes: Hermes, age: str) -> None:
     fill(hermes)
     done = hermes("sessions", "prune", "--older-than", age, "--yes")
     assert (done.code, done.err) == (2, "hermes: --older-than is a number and m, h, d or w: 30d\n")
+
+
+def test_the_help_names_every_command(hermes: Hermes) -> None:
+    out = hermes("sessions", "--help").out
+    assert all(f"\n  {word} " in out for word in "list show search export delete prune".split())
