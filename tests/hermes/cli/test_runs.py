@@ -160,4 +160,4 @@ def test_a_choice_that_is_none_is_refused(hermes: Hermes) -> None:
 
 def test_the_help_names_every_command(hermes: Hermes) -> None:
     out = hermes("runs", "--help").out
-    assert all(f"\n  {word} " in out for word in "list show watch stop approve".split())
+    assert all(f"\n  {word} " in out for word in ["list", "show", "watch", "stop", "approve"])

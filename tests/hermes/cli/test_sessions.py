@@ -210,4 +210,4 @@ def test_an_age_that_is_none_is_refused(hermes: Hermes, age: str) -> None:
 
 def test_the_help_names_every_command(hermes: Hermes) -> None:
     out = hermes("sessions", "--help").out
-    assert all(f"\n  {word} " in out for word in "list show search export delete prune".split())
+    assert all(f"\n  {word} " in out for word in ["list", "show", "search", "export", "delete", "prune"])
