@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 from hermes.models.scripted import Call, ScriptedModelServer, Step
 from tests.acceptance.conftest import Gateway, StartGateway
@@ -52,13 +53,13 @@ def completed(response: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def socket(gateway: Gateway) -> Iterator[ClientConnection]:
+def socket(gateway: Gateway) -> Iterator[Connection]:
     url = gateway.base_url.replace("http://", "ws://") + "/responses"
     with connect(url, additional_headers={"Authorization": f"Bearer {gateway.key}"}) as connection:
         yield connection
 
 
-def turn(connection: ClientConnection, **body: Any) -> tuple[dict[str, Any] | None, str | None]:
+def turn(connection: Connection, **body: Any) -> tuple[dict[str, Any] | None, str | None]:
     """The final response of one response.create, or the code of its error. All on the way is checked."""
     connection.send(json.dumps({"type": "response.create", "model": MODEL, **body}))
     events = []

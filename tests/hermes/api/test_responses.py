@@ -445,7 +445,7 @@ class TestEnds:
 
     async def test_a_client_that_leaves_ends_its_run_after_the_grace_unless_it_detached(self) -> None:
         clock, never = FakeClock(), asyncio.Event()
-        model = ScriptedModel([[TextDelta("Half"), never]] * 3)
+        model = ScriptedModel([[TextDelta("Half"), never] for _ in range(3)])
         async with open_responses(model, clock=clock) as api:
             for headers in ({}, {"X-Hermes-Detach": "true"}, {"Idempotency-Key": "k"}):
                 body = {"input": "Hi", "stream": True}
@@ -664,7 +664,7 @@ class TestIdempotency:
 
 def rows_and_bytes(conn: Connection) -> dict[str, tuple[int, int]]:
     """Of every table that a response writes to."""
-    driver = conn.connection.driver_connection
+    driver: Any = conn.connection.driver_connection
     counted = {}
     for table, columns in {
         "messages": "content || coalesce(parts, '') || coalesce(tool_calls, '')",
@@ -685,7 +685,7 @@ async def test_a_chain_grows_by_its_new_turn_only() -> None:
     async with open_responses(model) as api:
         sizes, previous = [], None
         for turn in range(turns):
-            fields = {} if previous is None else {"previous_response_id": previous}
+            fields: dict[str, Any] = {} if previous is None else {"previous_response_id": previous}
             previous = (await api.create(f"turn {turn:02}", **fields))["id"]
             sizes.append(await api.database.read(rows_and_bytes))
         assert len(model.requests[-1].messages) == 2 * turns
@@ -729,7 +729,7 @@ async def test_reading_a_response_keeps_its_chain_young() -> None:
         await api.get(answer.json()["id"])
 
         def used(conn: Connection) -> float:
-            driver = conn.connection.driver_connection
+            driver: Any = conn.connection.driver_connection
             row = driver.execute("SELECT used_at FROM response_chains WHERE session_id = ?", (session,)).fetchone()
             return float(row[0])
 
