@@ -231,3 +231,49 @@ def test_install_writes_a_unit_and_says_what_is_left_to_do(shell: Shell) -> None
     assert shell("gateway", "uninstall", PATH=str(programs)).stdout == f"Removed {unit}\n"
     nowhere = shell("gateway", "install", PATH=str(shell.home))
     assert (nowhere.returncode, "hermes gateway start" in nowhere.stderr) == (1, True)
+
+
+SYSTEMCTL = """#!/bin/sh
+# what systemd does with the unit, as far as it matters here
+unit="$HOME/.config/systemd/user/hermes-gateway-default.service"
+echo "$2" >> "$HOME/asked"
+case "$2" in
+restart)
+    eval "$(sed -n 's/^Environment=/export /p' "$unit")"
+    unset API_SERVER_PORT OPENAI_API_KEY OPENAI_BASE_URL
+    setsid $(sed -n 's/^ExecStart=//p' "$unit") > /dev/null 2>&1 < /dev/null &
+    ;;
+esac
+"""
+
+
+@pytest.mark.slow
+def test_once_installed_it_is_started_through_systemd_from_what_the_unit_says(
+    shell: Shell, model: ScriptedModelServer
+) -> None:
+    programs = shell.home.parent / "programs"
+    programs.mkdir()
+    (programs / "systemctl").write_text(SYSTEMCTL)
+    (programs / "systemctl").chmod(0o755)
+    path = f"{programs}:{shell.environ['PATH']}"
+    for name, value in {"API_SERVER_PORT": "0", "model.default": "m", "model.base_url": model.base_url}.items():
+        assert shell("config", "set", name, value, PATH=path).returncode == 0
+    shell("config", "set", "API_SERVER_KEY", "f3" * 16 + "9ab1c5d7")
+    shell("config", "set", "API_SERVER_ENABLED", "true")
+    (shell.home / "config.yaml").chmod(0o600)
+    installed = shell("gateway", "install", PATH=path)
+    assert installed.returncode == 0, installed.stderr
+    url = url_in(installed.stdout)
+    assert "Running as hermes-gateway-default.service" in installed.stdout
+    assert httpx.get(url + "/health").status_code == 200
+    first = shell.gateway().pid
+    again = shell("gateway", "restart", PATH=path)
+    assert f"Stopped (pid {first})" in again.stdout and url_in(again.stdout)
+    assert shell.gateway().pid != first
+    assert "Stopped" in shell("gateway", "stop", PATH=path).stdout
+    asked = (shell.home.parent / "asked").read_text().split()
+    assert (
+        asked == ["daemon-reload", "enable", "show-environment", "restart", "show-environment", "stop"]
+        or asked[-1] == "stop"
+    )
+    assert asked.count("restart") == 2

@@ -61,12 +61,14 @@ def start(ctx: typer.Context) -> None:
 @app.command()
 def stop(ctx: typer.Context) -> None:
     """Stop it. Open runs get `api_server.drain_timeout`, then they are told as interrupted."""
-    from hermes.gateway import background
+    from hermes.gateway import background, service
 
     call = call_of(ctx)
     home = call.home()
     _tell_open_runs(call, home)
     stopped = background.stop(home, call.environ)
+    if _has_unit(call, home):
+        service.stop(home, call.environ)
     if stopped is None:
         print("It does not run.")
     else:
