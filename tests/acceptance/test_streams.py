@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import json
 import random
-import socket
+import socket as socket_module
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
@@ -236,6 +237,24 @@ def test_a_session_stream_that_was_cut_can_be_read_on_as_the_events_of_its_run(g
     assert events[-1].data["event"] == "run.completed"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_response_on_a_websocket_that_was_cut_is_read_on_behind_the_last_event_seen(
+    gateway: Gateway, seed: int
+) -> None:
+    chance = random.Random(seed)
+    headers = {"Authorization": f"Bearer {gateway.key}", "X-Hermes-Detach": "true"}
+    seen = []
+    with connect(gateway.url.replace("http://", "ws://") + "/v1/responses", additional_headers=headers) as socket:
+        socket.send(json.dumps({"type": "response.create", "input": f"go socket {seed}"}))
+        for _ in range(chance.randint(1, 30)):
+            seen.append(Sent(None, None, json.loads(socket.recv(timeout=DEADLINE_SECONDS))))
+        socket.socket.shutdown(socket_module.SHUT_RDWR)  # no closing handshake: the line is dead
+    first = Ask("POST", "/v1/responses")
+    rest, _ = read(gateway, by_starting_after(first, seen))
+    whole, _ = read(gateway, again_from_the_start(first, seen))
+    assert [one.data for one in (*seen, *rest)] == [one.data for one in whole]
+
+
 async def follow(client: httpx.AsyncClient, run_id: str) -> list[Any]:
     text = (await client.get(f"/v1/runs/{run_id}/events")).raise_for_status().content
     return [one.data for one in parsed(text)]
@@ -328,14 +347,14 @@ def test_clients_that_break_off_in_the_middle_leave_nothing_behind(gateway: Gate
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         ).encode()
         request = head + body
-        with socket.create_connection((host, int(port)), timeout=DEADLINE_SECONDS) as connection:
+        with socket_module.create_connection((host, int(port)), timeout=DEADLINE_SECONDS) as connection:
             connection.sendall(request[: chance.randint(0, len(request))])
             if chance.random() < 0.3:
                 connection.settimeout(0.05)
                 with contextlib.suppress(TimeoutError):
                     connection.recv(chance.randint(1, 400))
             if chance.random() < 0.5:  # RST instead of FIN
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                connection.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     idle(gateway)
     assert gateway.client.get("/health").status_code == 200
     assert "Traceback" not in gateway.errors + log_of(gateway)
