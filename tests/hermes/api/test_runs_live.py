@@ -171,7 +171,8 @@ async def test_what_is_said_to_a_run_is_pending_until_its_model_hears_it() -> No
         told = {"object": "hermes.run.steer", "run_id": run_id, "status": "accepted", "pending_steer": True}
         assert (response.status_code, response.json()) == (200, told)
         Steered.model_validate(told)
-        assert (await here.run(run_id))["pending_steer"] is True
+        now = await here.run(run_id)
+        assert (now["pending_steer"], now["usage"]["api_calls"]) == (True, 1)  # what it has used by now
         hold.set()
         run = await here.ended(run_id)
         assert (run["pending_steer"], run["output"]) == (False, "You said in French.")
