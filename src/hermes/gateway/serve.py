@@ -58,6 +58,11 @@ def run(home: Home, environ: Mapping[str, str] | None = None) -> None:
         runner = asyncio.Runner(loop_factory=_loop_factory())
         with runner:
             runner.run(_serve(home, settings, environ, listener, lock))
+    except (HermesError, OSError):
+        raise
+    except Exception:  # through the log, which keeps it and takes secrets out of it, and not raw to the screen
+        log.exception("the gateway crashed")
+        raise SystemExit(1) from None
     finally:
         lock.release()
 
