@@ -11,7 +11,7 @@ import pytest
 
 from hermes.api.services import ApiSettings
 from hermes.core.errors import UpstreamError
-from hermes.core.model import ModelDone, ReasoningDelta, TextDelta
+from hermes.core.model import ModelDone, ModelItem, ReasoningDelta, TextDelta
 from hermes.core.run import RunStatus
 from hermes.runs.runner import RunnerSettings
 from hermes.store import runs as run_store
@@ -426,7 +426,7 @@ class TestEnds:
             assert events[-1]["response"]["incomplete_details"] == {"reason": "content_filter"}
 
     async def test_reasoning_is_an_item_of_its_own(self) -> None:
-        thinks = [ReasoningDelta("Hm"), ReasoningDelta("m."), TextDelta("Yes"), ModelDone("stop")]
+        thinks: list[ModelItem] = [ReasoningDelta("Hm"), ReasoningDelta("m."), TextDelta("Yes"), ModelDone("stop")]
         model = ScriptedModel([thinks])
         async with open_responses(model) as api:
             events = await api.stream()
