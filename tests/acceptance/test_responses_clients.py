@@ -96,7 +96,7 @@ def test_the_streaming_helper_gathers_text_reasoning_and_the_servers_tools(
         assert items in kinds
         assert [event.sequence_number for event in events] == list(range(len(events)))
         again = client.responses.retrieve(final.id)
-        assert [(item.type, item.id) for item in again.output] == [(item.type, item.id) for item in final.output]
+        assert [item.to_dict()["id"] for item in again.output] == [item.to_dict()["id"] for item in final.output]
         assert again.output_text == final.output_text
 
 

@@ -245,6 +245,24 @@ async def test_a_client_that_leaves_ends_its_run_after_the_grace() -> None:
         assert ended[-1] == "run.cancelled"
 
 
+async def test_a_connection_that_breaks_while_it_is_written_to_ends_its_run_too() -> None:
+    clock, is_broken = FakeClock(), asyncio.Event()
+    more = [TextDelta("x" * 100_000) for _ in range(50)]
+    model = ScriptedModel([[TextDelta("Half"), is_broken, *more, asyncio.Event()]])
+    async with open_responses(model, clock=clock) as api:
+        async with opened(api) as connection:
+            await ask(connection)
+            run_id = json.loads(await connection.recv())["hermes"]["run_id"]
+            while "Half" not in str(await connection.recv()):
+                pass
+            is_broken.set()
+            connection.transport.abort()
+        await clock.someone_sleeps()
+        clock.advance(2.1)
+        ended = [one.event.name async for one in api.runner.follow(run_id)]
+        assert ended[-1] == "run.cancelled"
+
+
 async def test_a_server_that_stops_says_so_and_closes() -> None:
     model = ScriptedModel([[TextDelta("Half"), asyncio.Event()]])
     async with open_responses(model) as api, opened(api) as idle, opened(api) as busy:
