@@ -146,8 +146,8 @@ async def test_closing_ends_the_streams_of_an_open_profile() -> None:
 async def test_wrong_keys_have_one_count_over_all_names() -> None:
     async with listening() as at:
         statuses = [
-            (await at.models(f"/p/{name}/v1/models", {"x-api-key": f"guess {number}"}))[0]
-            for number in range(12)
+            (await at.models(f"/p/{name}/v1/models", {"x-api-key": f"guess {number} {name}"}))[0]
+            for number in range(6)
             for name in ("nobody", f"n{number}")
         ]
         assert statuses[0] == 401
