@@ -295,7 +295,7 @@ def _head(session: Session) -> list[str]:
         ("forked from", session.parent_session_id or ""),
         ("active", f"{_time(session.started_at)} to {_time(session.last_active)}"),
         ("ended", plain(session.end_reason or "")),
-        ("messages", f"{session.message_count}, {session.tool_call_count} tool calls"),
+        ("messages", f"{session.message_count}, tool calls {session.tool_call_count}"),
         ("tokens", f"{usage.input_tokens} in, {usage.output_tokens} out, {usage.api_calls} model calls{cost}"),
     ]
     return table([(name, value) for name, value in facts if value]).splitlines()
