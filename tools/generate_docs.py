@@ -1,4 +1,4 @@
-"""Write docs/reference/{settings,errors,events,approvals,tools}.md from the code.
+"""Write docs/reference/{settings,errors,events,approvals,tools,http}.md from the code.
 
 `--check`: exit 1 when a file is not as it would be.
 
@@ -16,6 +16,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from http_page import http_page  # type: ignore[import-not-found] # beside this script
 from scope_page import scopes_page  # type: ignore[import-not-found] # beside this script
 from tool_pages import approvals_page, tools_page  # type: ignore[import-not-found] # beside this script
 
@@ -242,6 +243,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "events.md": events_page,
     "approvals.md": lambda: approvals_page(MADE_BY),
     "tools.md": lambda: tools_page(MADE_BY),
+    "http.md": lambda: http_page(MADE_BY),
     "scopes.md": lambda: scopes_page(MADE_BY),
 }
 
