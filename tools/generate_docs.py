@@ -1,4 +1,4 @@
-"""Write docs/reference/{settings,errors,events,approvals,tools}.md from the code.
+"""Write docs/reference/{settings,errors,events,approvals,tools,http}.md from the code.
 
 `--check`: exit 1 when a file is not as it would be.
 
@@ -16,6 +16,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from http_page import http_page  # type: ignore[import-not-found] # beside this script
 from scope_page import scopes_page  # type: ignore[import-not-found] # beside this script
 from tool_pages import approvals_page, tools_page  # type: ignore[import-not-found] # beside this script
 
@@ -120,8 +121,8 @@ def errors_page() -> str:
             f"```json\n{json.dumps(example)}\n```",
             "`code` is stable: match on it. `message` is for a person, names the thing and the way out, and may "
             "change. `param` is the field of the request, where one is to blame. 429 and 503 carry `Retry-After` "
-            "where waiting helps. The column *again?* is the header `x-should-retry`, which the OpenAI SDKs follow; empty leaves it to the "
-            "client.",
+            "where waiting helps. The column *again?* is the header `x-should-retry`, which the OpenAI SDKs follow; "
+            "empty leaves it to the client.",
             _table(("code", "status", "type", "again?", "meaning"), rows),
             "In a stream that has begun, the same envelope comes as a chunk, and the stream ends without `[DONE]`. A "
             "run that failed keeps the error in `error` of `GET /v1/runs/{id}` and of its event "
@@ -242,6 +243,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "events.md": events_page,
     "approvals.md": lambda: approvals_page(MADE_BY),
     "tools.md": lambda: tools_page(MADE_BY),
+    "http.md": lambda: http_page(MADE_BY),
     "scopes.md": lambda: scopes_page(MADE_BY),
 }
 

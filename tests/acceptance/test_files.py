@@ -15,16 +15,33 @@ import pytest
 from openai import OpenAI
 
 from hermes.models.scripted import ScriptedModelServer
-from tests.acceptance.conftest import Gateway, StartGateway
+from tests.acceptance.conftest import Gateway, StartGateway, make_gateway
 from tests.support import documents
 
 DEADLINE_SECONDS = 20
 SECRET = "The launch code is tulip-42"
 
 
+@pytest.fixture(scope="module")
+def model_server() -> Iterator[ScriptedModelServer]:
+    with ScriptedModelServer(()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModelServer) -> Iterator[Gateway]:
+    """One gateway for the tests that leave nothing behind which another would see."""
+    gateway = make_gateway(tmp_path_factory.mktemp("files"), model_server).start()
+    yield gateway
+    gateway.close()
+
+
 @pytest.fixture
-def client(gateway: Gateway) -> Iterator[OpenAI]:
-    with OpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0, timeout=60) as made:
+def client(shared: Gateway) -> Iterator[OpenAI]:
+    """Of a key that has no files yet."""
+    with OpenAI(base_url=shared.base_url, api_key=shared.key, max_retries=0, timeout=60) as made:
+        for file in made.files.list():
+            made.files.delete(file.id)
         yield made
 
 
@@ -43,7 +60,7 @@ def stored(gateway: Gateway) -> list[str]:
     return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
 
 
-def test_the_openai_package_uploads_lists_reads_and_deletes(client: OpenAI, gateway: Gateway) -> None:
+def test_the_openai_package_uploads_lists_reads_and_deletes(client: OpenAI, shared: Gateway) -> None:
     made = client.files.create(file=("notes.txt", b"some notes"), purpose="user_data")
     assert (made.object, made.bytes, made.filename, made.purpose) == ("file", 10, "notes.txt", "user_data")
     assert made.status == "processed"
@@ -60,20 +77,20 @@ def test_the_openai_package_uploads_lists_reads_and_deletes(client: OpenAI, gate
     with pytest.raises(openai.NotFoundError) as gone:
         client.files.retrieve(made.id)
     assert gone.value.code == "file_not_found"
-    assert stored(gateway) == [other.id]
-    assert (gateway.home / "files" / other.id).stat().st_mode & 0o777 == 0o600
+    assert stored(shared) == [other.id]
+    assert (shared.home / "files" / other.id).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_chat_reads_an_uploaded_document_and_its_session_keeps_what_it_read(
-    client: OpenAI, gateway: Gateway, model: ScriptedModelServer
+    client: OpenAI, model_server: ScriptedModelServer
 ) -> None:
-    model.add("tulip-42", "As I said")
+    model_server.add("tulip-42", "As I said")
     uploaded = client.files.create(file=("plan.pdf", documents.pdf(SECRET)), purpose="user_data")
     session = {"X-Hermes-Session-Id": "reading"}
     part = {"type": "file", "file": {"file_id": uploaded.id}}
     answer = client.chat.completions.create(model="x", messages=asked(part), extra_headers=session)
     assert answer.choices[0].message.content == "tulip-42"
-    first, second = said_to(model)
+    first, second = said_to(model_server)
     assert first["type"] == "text"
     assert 'the file "plan.pdf" (PDF, 1 page)' in first["text"].partition("\n")[0]
     assert SECRET in first["text"]
@@ -82,33 +99,33 @@ def test_a_chat_reads_an_uploaded_document_and_its_session_keeps_what_it_read(
     client.chat.completions.create(
         model="x", messages=[{"role": "user", "content": "Say it again"}], extra_headers=session
     )
-    assert model.requests[-1]["messages"][-3]["content"] == [first, second]
+    assert model_server.requests[-1]["messages"][-3]["content"] == [first, second]
 
 
-def test_a_response_reads_a_document_that_comes_with_it(client: OpenAI, model: ScriptedModelServer) -> None:
-    model.add("tulip-42")
+def test_a_response_reads_a_document_that_comes_with_it(client: OpenAI, model_server: ScriptedModelServer) -> None:
+    model_server.add("tulip-42")
     data = base64.b64encode(documents.docx(SECRET)).decode()
     url = f"data:application/octet-stream;base64,{data}"
     part: Any = {"type": "input_file", "filename": "plan.docx", "file_data": url}
     client.responses.create(model="x", input=[{"role": "user", "content": [part]}])
-    assert SECRET in said_to(model)[0]["text"]
+    assert SECRET in said_to(model_server)[0]["text"]
 
 
-def test_an_uploaded_image_reaches_the_model_as_an_image(client: OpenAI, model: ScriptedModelServer) -> None:
-    model.add("A pixel")
+def test_an_uploaded_image_reaches_the_model_as_an_image(client: OpenAI, model_server: ScriptedModelServer) -> None:
+    model_server.add("A pixel")
     uploaded = client.files.create(file=("dot.txt", documents.png()), purpose="vision")
     client.chat.completions.create(model="x", messages=asked({"type": "file", "file": {"file_id": uploaded.id}}))
     encoded = base64.b64encode(documents.png()).decode()
-    assert said_to(model)[0] == {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded}"}}
+    assert said_to(model_server)[0] == {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded}"}}
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/runs", "/api/sessions/s1/chat"])
-def test_an_unknown_file_is_named_by_every_way_in(gateway: Gateway, path: str) -> None:
+def test_an_unknown_file_is_named_by_every_way_in(shared: Gateway, path: str) -> None:
     part = {"type": "input_file", "file_id": f"file-{1:032x}"}
     messages = [{"role": "user", "content": [{"type": "input_text", "text": "a"}, part]}]
-    gateway.client.post("/api/sessions", json={"id": "s1"}).raise_for_status()
+    shared.client.post("/api/sessions", json={"id": "s1"})
     field = {"/v1/responses": "input", "/v1/runs": "input"}.get(path, "messages")
-    answer = gateway.client.post(path, json={"model": "x", field: messages})
+    answer = shared.client.post(path, json={"model": "x", field: messages})
     assert answer.status_code == 404, answer.text
     error = answer.json()["error"]
     assert (error["code"], error["param"]) == ("file_not_found", f"{field}[0].content[1].file_id")
@@ -167,10 +184,10 @@ def test_a_file_of_50_mib_is_taken_and_one_byte_more_is_not(gateway: Gateway) ->
     assert (read.status_code, read.content) == (206, b"xxx")
 
 
-def test_a_key_sees_none_of_another_keys_files(gateway: Gateway) -> None:
-    made = gateway.client.post("/v1/files?filename=a", content=b"mine", headers={"Content-Type": "text/plain"}).json()
-    other = other_key(gateway)
-    with httpx.Client(base_url=gateway.url, headers={"Authorization": f"Bearer {other}"}, timeout=30) as stranger:
+def test_a_key_sees_none_of_another_keys_files(shared: Gateway) -> None:
+    made = shared.client.post("/v1/files?filename=a", content=b"mine", headers={"Content-Type": "text/plain"}).json()
+    other = other_key(shared)
+    with httpx.Client(base_url=shared.url, headers={"Authorization": f"Bearer {other}"}, timeout=30) as stranger:
         assert stranger.get("/v1/files").json()["data"] == []
         for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
             answer = stranger.request(method, f"/v1/files/{made['id']}{path}")
@@ -178,7 +195,7 @@ def test_a_key_sees_none_of_another_keys_files(gateway: Gateway) -> None:
         body = {"messages": asked({"type": "file", "file": {"file_id": made["id"]}})}
         answer = stranger.post("/v1/chat/completions", json=body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "file_not_found")
-    assert gateway.client.get(f"/v1/files/{made['id']}/content").content == b"mine"
+    assert shared.client.get(f"/v1/files/{made['id']}/content").content == b"mine"
 
 
 def other_key(gateway: Gateway) -> str:

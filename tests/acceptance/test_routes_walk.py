@@ -44,6 +44,15 @@ NO_JSON = {
     "101 deep": b'{"a":' * 101 + b"1" + b"}" * 101,
     "5000 open": b"[" * 5000,
 }
+SAID = {"role": "user", "content": "hello"}
+START_BODIES: dict[str, dict[str, Any]] = {
+    "chat_completions": {"messages": [SAID]},
+    "responses": {"input": "hello"},
+    "responses_compact": {"model": "hermes-agent", "input": [{"type": "message", **SAID}]},
+    "runs": {"input": "hello"},
+    "session_chat": {"message": "hello"},
+    "session_chat_stream": {"message": "hello"},
+}
 REFUSED = {"message": "Invalid API key", "type": "invalid_request_error", "param": None, "code": "invalid_api_key"}
 NOBODYS = {name: f"{name}_{'0' * 32}" for name in OWNED} | {"model_id": "hermes-agent"}
 
@@ -180,12 +189,9 @@ def test_every_true_capability_is_one_of_a_route_that_was_called(walked: Gateway
 @pytest.mark.parametrize("route", [route for route in SERVED if route.name in STARTS_A_RUN], ids=named)
 def test_a_run_is_started_once_for_one_idempotency_key(walked: Gateway, route: ApiRoute) -> None:
     with httpx.Client(base_url=walked.url, headers=walked.client.headers, timeout=30) as client:
-        path = path_of(route)
-        if "session_id" in path_of(route) or "{session_id}" in route.path:
-            made = client.post("/api/sessions", json={}).json()["session"]["id"]
-            path = route.path.format(session_id=made)
-        body: dict[str, Any] = {"input": "hello"} if "chat" not in route.path else {"message": "hello"}
-        body = {"messages": [{"role": "user", "content": "hello"}]} if "completions" in route.path else body
+        made = client.post("/api/sessions", json={}).json()["session"]["id"]
+        path = route.path.format(session_id=made)
+        body = START_BODIES[route.name]
         key = {"Idempotency-Key": f"once-{route.name}"}
         first, again = [client.post(path, json=body, headers=key) for _ in range(2)]
         assert (first.status_code, again.status_code) == (documentation_of(route).status,) * 2  # type: ignore[union-attr]
@@ -230,7 +236,7 @@ def test_a_key_reaches_as_far_as_its_scope(
     walked: Gateway, keys: dict[Scope, str], document: dict[str, Any], route: ApiRoute, has: Scope
 ) -> None:
     with httpx.Client(base_url=walked.url, headers={"Authorization": f"Bearer {keys[has]}"}, timeout=30) as client:
-        body = None if route.method in ("GET", "DELETE") else []
+        body: list[Any] | None = None if route.method in ("GET", "DELETE") else []
         response = client.request(route.method, path_of(route), json=body)
     if route.scope in INCLUDES[has]:
         assert response.status_code not in (401, 403), response.text
@@ -423,7 +429,6 @@ def test_a_gateway_that_stops_starts_nothing_more_and_says_when_to_come_back(
     while client.get("/health/detailed").json()["gateway_state"] != "draining":
         pass
     for route in [route for route in SERVED if route.name in STARTS_A_RUN]:
-        body = {"input": "hi", "message": "hi", "messages": [{"role": "user", "content": "hi"}]}
-        refused = client.post(route.path.format(session_id=session_id), json=body)
+        refused = client.post(route.path.format(session_id=session_id), json=START_BODIES[route.name])
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "gateway_draining"), named(route)
         assert int(refused.headers["retry-after"]) >= 1

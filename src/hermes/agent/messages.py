@@ -89,11 +89,9 @@ def _message(value: object, param: str) -> Message:
         raise _wrong(f"{param}.function_call", "is the old form; use tool_calls", "unsupported_parameter")
     content = value.get("content")
     calls = _tool_calls(value.get("tool_calls"), f"{param}.tool_calls") if role == "assistant" else ()
-    is_refusal = role == "assistant" and content is None and isinstance(value.get("refusal"), str)
-    if is_refusal:
-        content = value["refusal"]
-    if content is None and role == "assistant":
-        content = ""
+    if role == "assistant":
+        refusal = _optional_text(value, "refusal", param)
+        content = (refusal or "") if content is None else content
     return Message(
         role,
         content if isinstance(content, str) else _content(content, role, f"{param}.content"),

@@ -18,6 +18,23 @@ AudioFormat = Literal["wav", "mp3"]
 
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Word = Annotated[str, Field(min_length=1, max_length=256)]
+Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/_-]+={0,2}$", examples=["SGVsbG8="])]
+DataUrl = Annotated[
+    str,
+    Field(
+        pattern=r"^(data:[^\n]*;base64,)?[A-Za-z0-9+/_-]+={0,2}$",
+        description="base64 or a data: URL",
+        examples=["data:text/plain;base64,SGVsbG8="],
+    ),
+]
+ImageAddress = Annotated[
+    str,
+    Field(
+        pattern="^(https://|data:image/)",
+        description="https:// or data:image/…;base64",
+        examples=["data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="],
+    ),
+]
 
 
 class TextPart(Shape):
@@ -31,7 +48,7 @@ class RefusalPart(Shape):
 
 
 class ImageUrl(Shape):
-    url: Annotated[str, Field(description="https:// or data:image/…;base64")]
+    url: ImageAddress
     detail: Detail | None = None
 
 
@@ -39,13 +56,13 @@ class ImagePart(Shape):
     """The chat form (an object in image_url) and the responses form (text)."""
 
     type: Literal["image_url", "input_image"]
-    image_url: ImageUrl | str | None = None
+    image_url: ImageUrl | ImageAddress | None = None
     detail: Detail | None = None
     file_id: str | None = None
 
 
 class Audio(Shape):
-    data: Annotated[str, Field(description="base64")]
+    data: Base64
     format: AudioFormat
 
 
@@ -56,7 +73,7 @@ class AudioPart(Shape):
 
 class FileData(Shape):
     filename: str | None = None
-    file_data: Annotated[str | None, Field(description="base64 or a data: URL")] = None
+    file_data: DataUrl | None = None
     file_id: Annotated[str | None, Field(description="of POST /v1/files")] = None
 
 
@@ -144,9 +161,13 @@ class JsonSchema(Shape):
     schema_: Annotated[dict[str, Any], Field(alias="schema", default_factory=dict)]
 
 
-class ResponseFormat(Shape):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
+class PlainFormat(Shape):
+    type: Literal["text", "json_object"]
+
+
+class JsonSchemaFormat(Shape):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
 
 
 class ChatRequest(Shape):
@@ -158,6 +179,7 @@ class ChatRequest(Shape):
             max_length=MAX_MESSAGES,
             description="the whole history; with X-Hermes-Session-Id the stored one counts, and what follows the last "
             "answer is new",
+            examples=[[{"role": "user", "content": "Hello"}]],
         ),
     ]
     model: Annotated[
@@ -180,7 +202,7 @@ class ChatRequest(Shape):
     frequency_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
     reasoning_effort: Word | None = None
     reasoning: Reasoning | None = None
-    response_format: ResponseFormat | None = None
+    response_format: Annotated[PlainFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
     parallel_tool_calls: bool | None = None
     metadata: dict[str, str] | None = None
     user: Word | None = None

@@ -183,6 +183,9 @@ def _response_format(value: Any, param: str) -> dict[str, Any]:
             raise _wrong(f"{param}.json_schema", "must be an object with a name and a schema")
         if not isinstance(schema.get("schema", {}), dict):
             raise _wrong(f"{param}.json_schema.schema", "must be a JSON schema")
+        for name, kind, what in (("description", str, "text"), ("strict", bool, "true or false")):
+            if schema.get(name) is not None and not isinstance(schema[name], kind):
+                raise _wrong(f"{param}.json_schema.{name}", f"must be {what}")
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -75,8 +75,7 @@ def readiness(
 
 def free_bytes(home: Home) -> int:
     """What this user may still write on the home's disk."""
-    disk = os.statvfs(home.path)
-    return disk.f_bavail * disk.f_frsize
+    return shutil.disk_usage(home.path).free
 
 
 def _late(conn: Connection, since: float) -> tuple[int, int]:

@@ -129,6 +129,7 @@ DOCUMENTATION: Mapping[str, Documentation] = {
             "invalid_session_key",
             "invalid_idempotency_key",
             "invalid_content_part",
+            "file_not_found",
             "invalid_image_url",
             "unsupported_content_type",
             "unsupported_parameter",

@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 
 USED_EVERY_SECONDS = 60.0
 """How exact `last_used_at` is: a write for each request would be the dearest part of it."""
+
+
+LOOK_AGAIN_SECONDS = 0.01
+"""How soon .env is looked at again. The look costs up to 10 µs; writing a new key takes longer than this."""
 
 
 class NamedKeys(Protocol):
@@ -116,16 +121,23 @@ class KeyFile:
     `read` gives the key as it is now ("" for none: nobody gets in), and whether it is too weak for the open.
     """
 
-    def __init__(self, path: Path, read: Callable[[], tuple[str, bool]]) -> None:
+    def __init__(
+        self, path: Path, read: Callable[[], tuple[str, bool]], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._path = path
         self._read = read
+        self._monotonic = monotonic
+        self._look_at = 0.0
         self._seen = self._stamp()  # before the reading: what changes meanwhile is read again
         self._ring = self._ring_of(read())
 
     def ring(self) -> OwnerKey | None:
-        stamp = self._stamp()
-        if stamp != self._seen:
-            self._read_again(stamp)
+        now = self._monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_AGAIN_SECONDS
+            stamp = self._stamp()
+            if stamp != self._seen:
+                self._read_again(stamp)
         return self._ring
 
     def _read_again(self, stamp: object) -> None:

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 
     from hermes.api.routes import ApiRoute
 
+EVENTS = "text/event-stream"
+EVENT_SCHEMA = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}, "id": {"type": "string"}},
+}
 REF = "#/components/schemas/{model}"
 
 
@@ -179,6 +184,8 @@ def _mend(operation: dict[str, Any], route: ApiRoute) -> None:
     good["headers"] = headers_out(route, documentation.status)
     for media_type in documentation.also:
         good.setdefault("content", {})[media_type] = {"schema": {"type": "string"}}
+    if EVENTS in good.get("content", ()):
+        good["content"][EVENTS] = {"itemSchema": EVENT_SCHEMA}
     if route.takes == "upload":
         operation["requestBody"]["content"]["*/*"] = {"schema": {"type": "string", "format": "binary"}}
     for status in documentation.other_statuses:

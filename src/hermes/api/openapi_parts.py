@@ -30,8 +30,12 @@ TAGS = {
 }
 
 # by name in the table of routes
-STARTS_A_RUN = frozenset({"chat_completions", "responses", "runs", "session_chat", "session_chat_stream"})
-ANSWERS_WITH_THE_RUN = frozenset({"chat_completions", "responses", "session_chat"})
+STARTS_A_RUN = frozenset(
+    {"chat_completions", "responses", "responses_compact", "runs", "session_chat", "session_chat_stream"}
+)
+ANSWERS_WITH_THE_RUN = frozenset({"chat_completions", "responses", "responses_compact", "session_chat"})
+TAKES_A_SESSION = frozenset({"chat_completions", "responses", "runs"})
+MAY_DETACH = frozenset({"chat_completions", "responses", "responses_compact"})  # the others always go on
 TAKES_A_KEY_OF_ITS_OWN = frozenset({"job_run"})
 READS_ON = frozenset({"run_events"})
 
@@ -138,9 +142,11 @@ def tag_of(path: str) -> str:
 def headers_in(route: ApiRoute) -> Iterator[tuple[str, dict[str, Any]]]:
     wanted: list[str] = []
     if route.name in STARTS_A_RUN:
-        in_path = "{session_id}" in route.path
-        wanted = [names.SESSION_KEY, names.IDEMPOTENCY_KEY, names.DETACH]
-        wanted = wanted if in_path else [names.SESSION_ID, *wanted]
+        wanted = [names.SESSION_KEY, names.IDEMPOTENCY_KEY]
+    if route.name in TAKES_A_SESSION:
+        wanted.append(names.SESSION_ID)
+    if route.name in MAY_DETACH:
+        wanted.append(names.DETACH)
     if route.name == "responses":
         wanted.append(names.TOOL_ITEMS)
     if route.name in TAKES_A_KEY_OF_ITS_OWN:

@@ -58,6 +58,7 @@ _RESPONSE_ID = re.compile(r"resp_[A-Za-z0-9_-]{1,128}\Z")
         "unsupported_parameter",
         "unsupported_content_type",
         "invalid_content_part",
+        "file_not_found",
         "invalid_image_url",
     ),
 )

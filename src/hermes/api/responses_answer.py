@@ -109,7 +109,10 @@ def usage_object(kept: Mapping[str, Any]) -> dict[str, Any]:
     told, said = int(kept.get("input_tokens") or 0), int(kept.get("output_tokens") or 0)
     return {
         "input_tokens": told,
-        "input_tokens_details": {"cached_tokens": int(kept.get("cache_read_tokens") or 0)},
+        "input_tokens_details": {
+            "cached_tokens": int(kept.get("cache_read_tokens") or 0),
+            "cache_write_tokens": int(kept.get("cache_write_tokens") or 0),
+        },
         "output_tokens": said,
         "output_tokens_details": {"reasoning_tokens": int(kept.get("reasoning_tokens") or 0)},
         "total_tokens": told + said,

@@ -46,7 +46,13 @@ TASK = (
 @documented(
     body=CompactRequest,
     answer=CompactedResponse,
-    errors=("previous_response_not_found", "unsupported_content_type", "invalid_content_part", "invalid_image_url"),
+    errors=(
+        "previous_response_not_found",
+        "unsupported_content_type",
+        "invalid_content_part",
+        "invalid_image_url",
+        "file_not_found",
+    ),
 )
 async def compact(request: Request, services: Services) -> ASGIApp:
     """Make a conversation shorter.

@@ -35,7 +35,7 @@ class InputMessage(Shape):
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
     content: str | list[TextPart | RefusalPart | ImagePart | AudioPart | FilePart]
-    phase: str | None = None
+    phase: Any = None
 
 
 class InputFunctionCall(Shape):
@@ -96,7 +96,7 @@ InputItem = (
 )
 ResponseInput = Annotated[
     str | Annotated[list[InputItem], Field(max_length=MAX_MESSAGES)],
-    Field(description="text, or items; with a chain only what is new"),
+    Field(description="text, or items; with a chain only what is new", examples=["Hello"]),
 ]
 
 
@@ -275,6 +275,7 @@ class IncompleteDetails(Answer):
 
 class CachedTokens(Answer):
     cached_tokens: int
+    cache_write_tokens: int
 
 
 class ReasoningTokens(Answer):

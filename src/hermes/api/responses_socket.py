@@ -89,8 +89,6 @@ class _Connection:
             has_worked = await self._respond(call)
         except HermesError as error:
             await self._send(error_event(error))
-        except WebSocketDisconnect:
-            self.is_gone.set()
         except Exception:
             log.exception("a response on a WebSocket failed")
             await self._send(error_event(HermesError("The request failed inside the server; its log says why.")))
@@ -163,8 +161,13 @@ class _Connection:
         return {"type": "http.disconnect"}
 
     async def _send(self, event: Mapping[str, Any]) -> None:
-        if not self.is_gone.is_set():
+        """Nothing happens where the client has left: what becomes of its run is decided in one place."""
+        if self.is_gone.is_set():
+            return
+        try:
             await self.socket.send_text(orjson.dumps(event).decode())
+        except WebSocketDisconnect:
+            self.is_gone.set()
 
 
 def error_event(error: HermesError) -> dict[str, Any]:

@@ -61,7 +61,8 @@ class RunBody(RunFields):
         str | Messages,
         Field(
             description="what the user says; of a list, what follows the last answer is new, and what lies before it "
-            "is history where no session is named"
+            "is history where no session is named",
+            examples=["Hello"],
         ),
     ]
     session_id: Annotated[

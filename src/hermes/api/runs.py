@@ -35,7 +35,7 @@ from hermes.core.errors import InvalidInput, NotFound
 from hermes.core.run import Run, RunRequest, RunStatus
 from hermes.runs.approvals import parse_choice
 from hermes.runs.run_object import run_object
-from hermes.store.runs import session_of_response
+from hermes.store import responses as response_store
 
 _CURSOR = re.compile(r"([0-9.e+]{1,32}) ([A-Za-z0-9_-]{1,128})\Z")
 
@@ -47,6 +47,7 @@ _CURSOR = re.compile(r"([0-9.e+]{1,32}) ([A-Za-z0-9_-]{1,128})\Z")
     errors=(
         "invalid_callback_url",
         "invalid_content_part",
+        "file_not_found",
         "invalid_image_url",
         "unsupported_content_type",
         "unsupported_parameter",
@@ -194,18 +195,18 @@ async def _resolved(call: RunCall, services: Services) -> RunRequest:
     """The request with what others had to be asked for."""
     request = call.request
     if call.previous_response_id is not None:
-        session_id = await services.database.read(session_of_response, call.previous_response_id, request.owner)
-        if session_id is None:
+        previous = await services.database.read(response_store.get, call.previous_response_id, request.owner)
+        if previous is None:
             raise NotFound(
                 f"no response {call.previous_response_id!r}",
                 code="previous_response_not_found",
                 param="previous_response_id",
             )
-        if request.session_id not in (None, session_id):
+        if request.session_id not in (None, previous.session_id):
             raise InvalidInput(
                 "previous_response_id is of another session than session_id names", param="previous_response_id"
             )
-        request = replace(request, session_id=session_id)
+        request = replace(request, session_id=previous.session_id)
     if call.callback_url is not None:
         request = replace(request, keep=(*request.keep, await services.callbacks.promise(call.callback_url)))
     return request

@@ -40,6 +40,7 @@ _ERRORS = (
     "missing_message",
     "invalid_system_message",
     "invalid_content_part",
+    "file_not_found",
     "invalid_image_url",
     "unsupported_content_type",
     "invalid_session_key",
@@ -196,6 +197,9 @@ class StreamedTurn(StreamedAnswer):
 
 def _said(body: Mapping[str, Any]) -> tuple[list[Message], tuple[tuple[str, str], ...]]:
     """The messages of `message`, `input` or `messages`, and the remote images among them."""
+    sent = [name for name in ("message", "input", "messages") if body.get(name) not in (None, "", [])]
+    if len(sent) > 1:
+        raise InvalidInput(f"{sent[0]} and {sent[1]} are both there; send one of them", param=sent[1])
     for name in ("message", "input"):
         if body.get(name) is not None:
             return _one_message(body[name], name, body.get("images"))

@@ -219,7 +219,7 @@ UserContent = str | list[TextPart | ImagePart | AudioPart | FilePart]
 class SessionChatBody(Shape):
     """One of message, input and messages. Parameters of the model (temperature, …) as in a chat completion."""
 
-    message: Annotated[UserContent | None, Field(description="what the user says")] = None
+    message: Annotated[UserContent | None, Field(description="what the user says", examples=["Hello"])] = None
     input: Annotated[UserContent | None, Field(description="the same under another name")] = None
     messages: Annotated[
         list[Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +60,14 @@ def new_app(help_text: str) -> typer.Typer:
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def plain(text: str) -> str:
+    """Text of somebody else's for a terminal: what moves the cursor, or turns the reading direction, is written out."""
+    return _MOVES.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+_MOVES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:

@@ -40,9 +40,12 @@ def start(ctx: typer.Context) -> None:
     """Start it in the background, and return when it answers. What it prints goes to logs/gateway.out."""
     from hermes.gateway import background
     from hermes.home.locks import running_gateway
+    from hermes.home.paths import create_home
 
     call = call_of(ctx)
     home = call.home()
+    if create_home(home):
+        print(background.made_home(home), end="", flush=True)
     running = running_gateway(home.pid_file)
     if running is None and _has_unit(call, home):
         _start_unit(call, home)
@@ -58,12 +61,14 @@ def start(ctx: typer.Context) -> None:
 @app.command()
 def stop(ctx: typer.Context) -> None:
     """Stop it. Open runs get `api_server.drain_timeout`, then they are told as interrupted."""
-    from hermes.gateway import background
+    from hermes.gateway import background, service
 
     call = call_of(ctx)
     home = call.home()
     _tell_open_runs(call, home)
     stopped = background.stop(home, call.environ)
+    if _has_unit(call, home):
+        service.stop(home, call.environ)
     if stopped is None:
         print("It does not run.")
     else:

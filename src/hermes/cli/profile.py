@@ -194,11 +194,13 @@ def _root(call: Call) -> Home:
 
 
 def _note(call: Call, home: Home, action: str, subject: str, detail: dict[str, Any] | None = None) -> None:
-    """In the audit log of the default home; where that was never made, in the profile's own."""
+    """In the audit log of the default home; where that was never made, in the profile's own while there is one."""
     from hermes.store import audit
 
     root = _root(call)
     place = root if root.exists() else home
+    if not place.exists():
+        return
     with open_store(call, place) as database:
         database.write_now(audit.record, time.time(), ACTOR, action, subject, detail)
 

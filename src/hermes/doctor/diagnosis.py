@@ -35,7 +35,7 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
         *machine.unit(home, environ),
         *machine.database(home, settings, now),
         *machine.disk(home),
-        *machine.clock(home, settings, environ, now),
+        *machine.clock(environ, now),
         *machine.programs(settings),
     ]
     examined = ["settings", "keys", "files", "gateway", "database", "disk", "clock", "programs"]

@@ -101,21 +101,13 @@ def disk(home: Home, *, full_bytes: int = FULL_BYTES, tight_bytes: int = TIGHT_B
     yield Finding("disk", severity, f"{free >> 20} MB are free under {home.path}", f"du -sh {home.path}/*")
 
 
-def clock(home: Home, settings: Settings, environ: Mapping[str, str], now: float) -> Iterator[Finding]:
+def clock(environ: Mapping[str, str], now: float) -> Iterator[Finding]:
     if now < BUILT_AT:
         yield Finding("clock", Severity.ERROR, "the clock of this machine was never set", "timedatectl set-ntp true")
     named = environ.get("TZ", "").removeprefix(":")
     if named and "/" in named and not named.startswith("/") and not _is_zone(named):
         text = f"TZ is {named}, which no time zone is called: this machine reckons in UTC"
         yield Finding("timezone", Severity.WARNING, text, "unset TZ")
-    wanted = settings.jobs.timezone
-    if wanted is not None and not _is_zone(wanted):
-        yield Finding(
-            "timezone",
-            Severity.ERROR,
-            f"jobs.timezone is {wanted}, which no time zone is called",
-            f"{home.command} config set jobs.timezone Europe/Berlin",
-        )
 
 
 def programs(settings: Settings) -> Iterator[Finding]:

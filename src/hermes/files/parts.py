@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from hermes.core.errors import InvalidInput, TooLarge
+from hermes.core.errors import InvalidInput, StoreUnavailable, TooLarge
 from hermes.core.message import AudioPart, ContentPart, FilePart, ImagePart, Message
 from hermes.core.run import RunRequest
 from hermes.files.documents import Document, Unreadable
-from hermes.files.kinds import HEAD_BYTES, MP3, READABLE, Kind, Use, image_size, kind_of
+from hermes.files.kinds import HEAD_BYTES, MP3, READABLE, Kind, Use, image_size, kind_of, kind_of_head
 from hermes.files.uploads import Files
 
 MAX_PARTS = 50
@@ -99,8 +99,9 @@ class _Work:
     async def _part(self, part: ContentPart) -> ContentPart:
         match part:
             case ImagePart(file_id=None):
-                check_image(_head_of(part.url), part.place, "invalid_image_url")
-                return part
+                head = _head_of(part.url)
+                check_image(head, part.place, "invalid_image_url")
+                return replace(part, url=_rightly_labelled(part.url, kind_of_head(head)))
             case ImagePart(file_id=str(file_id)):
                 opened = await self._upload(file_id, "", part.place)
                 with opened.file:
@@ -204,9 +205,12 @@ def _unpacked(part: FilePart) -> _Opened:
         data = base64.b64decode(part.data.rpartition(";base64,")[2], validate=True)
     except binascii.Error as error:
         raise InvalidInput(f"{part.place} is no base64", code="invalid_content_part", param=part.place) from error
-    file = tempfile.TemporaryFile()  # noqa: SIM115 closed by the caller
-    file.write(data)
-    file.flush()
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 closed by the caller
+        file.write(data)
+        file.flush()
+    except OSError as error:
+        raise StoreUnavailable(f"cannot write to {tempfile.gettempdir()}: {error.strerror or error}") from error
     return _Opened(part.name, part.place, file, kind_of(file), hashlib.sha256(data).hexdigest(), None)
 
 
@@ -219,6 +223,15 @@ def _head_of(url: str) -> bytes:
         return base64.b64decode(encoded[: len(encoded) // 4 * 4])
     except binascii.Error:  # the model will say so
         return b""
+
+
+def _rightly_labelled(url: str, kind: Kind) -> str:
+    """A data: URL under the type that its bytes have: some providers refuse a JPEG that says it is a PNG."""
+    claim, comma, _ = url[:100].partition(",")
+    right = f"data:{kind.media_type};base64"
+    if kind.use is not Use.IMAGE or not comma or claim == right:
+        return url
+    return right + url[len(claim) :]
 
 
 def _read_some(file: BinaryIO, most: int) -> bytes:

@@ -21,7 +21,7 @@ from pathlib import Path
 from hermes.core.errors import ConfigError, Conflict, HermesError
 from hermes.home.files import make_private_directory, open_private
 from hermes.home.locks import GatewayProcess, file_lock, last_gateway, running_gateway
-from hermes.home.paths import Home, create_home
+from hermes.home.paths import Home
 from hermes.home.settings import Settings, load_settings
 
 START_SECONDS = 60.0
@@ -53,13 +53,9 @@ def start(home: Home, environ: Mapping[str, str]) -> Started:
 
     Raises ConfigError or HermesError `gateway_not_started` with the last lines it printed.
     """
-    made = made_home(home) if create_home(home) else ""
     with _control(home):
         running = running_gateway(home.pid_file)
-        if running is not None:
-            return Started(running, was_running=True)
-        started = _start(home, environ)
-        return Started(started.process, made + started.output)
+        return Started(running, was_running=True) if running is not None else _start(home, environ)
 
 
 def stop(home: Home, environ: Mapping[str, str]) -> Stopped | None:

@@ -58,6 +58,11 @@ def run(home: Home, environ: Mapping[str, str] | None = None) -> None:
         runner = asyncio.Runner(loop_factory=_loop_factory())
         with runner:
             runner.run(_serve(home, settings, environ, listener, lock))
+    except (HermesError, OSError):
+        raise
+    except Exception:  # through the log, which keeps it and takes secrets out of it, and not raw to the screen
+        log.exception("the gateway crashed")
+        raise SystemExit(1) from None
     finally:
         lock.release()
 
@@ -310,13 +315,14 @@ def _say(line: str) -> None:
 
 
 async def _housekeeping(engine: Engine, settings: Settings) -> None:
-    """Every hour: chats that re-send their history are forgotten after `api_server.retention_days`, and the search
-    index gets what was said since."""
+    """Every hour: chats that re-send their history are forgotten after `api_server.retention_days`, chains of responses
+    beyond `responses.keep_chains`, and the search index gets what was said since."""
     from hermes.store.retention import purge
 
     while True:
         try:
-            await purge(engine.database, engine.clock.now(), settings.api_server.retention_days)
+            days, chains = settings.api_server.retention_days, settings.responses.keep_chains
+            await purge(engine.database, engine.clock.now(), days, chains)
             await engine.sessions.tidy()
         except HermesError as error:  # a full disk now is no reason to stop answering; the next hour tries again
             log.error("old chats could not be removed, or the search index not be kept: %s", error.message)

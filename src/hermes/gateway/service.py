@@ -97,6 +97,11 @@ def start(home: Home, environ: Mapping[str, str]) -> None:
         )
 
 
+def stop(home: Home, environ: Mapping[str, str]) -> None:
+    """Also one that systemd would start again in a moment. It does not matter whether it ran."""
+    _systemctl(environ, "stop", unit_name(home))
+
+
 def unit_text(home: Home, environ: Mapping[str, str]) -> str:
     drain = load_settings(home, environ, is_lenient=True).api_server.drain_timeout
     who = f" of profile {home.name}" if home.is_profile else ""
@@ -113,7 +118,6 @@ UNIT = """\
 # Written by `hermes gateway install`; a later install writes it anew. Changes of your own: systemctl --user edit
 [Unit]
 Description=Hermes gateway{who}
-Documentation=https://www.freedesktop.org/software/systemd/man/latest/systemd.service.html
 StartLimitIntervalSec=120
 StartLimitBurst=5
 

@@ -243,7 +243,7 @@ def _unpack(
         key = read_env(draft.env_file)["API_SERVER_KEY"]
         seen: set[str] = set()
         left = min(bounds.total_bytes, int(shutil.disk_usage(draft.path).free * 0.9))
-        for count, member in enumerate(archive, 1):
+        for count, member in enumerate(_members(archive), 1):
             name = _checked_name(member)
             left -= member.size
             if count > bounds.files or left < 0 or member.size < 0:
@@ -272,6 +272,13 @@ def _unpack(
     finally:
         shutil.rmtree(draft.path, ignore_errors=True)
     return Imported(home, len(seen), bool(manifest.get("has_secrets")))
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """What follows the manifest, one at a time: tarfile would remember them all."""
+    while (member := archive.next()) is not None:
+        archive.members = []  # type: ignore[attr-defined]
+        yield member
 
 
 def _checked_name(member: tarfile.TarInfo) -> str | None:

@@ -103,7 +103,7 @@ class Home:
 
     def _private_paths(self) -> Iterator[Path]:
         yield from (self.path, self.env_file, self.config_file, self.state_db)
-        yield from (self.logs_dir, self.memories_dir, self.run_dir)
+        yield from (self.logs_dir, self.memories_dir, self.files_dir, self.run_dir)
 
 
 def resolve_home(profile: str | None = None, environ: Mapping[str, str] | None = None) -> Home:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
@@ -43,6 +44,13 @@ def _web_address(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("an address that starts with http:// or https://")
     return value.rstrip("/")
+
+
+def _zone_name(value: str) -> str:
+    try:
+        return ZoneInfo(value).key
+    except (KeyError, ValueError, OSError):  # unknown, no name, a directory such as Europe
+        raise ValueError("a name of the IANA list of time zones, such as Europe/Berlin") from None
 
 
 def _stripped(value: str | None) -> str | None:
@@ -170,7 +178,7 @@ class UploadSettings(Section):
 
 
 class JobSettings(Section):
-    timezone: str | None = Field(
+    timezone: Annotated[str, AfterValidator(_zone_name)] | None = Field(
         None, description="IANA name of the time zone of jobs that name none. Unset: this machine's."
     )
     keep_runs: int = Field(100, gt=0, description="Entries of each job's history that are kept.")

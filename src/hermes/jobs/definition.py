@@ -53,15 +53,17 @@ class Rules:
     takes_model: Callable[[str], bool] = lambda name: True
 
 
-def rules_of(settings: Settings, own_names: Sequence[str] = ("hermes-agent",)) -> Rules:
-    """`own_names` are what clients call this server's model: naming it means the default."""
+def rules_of(
+    settings: Settings, own_names: Sequence[str] = ("hermes-agent",), environ: Mapping[str, str] | None = None
+) -> Rules:
+    """`own_names` are what clients call this server's model: naming it means the default. `environ` may have TZ."""
 
     def takes_model(name: str) -> bool:
         return settings.direct_model_requests or name in settings.model_routes or name in own_names
 
     chosen = settings.platform_toolsets.get("api_server", settings.toolsets)
     toolsets = [name for name, info in TOOLSETS.items() if (info.is_default if chosen is None else name in chosen)]
-    return Rules(settings.jobs.timezone or machine_timezone(), tuple(toolsets), takes_model)
+    return Rules(settings.jobs.timezone or machine_timezone(environ), tuple(toolsets), takes_model)
 
 
 def new_job(fields: Fields, owner: str, now: float, rules: Rules) -> Job:

@@ -287,7 +287,7 @@ class Runner:
         run = await self._database.read(run_store.get, run_id)
         if run is None or run.owner != owner:
             raise NotFound(f"no run {run_id!r}", code="run_not_found")
-        return run
+        return self._now(run)
 
     async def list_runs(
         self,
@@ -302,7 +302,14 @@ class Runner:
         listed = partial(
             run_store.list_runs, owner=owner, session_id=session_id, statuses=statuses, limit=limit, before=before
         )
-        return await self._database.read(listed)
+        return [self._now(run) for run in await self._database.read(listed)]
+
+    def _now(self, run: Run) -> Run:
+        """The row has the usage of a run from its end; what it has used by now is known here."""
+        active = self._active.get(run.id)
+        if active is None or run.status.is_final:
+            return run
+        return replace(run, usage=active.recorder.usage)
 
     async def pending_approvals(self, run_id: str, owner: str) -> list[PendingApproval]:
         await self.get(run_id, owner)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam
 from hermes.core.run import TRANSITIONS, Run, RunStatus, Usage
 
 from .encoding import clean, from_json, to_json
-from .schema import BROKEN, events, responses, runs
+from .schema import BROKEN, events, runs
 from .statement import Row, Statement
 
 SETTABLE = frozenset({"model", "started_at", "resumed", "lease", "last_event", "last_seq", "request"})
@@ -86,12 +86,6 @@ def finish(
 def open_runs(conn: Connection) -> list[Run]:
     """Those that have not ended, oldest first."""
     return [_run(row) for row in _OPEN.all(conn, {})]
-
-
-def session_of_response(conn: Connection, response_id: str, owner: str) -> str | None:
-    """Where a response of the owner's was said."""
-    row = _OF_RESPONSE.first(conn, {"response": response_id, "owner": owner})
-    return None if row is None else str(row[0])
 
 
 def list_runs(
@@ -173,12 +167,6 @@ _INSERT = Statement(
 )
 _GET = Statement(sa.select(*_COLUMNS).where(runs.c.id == bindparam("run")))
 _OPEN = Statement(sa.select(*_COLUMNS).where(runs.c.finished_at.is_(None)).order_by(runs.c.created_at, runs.c.id))
-
-_OF_RESPONSE = Statement(
-    sa.select(responses.c.session_id).where(
-        responses.c.id == bindparam("response"), responses.c.owner == bindparam("owner")
-    )
-)
 
 
 _SET_RESUMED = Statement(

@@ -6,6 +6,9 @@ loses nothing. It keeps no text of its own (`content=messages`), so a message mu
 deleted: `forget`, which `sessions.delete` and `sessions.purge_stateless` call. A row whose message is gone is never
 found, because every hit is joined with its message; `has_orphans` finds such rows and `drop` starts anew.
 
+FTS5's own snippet() is not used: its time grows with the square of the hits in a message, and one message of a word
+said 20,000 times took it 13 s. `store.snippet` is linear.
+
 On PostgreSQL (not supported yet) none of this is needed: `messages` gets a generated column
 `to_tsvector('simple', content)` with a GIN index, which its own transactions keep; the question becomes
 `websearch_to_tsquery('simple', …)` (prefix words: `to_tsquery` with `:*`), the snippet `ts_headline` with the same
@@ -27,22 +30,20 @@ from hermes.core.errors import InvalidInput
 
 from .encoding import clean
 from .schema import messages, sessions
+from .snippet import Term, is_written_without_spaces, marker, words_of
 from .statement import Statement
 
 BATCH_MESSAGES = 500
 BATCH_CHARACTERS = 100_000
-"""What one transaction adds at most, and at least one message: the writer is held for about 10 ms."""
+"""What one transaction adds at most: the writer is held for about 10 ms. Of a longer message the head is indexed."""
 
 MAX_QUERY_CHARACTERS = 1000
-MAX_TERMS = 32
-MARKS = (">>>", "<<<")
-SNIPPET_WORDS = 24
-SNIPPET_CHARACTERS = 160
+MAX_WORDS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A message that was found. `snippet` has MARKS around the words that were looked for, and is not HTML."""
+    """A message that was found; `snippet` as `store.snippet` makes it."""
 
     message_id: int
     session_id: str
@@ -68,14 +69,6 @@ class Filter:
 ANY = Filter()
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One or more words in this order; `is_prefix`: the last of them may go on."""
-
-    text: str
-    is_prefix: bool = False
-
-
 def parse(query: str) -> list[Term]:
     """`red "green blue" yel*`: all of them must be there, in any order and case. Nothing in a query is syntax beside
     the quotes and a star behind a word; words are what consists of letters and digits.
@@ -87,12 +80,13 @@ def parse(query: str) -> list[Term]:
     terms = []
     for phrase, star, word in _TERM.findall(clean(query)):
         text = phrase or word.rstrip("*")
-        if _is_written_without_spaces(text) or any(character.isalnum() for character in text):
+        if is_written_without_spaces(text) or any(character.isalnum() for character in text):
             terms.append(Term(text.strip(), bool(star) or word.endswith("*")))
     if not terms:
         raise InvalidInput("q has no word to look for", param="q")
-    if len(terms) > MAX_TERMS:
-        raise InvalidInput(f"q has {len(terms)} words; the limit is {MAX_TERMS}", param="q")
+    count = sum(len(words_of(term.text)) for term in terms)
+    if count > MAX_WORDS:
+        raise InvalidInput(f"q has {count} words; the limit is {MAX_WORDS}", param="q")
     return terms
 
 
@@ -106,7 +100,7 @@ def find(
     only: Filter = ANY,
 ) -> list[Hit]:
     """The newest messages first, of the owner's sessions, with an id below `before_id`."""
-    is_scan = any(_is_written_without_spaces(term.text) for term in terms)
+    is_scan = any(is_written_without_spaces(term.text) for term in terms)
     if not is_scan and not _is_made(conn):
         return []
     values: dict[str, Any] = {"owner": owner, "most": limit}
@@ -121,8 +115,8 @@ def find(
             values[f"of_{name}"] = getattr(only, name)
     hides_stateless = not only.include_stateless and only.source is None and only.session_id is None
     statement = _find(len(terms) if is_scan else 0, frozenset(values), hides_stateless)
-    hits = [Hit(*row) for row in statement.all(conn, values)]
-    return [_with_snippet(hit, terms) for hit in hits] if is_scan else hits
+    marked = marker(terms)
+    return [Hit(*[*facts, marked(text)]) for *facts, text in statement.all(conn, values)]
 
 
 def catch_up(conn: Connection, most: int = BATCH_MESSAGES) -> int:
@@ -175,36 +169,9 @@ def _fts5(term: Term) -> str:
     return '"' + term.text.replace('"', '""') + '"' + (" *" if term.is_prefix else "")
 
 
-# Thai, Lao, Khmer, Myanmar; kana, ideographs: the tokenizer takes a whole sentence for one word, so they are looked
-# for by reading every message of the owner's.
-_WITHOUT_SPACES = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-
-
-def _is_written_without_spaces(text: str) -> bool:
-    return _WITHOUT_SPACES.search(text) is not None
-
-
 def like(text: str) -> str:
     """A pattern for LIKE that finds the text within others, with `\\` as the escape."""
     return "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
-
-
-def _with_snippet(hit: Hit, terms: Sequence[Term]) -> Hit:
-    """For a hit whose `snippet` is the whole text."""
-    text = hit.snippet
-    pattern = re.compile("|".join(re.escape(term.text) for term in terms), re.IGNORECASE)
-    first = pattern.search(text)
-    start = max(0, (first.start() if first else 0) - SNIPPET_CHARACTERS // 3)
-    part = text[start : start + SNIPPET_CHARACTERS]
-    marked = pattern.sub(lambda match: MARKS[0] + match[0] + MARKS[1], part)
-    head, tail = "…" if start else "", "…" if start + SNIPPET_CHARACTERS < len(text) else ""
-    return Hit(**{**_fields(hit), "snippet": head + marked + tail})
-
-
-def _fields(hit: Hit) -> dict[str, Any]:
-    return {name: getattr(hit, name) for name in Hit.__slots__}
 
 
 def _is_made(conn: Connection) -> bool:
@@ -243,26 +210,24 @@ _AT = Statement(sa.select(_STATE.c.indexed_to))
 _MOVE = Statement(sa.update(_STATE).values(indexed_to=bindparam("last")))
 _NEWEST = Statement(sa.select(sa.func.max(messages.c.id)))
 _NEXT = Statement(
-    sa.select(messages.c.id, sa.func.length(messages.c.content))
+    sa.select(messages.c.id, sa.func.min(sa.func.length(messages.c.content), BATCH_CHARACTERS))
     .where(messages.c.id > bindparam("after"))
     .order_by(messages.c.id)
     .limit(bindparam("most"))
 )
+_HEAD = sa.func.substr(messages.c.content, 1, BATCH_CHARACTERS)
 _ADD = Statement(
     sa.insert(_INDEX).from_select(
         ["rowid", "content"],
-        sa.select(messages.c.id, messages.c.content).where(
-            messages.c.id > bindparam("after"), messages.c.id <= bindparam("last")
-        ),
+        sa.select(messages.c.id, _HEAD).where(messages.c.id > bindparam("after"), messages.c.id <= bindparam("last")),
     )
 )
 _FORGET = Statement(
-    sa.delete(_INDEX).where(
-        _INDEX.c.rowid.in_(
-            sa.select(messages.c.id).where(
-                messages.c.session_id == bindparam("session"), messages.c.id <= bindparam("indexed_to")
-            )
-        )
+    sa.insert(_INDEX).from_select(
+        ["message_search", "rowid", "content"],
+        sa.select(sa.literal_column("'delete'"), messages.c.id, _HEAD).where(
+            messages.c.session_id == bindparam("session"), messages.c.id <= bindparam("indexed_to")
+        ),
     )
 )
 _ORPHAN = Statement(sa.select(_WORDS.c.id).where(~sa.exists().where(messages.c.id == _WORDS.c.id)).limit(1))
@@ -272,16 +237,12 @@ _ORPHAN = Statement(sa.select(_WORDS.c.id).where(~sa.exists().where(messages.c.i
 def _find(scanned_terms: int, given: frozenset[str], hides_stateless: bool) -> Statement:
     """`given` are the names of the values. `scanned_terms` 0: through the index."""
     place: sa.ColumnElement[int]
-    snippet: sa.ColumnElement[str]
     if scanned_terms:
-        place, snippet = messages.c.id, messages.c.content
+        place = messages.c.id
         found = [messages.c.content.like(bindparam(f"like_{number}"), escape="\\") for number in range(scanned_terms)]
         joined = messages.join(sessions, sessions.c.id == messages.c.session_id)
     else:
         place = _INDEX.c.rowid
-        opening, closing = MARKS
-        whole: sa.ColumnElement[str] = sa.literal_column("message_search")
-        snippet = sa.func.snippet(whole, 0, opening, closing, "…", SNIPPET_WORDS)
         found = [_INDEX.c.message_search.op("MATCH")(bindparam("match"))]
         joined = _INDEX.join(messages, messages.c.id == _INDEX.c.rowid).join(
             sessions, sessions.c.id == messages.c.session_id
@@ -296,7 +257,7 @@ def _find(scanned_terms: int, given: frozenset[str], hides_stateless: bool) -> S
             messages.c.role,
             messages.c.name,
             messages.c.created_at,
-            snippet,
+            _HEAD,
         )
         .select_from(joined)
         .where(*found, sessions.c.owner == bindparam("owner"))

@@ -89,6 +89,14 @@ def summary(session: Session) -> dict[str, Any]:
     }
 
 
+def beginning_with(conn: Connection, owner: str, beginning: str, limit: int = 5) -> list[Session]:
+    """The owner's sessions whose id begins so. None for an empty beginning."""
+    if not beginning:
+        return []
+    values = {"owner": owner, "beginning": beginning, "after": beginning + "\U0010ffff", "limit": limit}
+    return [from_row(row) for row in _BEGINNING.all(conn, values)]
+
+
 def idle(
     conn: Connection, owner: str, idle_since: float, *, source: str | None = None, limit: int = 10_000
 ) -> list[tuple[str, str | None, float]]:
@@ -198,6 +206,16 @@ def _chosen(query: sa.Select[Any], shape: _Shape) -> sa.Select[Any]:
     return query.order_by(*newest_first).limit(bindparam("most"))
 
 
+_BEGINNING = Statement(
+    sa.select(*COLUMNS)
+    .where(
+        sessions.c.owner == bindparam("owner"),
+        sessions.c.id >= bindparam("beginning"),
+        sessions.c.id < bindparam("after"),
+    )
+    .order_by(sessions.c.id)
+    .limit(bindparam("limit"))
+)
 _HAS_OPEN_RUN = sa.exists().where(runs.c.session_id == sessions.c.id, runs.c.finished_at.is_(None))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from hermes.api.auth import OwnerKey, Principal, digest_of
-from hermes.api.keyring import USED_EVERY_SECONDS, FixedKey, HomeKeys, KeyFile, KeysInFile, StoredKeys
+from hermes.api.keyring import (
+    LOOK_AGAIN_SECONDS,
+    USED_EVERY_SECONDS,
+    FixedKey,
+    HomeKeys,
+    KeyFile,
+    KeysInFile,
+    StoredKeys,
+)
 from hermes.core.errors import ConfigError, StoreUnavailable
 from hermes.core.key import Key, Scope
 from hermes.store import keys as key_store
@@ -67,7 +76,9 @@ def env(tmp_path: Path) -> EnvFile:
 
 
 def ring_of(env: EnvFile, named: Named | None = None, clock: FakeClock | None = None) -> HomeKeys:
-    return HomeKeys(KeyFile(env.path, env.read), named or Named(), clock or FakeClock())
+    """Every look finds that the time for another has come."""
+    seconds = itertools.count(1)
+    return HomeKeys(KeyFile(env.path, env.read, lambda: next(seconds)), named or Named(), clock or FakeClock())
 
 
 async def who(ring: HomeKeys, key: str) -> str | None:
@@ -88,6 +99,18 @@ async def test_a_changed_file_holds_for_the_next_request(env: EnvFile) -> None:
     assert await who(ring, FIRST) is None
     assert await who(ring, SECOND) == "owner"
     assert env.reads == 2
+
+
+async def test_the_file_is_looked_at_once_in_ten_milliseconds(env: EnvFile) -> None:
+    clock = FakeClock()
+    ring = HomeKeys(KeyFile(env.path, env.read, clock.monotonic), Named(), clock)
+    assert await who(ring, FIRST) == "owner"
+    env.write(SECOND)
+    clock.advance(LOOK_AGAIN_SECONDS / 2)
+    assert await who(ring, FIRST) == "owner"
+    clock.advance(LOOK_AGAIN_SECONDS / 2)
+    assert await who(ring, FIRST) is None
+    assert await who(ring, SECOND) == "owner"
 
 
 async def test_a_change_of_the_same_length_in_the_same_moment_is_noticed(env: EnvFile) -> None:

@@ -152,7 +152,7 @@ async def test_the_endpoints_of_capabilities_are_the_named_routes(server: Server
     told = (await server.client.get("/v1/capabilities")).json()
     assert told["endpoints"] == {r.name: {"method": r.method, "path": r.path} for r in ROUTES if r.name}
     assert told["features"]["session_continuity_header"] == "X-Hermes-Session-Id"
-    assert told["features"]["responses_api"] is False
+    assert told["features"]["audio_api"] is False
     assert told["runtime"] == {"mode": "server_agent", "tool_execution": "server", "split_runtime": True}
     assert told["auth"] == {"type": "bearer", "required": True}
     assert (told["object"], told["model"]) == ("hermes.api_server.capabilities", "hermes-agent")

@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hermes.api.run_documentation import ApprovalAnswered, RunList, RunObject, Steered, Stopping
 from hermes.core.model import ModelRequest
@@ -114,6 +116,23 @@ async def test_a_wrong_question_is_400_and_names_the_parameter(query: str, param
         assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
+QUESTION = st.dictionaries(
+    st.sampled_from(["limit", "cursor", "status", "session_id", "x"]), st.text(max_size=30) | st.integers()
+)
+
+
+@settings(max_examples=10)
+@given(questions=st.lists(QUESTION, max_size=40))
+def test_no_question_about_runs_is_a_server_error(questions: list[dict[str, Any]]) -> None:
+    async def ask() -> None:
+        async with live(ScriptedModel([])) as here:
+            for question in questions:
+                response = await here.client.get("/v1/runs", params=question)
+                assert response.status_code in (200, 400), response.text
+
+    asyncio.run(ask())
+
+
 async def test_a_session_takes_one_run_at_a_time_and_the_order_is_kept() -> None:
     hold = asyncio.Event()
     model = ScriptedModel([[hold, *says("first")], echo, echo])
@@ -171,7 +190,8 @@ async def test_what_is_said_to_a_run_is_pending_until_its_model_hears_it() -> No
         told = {"object": "hermes.run.steer", "run_id": run_id, "status": "accepted", "pending_steer": True}
         assert (response.status_code, response.json()) == (200, told)
         Steered.model_validate(told)
-        assert (await here.run(run_id))["pending_steer"] is True
+        now = await here.run(run_id)
+        assert (now["pending_steer"], now["usage"]["api_calls"]) == (True, 1)  # what it has used by now
         hold.set()
         run = await here.ended(run_id)
         assert (run["pending_steer"], run["output"]) == (False, "You said in French.")

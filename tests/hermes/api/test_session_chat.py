@@ -328,7 +328,7 @@ JSON = st.recursive(
 FIELDS = st.sampled_from(["message", "input", "messages", "system_message", "instructions", "images", "model", "stop"])
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.dictionaries(FIELDS, JSON, max_size=4))
 async def test_no_body_is_a_server_error(body: Any) -> None:
     async with live(ScriptedModel([lambda request: says("well")])) as server:

@@ -20,7 +20,7 @@ def test_help_names_every_command_and_imports_none(hermes: Hermes) -> None:
     done = hermes("--help")
     assert done.code == 0
     for name, (_, text) in COMMANDS.items():
-        assert f"  {name.ljust(8)} {text}" in done.out
+        assert f"  {name.ljust(max(map(len, COMMANDS)))}  {text}" in done.out
     code = "import sys; from hermes.cli.main import main\n"
     code += "try: main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr.split()

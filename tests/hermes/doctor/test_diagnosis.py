@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -202,19 +203,14 @@ def test_a_clock_that_was_never_set_is_told(findings: Find) -> None:
     assert named(findings(now=1000.0)) == [("clock", "error")]
 
 
-@pytest.mark.parametrize("place", ["TZ", "jobs.timezone"])
-def test_a_time_zone_that_does_not_exist_is_told(
-    home: Home, environ: dict[str, str], findings: Find, place: str
-) -> None:
-    if place == "TZ":
-        environ["TZ"] = "Mars/Olympus_Mons"
-        assert only(findings()).mend == "unset TZ"
-        environ["TZ"] = "Europe/Berlin"
-    else:
-        set_config(home.config_file, ["jobs", "timezone"], "Mars/Olympus_Mons")
-        finding = only(findings())
-        assert named([finding]) == [("timezone", "error")]
-        type_in(finding.mend, home, environ)
+def test_a_time_zone_that_does_not_exist_is_told(home: Home, environ: dict[str, str], findings: Find) -> None:
+    environ["TZ"] = "Mars/Olympus_Mons"
+    assert (only(findings()).name, only(findings()).mend) == ("timezone", "unset TZ")
+    environ["TZ"] = "Europe/Berlin"
+    set_config(home.config_file, ["jobs", "timezone"], "Mars/Olympus_Mons")
+    finding = only(findings())
+    assert (finding.name, "Mars/Olympus_Mons" in finding.text) == ("wrong_setting", True)
+    type_in(finding.mend, home, environ)
     assert findings() == []
 
 
@@ -248,6 +244,22 @@ def test_programs_and_directories_that_are_missing_are_told(
     for finding in found:
         type_in(finding.mend, home, environ)
     assert findings() == []
+
+
+def test_a_missing_ripgrep_is_told(home: Home, environ: dict[str, str], tmp_path: Path) -> None:
+    """In another environment of Python, which has our packages and not their programs."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True, timeout=60)
+    places = [path for path in sys.path if path.endswith("site-packages")] + [str(Path(service.__file__).parents[2])]
+    done = subprocess.run(
+        [tmp_path / "venv" / "bin" / "python", "-m", "hermes", "doctor", "--offline", "--json"],
+        env={**environ, "PATH": "", "HERMES_HOME": str(home.path), "PYTHONPATH": os.pathsep.join(places)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert [(each["name"], each["mend"]) for each in json.loads(done.stdout)["findings"]] == [
+        ("missing_program", "pip install 'ripgrep>=14.1,<15'")
+    ]
 
 
 def test_a_port_of_somebody_else_is_told(home: Home, environ: dict[str, str], findings: Find) -> None:

@@ -125,6 +125,14 @@ async def test_images_and_sounds_become_parts_of_their_own_whatever_they_are_cal
     assert await given(files, sent(b"ID3\x04")) == [AudioPart(encoded(b"ID3\x04"), "mp3")]
 
 
+async def test_an_image_goes_out_under_the_type_that_its_bytes_have(files: Files) -> None:
+    jpeg = encoded(documents.jpeg(1, 1))
+    (part,) = await given(files, ImagePart(f"data:image/png;base64,{jpeg}", "low"))
+    assert part == ImagePart(f"data:image/jpeg;base64,{jpeg}", "low")
+    for url in (f"data:image/jpeg;base64,{jpeg}", "data:image/bmp;base64,Qk0=", "https://a.example/b.png,c"):
+        assert await given(files, ImagePart(url)) == [ImagePart(url)]
+
+
 async def test_an_image_part_takes_an_uploaded_image_and_keeps_its_detail(files: Files) -> None:
     file_id = (await uploaded(files, documents.png())).file_id
     (part,) = await given(files, ImagePart("", "low", file_id, "p"))

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from hermes.core.errors import ConfigError, Conflict, NotFound
+from hermes.core.errors import ConfigError, Conflict, InvalidInput, NotFound
 from hermes.home.config_file import read_config
 from hermes.home.env import read_env, set_env
-from hermes.home.paths import Home, create_home
-from hermes.home.profiles import create_profile, get_profile, list_profiles
+from hermes.home.locks import GatewayProcess, lock_gateway
+from hermes.home.paths import Home, active_profile, create_home, resolve_home
+from hermes.home.profiles import (
+    create_profile,
+    delete_profile,
+    get_profile,
+    list_profiles,
+    rename_profile,
+    use_profile,
+)
 from hermes.home.settings import load_settings
 
 
@@ -107,3 +116,118 @@ def test_a_profile_is_found_by_name(root: Home) -> None:
     assert get_profile(root.path, "default") == root
     with pytest.raises(NotFound, match="hermes profile list"):
         get_profile(root.path, "bob")
+
+
+def test_a_deleted_profile_lies_in_the_trash(root: Home) -> None:
+    alice = create_profile(root.path, "alice")
+    key = read_env(alice.env_file)
+    place = delete_profile(alice, now=1_700_000_000.0)
+    assert place == root.path / "trash" / "alice-20231114-221320"
+    assert read_env(place / ".env") == key
+    assert [home.name for home in list_profiles(root.path)] == ["default"]
+    again = delete_profile(create_profile(root.path, "alice"), now=1_700_000_000.0)
+    assert again == root.path / "trash" / "alice-20231114-221320-2"
+
+
+def test_a_profile_deleted_now_is_gone(root: Home) -> None:
+    assert delete_profile(create_profile(root.path, "alice"), now=1.0, keeps=False) is None
+    assert list((root.path / "trash").iterdir()) == []
+    assert not (root.path / "profiles" / "alice").exists()
+
+
+def test_a_renamed_profile_is_the_same_home_elsewhere(root: Home) -> None:
+    alice = create_profile(root.path, "alice")
+    before = read_env(alice.env_file)
+    bob = rename_profile(alice, "bob", now=1.0)
+    assert bob == Home(root.path / "profiles" / "bob", "bob")
+    assert read_env(bob.env_file) == before
+    assert [home.name for home in list_profiles(root.path)] == ["default", "bob"]
+
+
+@pytest.mark.parametrize(
+    "change", [lambda home: delete_profile(home, now=1.0), lambda home: rename_profile(home, "b", now=1.0)]
+)
+def test_a_profile_whose_gateway_runs_stays_where_it_is(root: Home, change: Callable[[Home], object]) -> None:
+    alice = create_profile(root.path, "alice")
+    lock = lock_gateway(alice.pid_file, now=1.0, name="alice")
+    with pytest.raises(Conflict) as raised:
+        change(alice)
+    assert raised.value.code == "gateway_running"
+    lock.announce(GatewayProcess(7, 1.0, "http://127.0.0.1:8642/p/alice"))
+    with pytest.raises(Conflict, match="is open in the default profile's gateway"):
+        change(alice)
+    assert alice.exists()
+    lock.release()
+    change(alice)
+    assert not alice.exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "default", "UPPER", ""])
+def test_a_bad_new_name_changes_nothing(root: Home, name: str) -> None:
+    alice = create_profile(root.path, "alice")
+    with pytest.raises(ConfigError):
+        rename_profile(alice, name, now=1.0)
+    assert alice.exists()
+
+
+def test_a_taken_name_changes_nothing(root: Home) -> None:
+    alice, bob = create_profile(root.path, "alice"), create_profile(root.path, "bob")
+    (root.path / "profiles" / "empty").mkdir()
+    for name in ("bob", "empty", "alice"):
+        with pytest.raises(Conflict, match="there is a profile"):
+            rename_profile(alice, name, now=1.0)
+    assert alice.exists()
+    assert bob.exists()
+
+
+def test_the_default_profile_is_neither_deleted_nor_renamed(root: Home) -> None:
+    with pytest.raises(InvalidInput):
+        delete_profile(root, now=1.0)
+    with pytest.raises(InvalidInput):
+        rename_profile(root, "other", now=1.0)
+    assert root.exists()
+
+
+def test_a_link_is_no_profile(root: Home) -> None:
+    alice = create_profile(root.path, "alice")
+    (root.path / "profiles" / "linked").symlink_to(alice.path)
+    assert [home.name for home in list_profiles(root.path)] == ["default", "alice"]
+    with pytest.raises(ConfigError, match="is a link"):
+        delete_profile(Home(root.path / "profiles" / "linked", "linked"), now=1.0)
+
+
+def test_the_profile_in_use_is_what_commands_mean(root: Home) -> None:
+    alice = create_profile(root.path, "alice")
+    environ = {"HOME": str(root.path.parent)}
+    root.path.rename(root.path.parent / ".hermes")
+    root, alice = Home(root.path.parent / ".hermes"), Home(root.path.parent / ".hermes/profiles/alice", "alice")
+    use_profile(root.path, "alice")
+    assert resolve_home(None, environ) == alice
+    assert resolve_home("default", environ) == root
+    assert resolve_home(None, {**environ, "HERMES_HOME": str(root.path)}) == root
+    use_profile(root.path, "default")
+    assert resolve_home(None, environ) == root
+    with pytest.raises(NotFound):
+        use_profile(root.path, "nobody")
+
+
+def test_use_follows_a_new_name_and_ends_with_the_profile(root: Home) -> None:
+    alice = create_profile(root.path, "alice")
+    use_profile(root.path, "alice")
+    bob = rename_profile(alice, "bob", now=1.0)
+    assert active_profile(root.path) == "bob"
+    delete_profile(bob, now=1.0)
+    assert active_profile(root.path) == "default"
+
+
+@pytest.mark.parametrize("text", ["../evil", "", "a\nb", "\x00"])
+def test_a_damaged_choice_means_the_default(root: Home, text: str) -> None:
+    (root.path / "active_profile").write_text(text)
+    assert active_profile(root.path) == "default"
+
+
+def test_a_chosen_profile_that_is_gone_is_said_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / ".hermes").mkdir()
+    (tmp_path / ".hermes" / "active_profile").write_text("alice\n")
+    with pytest.raises(ConfigError, match="hermes -p default profile use default"):
+        resolve_home(None, {"HOME": str(tmp_path)})

@@ -6,14 +6,12 @@ from itertools import product
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
 
 from hermes.core.errors import Conflict
 from hermes.core.event import KeptEvent, MessageDelta, RunStarted
 from hermes.core.run import TRANSITIONS, RunStatus, Usage
 from hermes.store import events, runs
 from hermes.store.database import Connection, Database
-from hermes.store.schema import response_chains, responses
 from tests.support.store import a_run, keep_run
 
 
@@ -186,19 +184,6 @@ def test_a_list_of_runs_goes_along_an_index(options: dict[str, Any], index: str)
     found = database.write_now(plan)
     database.close_now()
     assert f"USING INDEX {index}" in found
-
-
-async def test_a_response_leads_its_owner_to_its_session(database: Database) -> None:
-    def keep(conn: Connection) -> None:
-        keep_run(conn)
-        conn.execute(insert(response_chains).values(session_id="s", owner="alice", used_at=1.0))
-        values = {"id": "resp", "run_id": "r", "session_id": "s", "owner": "alice", "created_at": 1.0}
-        conn.execute(insert(responses).values(**values, request="{}", input="[]"))
-
-    await database.write(keep)
-    assert await database.read(runs.session_of_response, "resp", "alice") == "s"
-    assert await database.read(runs.session_of_response, "resp", "bob") is None
-    assert await database.read(runs.session_of_response, "other", "alice") is None
 
 
 def _finish(conn: Connection, status: RunStatus, output: str) -> bool:

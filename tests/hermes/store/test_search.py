@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,8 @@ from hermes.core.errors import InvalidInput
 from hermes.core.message import Message, ToolCall
 from hermes.store import search, sessions
 from hermes.store.database import Connection, Database
-from hermes.store.search import Filter, Hit, Term
+from hermes.store.search import Filter, Hit
+from hermes.store.snippet import Term
 from tests.support.store import a_session, keep_session
 
 
@@ -68,7 +70,7 @@ async def test_a_word_within_a_language_without_spaces_is_marked_too(database: D
     assert ">>>東京<<<" in hit.snippet
     assert hit.snippet.startswith("…")
     assert hit.snippet.endswith("…")
-    assert len(hit.snippet) < 200
+    assert len(hit.snippet) == 200 + len("……>>><<<")
 
 
 async def test_the_newest_come_first_and_pages_by_id_show_each_once(database: Database) -> None:
@@ -118,6 +120,21 @@ async def test_the_index_catches_up_in_bounded_batches_and_says_how_far_it_is(da
         assert await database.read(search.pending) == 23 - sum(batches)
     assert batches == [1, 1, 8, 8, 5], "a batch has at most 8 messages and, but for its first, 100,000 characters"
     assert await database.write(search.catch_up) == 0
+
+
+async def test_a_word_that_is_said_50_000_times_in_a_message_holds_nobody_up(database: Database) -> None:
+    await database.write(_say, "s", "a " * 50_000)
+    began = time.monotonic()
+    [hit] = await _find(database, "a*")
+    assert hit.snippet.startswith(">>>a<<< >>>a<<<")
+    assert time.monotonic() - began < 5, "FTS5's own snippet() takes minutes"
+
+
+async def test_of_a_very_long_message_the_head_is_found_and_all_of_it_is_forgotten(database: Database) -> None:
+    await database.write(_say, "s", "first " + "x" * 100_000 + " last")
+    assert [len(await _find(database, word)) for word in ("first", "last")] == [1, 0]
+    await database.write(sessions.delete, "s")
+    assert not await database.read(search.has_orphans)
 
 
 async def test_deleting_a_session_leaves_no_hit_and_no_word_behind(database: Database) -> None:
@@ -173,7 +190,7 @@ def test_a_query_without_a_word_is_refused(query: str) -> None:
     assert refused.value.param == "q"
 
 
-@pytest.mark.parametrize("query", ["x" * 1001, "x " * 33])
+@pytest.mark.parametrize("query", ["x" * 1001, "x " * 33, '"' + "x " * 33 + '"', "x-" * 33])
 def test_a_query_that_is_too_long_is_refused(query: str) -> None:
     with pytest.raises(InvalidInput, match="the limit is"):
         search.parse(query)

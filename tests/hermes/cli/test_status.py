@@ -1,0 +1,71 @@
+"""`hermes status` of a home whose gateway does not run; with one: tests/acceptance/test_service.py."""
+
+from __future__ import annotations
+
+import json
+
+from hermes.core.job import Job
+from hermes.home.config_file import set_config
+from hermes.home.paths import create_home
+from hermes.store import jobs as job_store
+from hermes.store.database import Connection, Database
+from tests.support.cli import Hermes
+
+
+def test_where_nothing_is_it_says_how_to_begin_and_makes_nothing(hermes: Hermes) -> None:
+    done = hermes("status")
+    assert done.code == 0
+    assert "(not made yet)" in done.out and "hermes gateway start" in done.out
+    assert not hermes.home.path.exists()
+
+
+def test_jobs_the_model_and_problems_are_told_without_a_gateway(hermes: Hermes) -> None:
+    create_home(hermes.home)
+    set_config(hermes.home.config_file, ["model", "default"], "qwen3")
+    set_config(hermes.home.config_file, ["modle"], "x")
+    database = Database.open_now(f"sqlite:///{hermes.home.state_db}")
+
+    def keep(conn: Connection) -> None:
+        for number, due in enumerate((10.0, 4_000_000_000.0)):
+            job_store.insert(
+                conn,
+                Job(
+                    id=f"job_{number}",
+                    owner="alice",
+                    name="n",
+                    schedule="30m",
+                    timezone="UTC",
+                    anchor=0.0,
+                    prompt="p",
+                    created_at=1.0,
+                    updated_at=1.0,
+                    next_due=due,
+                ),
+            )
+
+    database.write_now(keep)
+    database.close_now()
+    told = json.loads(hermes("status", "--json").out)
+    assert told == {
+        "home": str(hermes.home.path),
+        "profile": "default",
+        "exists": True,
+        "api_enabled": True,
+        "gateway": None,
+        "model": "qwen3",
+        "runs": None,
+        "queued": None,
+        "jobs": {"due": 1, "next_due_at": 10.0},
+        "problems": ["config.yaml: modle is no setting; did you mean model?"],
+    }
+    text = hermes("status").out
+    assert "1 due, the next: " in text and "problem: config.yaml: modle" in text
+    assert text.endswith("How to mend it: hermes doctor\n")
+
+
+def test_a_damaged_database_is_left_to_the_doctor(hermes: Hermes) -> None:
+    create_home(hermes.home)
+    hermes.home.state_db.write_bytes(b"not a database " * 500)
+    hermes.home.state_db.chmod(0o600)
+    assert (hermes("status").code, json.loads(hermes("status", "--json").out)["jobs"]) == (0, None)
+    assert "[broken_database]" in hermes("doctor", "--offline").out

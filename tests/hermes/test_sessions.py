@@ -1,0 +1,144 @@
+"""The service behind /api/sessions: what an agent's tool or another way in may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hermes.core.clock import Clock
+from hermes.core.errors import Conflict, InvalidInput, NotFound
+from hermes.core.message import Message
+from hermes.sessions import Sessions
+from hermes.store import search as search_store
+from hermes.store import sessions as session_store
+from hermes.store.database import Connection, Database
+from hermes.store.session_list import Listing
+from tests.support.clock import FakeClock
+from tests.support.store import a_session, keep_run
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = await Database.open(f"sqlite:///{tmp_path / 'state.db'}")
+    yield database
+    await database.close()
+
+
+class Impatient(FakeClock):
+    """Each look at it takes a second."""
+
+    def monotonic(self) -> float:
+        self.time += 1.0
+        return self.time
+
+
+class Restful(FakeClock):
+    """Sleeping takes no time, and is counted."""
+
+    rests = 0
+
+    async def sleep(self, seconds: float) -> None:
+        self.rests += 1
+
+
+async def test_a_search_catches_up_first_and_finds_what_was_just_said(database: Database) -> None:
+    sessions = Sessions(database, FakeClock())
+    await sessions.create("alice", "test", session_id="s", title="T")
+    await _say(database, "s", "the swordfish")
+    found = await sessions.search("alice", "swordfish")
+    assert [(hit.session_id, hit.title, hit.snippet) for hit in found.hits] == [("s", "T", "the >>>swordfish<<<")]
+    assert (found.has_more, found.pending) == (False, 0)
+    assert (await sessions.search("bob", "swordfish")).hits == []
+
+
+async def test_a_search_that_would_wait_too_long_says_how_much_is_missing(database: Database) -> None:
+    await database.write(session_store.create, a_session("s"))
+    await _say(database, "s", *["word " * 20_000] * 5)  # each is a batch of its own
+    found = await Sessions(database, Impatient()).search("alice", "word")
+    assert (len(found.hits), found.pending) == (1, 4)
+    assert (len((await Sessions(database, FakeClock()).search("alice", "word")).hits), found.has_more) == (5, False)
+
+
+async def test_the_housekeeping_indexes_everything_and_rests_between_its_writes(database: Database) -> None:
+    await database.write(session_store.create, a_session("s"))
+    await _say(database, "s", *["word " * 20_000] * 3)
+    clock = Restful()
+    await Sessions(database, clock).tidy()
+    assert await database.read(search_store.pending) == 0
+    assert clock.rests == 3
+
+
+async def test_the_housekeeping_makes_an_index_with_words_of_vanished_messages_anew(database: Database) -> None:
+    sessions = Sessions(database, Restful())
+    for name in ("s", "t"):
+        await database.write(session_store.create, a_session(name))
+        await _say(database, name, "swordfish")
+    await sessions.tidy()
+    await database.write(lambda conn: conn.exec_driver_sql("DELETE FROM messages WHERE session_id = 's'"))
+    assert await database.read(search_store.has_orphans)
+    await sessions.tidy()
+    assert not await database.read(search_store.has_orphans)
+    assert [hit.session_id for hit in (await sessions.search("alice", "swordfish")).hits] == ["t"]
+
+
+async def test_who_holds_something_of_a_session_is_told_when_it_is_deleted_and_only_then(database: Database) -> None:
+    forgotten: list[str] = []
+    sessions = Sessions(database, FakeClock(), forget=forgotten.append)
+    await database.write(session_store.create, a_session("s"))
+    await database.write(lambda conn: keep_run(conn, "r", "s"))
+    with pytest.raises(Conflict, match=r"POST /v1/runs/r/stop"):
+        await sessions.delete("alice", "s")
+    with pytest.raises(NotFound):
+        await sessions.delete("bob", "s")
+    assert forgotten == []
+    await database.write(lambda conn: conn.exec_driver_sql("UPDATE runs SET finished_at = 2.0"))
+    await sessions.delete("alice", "s")
+    assert forgotten == ["s"]
+
+
+async def test_text_that_no_database_can_hold_is_mended(database: Database) -> None:
+    sessions = Sessions(database, FakeClock())
+    made = await sessions.create("alice", "test", title="a\ud800b", system_prompt="x\x00y")
+    assert (made.title, made.system_prompt) == ("a\ufffdb", "x\ufffdy")
+    assert await sessions.get("alice", made.id) == made
+    assert '"title":"a\ufffdb"' in (await sessions.list("alice", Listing())).summaries[0]
+
+
+async def test_a_fork_keeps_what_the_session_is_and_not_what_it_spent(database: Database) -> None:
+    clock: Clock = FakeClock(5.0)
+    sessions = Sessions(database, clock)
+    source = a_session("s", title="T", model="m", model_choice="fast", session_key="key", system_prompt="Be brief.")
+    await database.write(session_store.create, source)
+    copy = await sessions.fork("alice", "s", new_session_id="c")
+    assert copy == a_session(
+        "c",
+        title="T (fork)",
+        model="m",
+        model_choice="fast",
+        session_key="key",
+        system_prompt="Be brief.",
+        parent_session_id="s",
+        started_at=5.0,
+        last_active=5.0,
+    )
+    with pytest.raises(NotFound, match="no session 's'"):
+        await sessions.fork("bob", "s")
+    with pytest.raises(InvalidInput):
+        await sessions.fork("alice", "s", title="two\nlines")
+
+
+async def test_changing_nothing_gives_the_session_as_it_is(database: Database) -> None:
+    sessions = Sessions(database, FakeClock())
+    made = await sessions.create("alice", "test", title="T")
+    assert await sessions.change("alice", made.id, {}) == made
+    with pytest.raises(NotFound):
+        await sessions.change("bob", made.id, {"title": "mine"})
+
+
+async def _say(database: Database, session_id: str, *texts: str) -> None:
+    def say(conn: Connection) -> None:
+        session_store.add_messages(conn, session_id, None, [Message("user", text) for text in texts], 1.0)
+
+    await database.write(say)
