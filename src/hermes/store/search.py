@@ -1,18 +1,15 @@
-"""Full-text search over all messages: SQLite's FTS5, made on demand (docs/adr/0068).
+"""Full-text search over all messages, through an index that is made on demand (docs/adr/0068).
 
 The index is a cache over `messages`: nothing is written to it during a turn. `catch_up` adds what came since, a batch
 a transaction, before a search and from the gateway's housekeeping; the first call makes the tables, and dropping them
-loses nothing. It keeps no text of its own (`content=messages`), so a message must be taken out of it before it is
-deleted: `forget`, which `sessions.delete` and `sessions.purge_stateless` call. A row whose message is gone is never
-found, because every hit is joined with its message; `has_orphans` finds such rows and `drop` starts anew.
+loses nothing. On SQLite it keeps no text of its own (`content=messages`), so a message must be taken out of it before
+it is deleted: `forget`, which `sessions.delete` and `sessions.purge_stateless` call. A row whose message is gone is
+never found, because every hit is joined with its message; `has_orphans` finds such rows and `drop` starts anew.
 
 FTS5's own snippet() is not used: its time grows with the square of the hits in a message, and one message of a word
 said 20,000 times took it 13 s. `store.snippet` is linear.
 
-On PostgreSQL (not supported yet) none of this is needed: `messages` gets a generated column
-`to_tsvector('simple', content)` with a GIN index, which its own transactions keep; the question becomes
-`websearch_to_tsquery('simple', …)` (prefix words: `to_tsquery` with `:*`), the snippet `ts_headline` with the same
-marks, order and cursor stay `messages.id DESC`, and `catch_up`, `forget`, `pending` have nothing to do.
+PostgreSQL keeps the same index as tsvectors (`search_tsvector`), made, caught up and forgotten in the same way.
 """
 
 from __future__ import annotations
@@ -21,17 +18,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam
 
 from hermes.core.errors import InvalidInput
 
+from . import search_fts5, search_tsvector
 from .encoding import clean
 from .schema import messages, sessions
 from .snippet import Term, is_written_without_spaces, marker, words_of
 from .statement import Statement
+from .turns import wait_for
 
 BATCH_MESSAGES = 500
 BATCH_CHARACTERS = 100_000
@@ -107,21 +106,24 @@ def find(
     if is_scan:
         values |= {f"like_{number}": like(term.text) for number, term in enumerate(terms)}
     else:
-        values["match"] = " AND ".join(map(_fts5, terms))
+        values["match"] = _index(conn).question(terms)
     if before_id is not None:
         values["before"] = before_id
     for name in ("source", "session_id", "role"):
         if getattr(only, name) is not None:
             values[f"of_{name}"] = getattr(only, name)
     hides_stateless = not only.include_stateless and only.source is None and only.session_id is None
-    statement = _find(len(terms) if is_scan else 0, frozenset(values), hides_stateless)
+    dialect = conn.dialect.name
+    statement = _find(dialect, len(terms) if is_scan else 0, frozenset(values), hides_stateless)
     marked = marker(terms)
     return [Hit(*[*facts, marked(text)]) for *facts, text in statement.all(conn, values)]
 
 
 def catch_up(conn: Connection, most: int = BATCH_MESSAGES) -> int:
     """Adds the oldest messages that are not in the index yet. Returns how many: 0 when it is whole."""
-    for statement in _MAKE:
+    wait_for(conn, "search")
+    _index(conn).make(conn)
+    for statement in _MAKE_STATE:
         statement.run(conn, {})
     indexed_to = _indexed_to(conn)
     last, count, characters = indexed_to, 0, 0
@@ -131,7 +133,7 @@ def catch_up(conn: Connection, most: int = BATCH_MESSAGES) -> int:
             break
         last, count = message_id, count + 1
     if count:
-        _ADD.run(conn, {"after": indexed_to, "last": last})
+        _index(conn).add(conn, indexed_to, last)
         _MOVE.run(conn, {"last": last})
     return count
 
@@ -146,27 +148,22 @@ def pending(conn: Connection) -> int:
 def forget(conn: Connection, session_id: str) -> None:
     """Takes a session's messages out of the index. In the transaction that deletes them, before they are deleted."""
     if _is_made(conn):
-        _FORGET.run(conn, {"session": session_id, "indexed_to": _indexed_to(conn)})
+        _index(conn).forget(conn, session_id, _indexed_to(conn))
 
 
 def has_orphans(conn: Connection) -> bool:
     """Whether the index holds words of a message that was deleted without `forget`. Reads the whole index's ids."""
-    return _is_made(conn) and _ORPHAN.first(conn, {}) is not None
+    return _is_made(conn) and _index(conn).has_orphans(conn)
 
 
 def drop(conn: Connection) -> None:
     """The next `catch_up` begins anew."""
-    for statement in _DROP:
-        statement.run(conn, {})
+    _index(conn).drop(conn)
+    _DROP_STATE.run(conn, {})
 
 
 # A phrase in quotes (the last one may lack its end) with a star behind it, or a word up to a space or a quote.
 _TERM = re.compile(r'"([^"]*)(?:"(\*?)|\Z)|([^\s"]+)')
-
-
-def _fts5(term: Term) -> str:
-    """A string of FTS5: within quotes nothing is syntax. NUL would end the expression; `clean` took it out."""
-    return '"' + term.text.replace('"', '""') + '"' + (" *" if term.is_prefix else "")
 
 
 def like(text: str) -> str:
@@ -174,8 +171,29 @@ def like(text: str) -> str:
     return "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
 
 
+class _Index(Protocol):
+    """What the two databases do each in their own way; see `search_fts5`."""
+
+    def make(self, conn: Connection) -> None: ...
+    def drop(self, conn: Connection) -> None: ...
+    def is_made(self, conn: Connection) -> bool: ...
+    def add(self, conn: Connection, after: int, last: int) -> None: ...
+    def forget(self, conn: Connection, session_id: str, indexed_to: int) -> None: ...
+    def has_orphans(self, conn: Connection) -> bool: ...
+    def question(self, terms: Sequence[Term]) -> str: ...
+    def found(self) -> tuple[sa.FromClause, sa.ColumnElement[bool], sa.ColumnElement[int]]: ...
+
+
+def _index(conn: Connection) -> _Index:
+    return _index_of(conn.dialect.name)
+
+
+def _index_of(dialect: str) -> _Index:
+    return search_fts5 if dialect == "sqlite" else search_tsvector
+
+
 def _is_made(conn: Connection) -> bool:
-    return _MADE.first(conn, {}) is not None
+    return _index(conn).is_made(conn)
 
 
 def _indexed_to(conn: Connection) -> int:
@@ -183,70 +201,38 @@ def _indexed_to(conn: Connection) -> int:
     return 0 if row is None else int(row[0])
 
 
-_INDEX = sa.table("message_search", sa.column("rowid", sa.Integer), sa.column("message_search"), sa.column("content"))
 _STATE = sa.table("message_search_state", sa.column("id", sa.Integer), sa.column("indexed_to", sa.Integer))
-_WORDS = sa.table("message_search_docsize", sa.column("id", sa.Integer))
-_MASTER = sa.table("sqlite_master", sa.column("name", sa.String))
 
-# remove_diacritics 2: "facade" finds "façade"
-_MAKE = (
-    Statement(
-        sa.text(
-            "CREATE VIRTUAL TABLE IF NOT EXISTS message_search USING fts5("
-            "content, content='messages', content_rowid='id', tokenize='unicode61 remove_diacritics 2')"
-        )
-    ),
+_MAKE_STATE = (
     Statement(
         sa.text("CREATE TABLE IF NOT EXISTS message_search_state (id INTEGER PRIMARY KEY, indexed_to INTEGER NOT NULL)")
     ),
-    Statement(sa.text("INSERT OR IGNORE INTO message_search_state (id, indexed_to) VALUES (1, 0)")),
+    Statement(sa.text("INSERT INTO message_search_state (id, indexed_to) VALUES (1, 0) ON CONFLICT DO NOTHING")),
 )
-_DROP = (
-    Statement(sa.text("DROP TABLE IF EXISTS message_search")),
-    Statement(sa.text("DROP TABLE IF EXISTS message_search_state")),
-)
-_MADE = Statement(sa.select(_MASTER.c.name).where(_MASTER.c.name == sa.literal("message_search_state")))
+_DROP_STATE = Statement(sa.text("DROP TABLE IF EXISTS message_search_state"))
 _AT = Statement(sa.select(_STATE.c.indexed_to))
 _MOVE = Statement(sa.update(_STATE).values(indexed_to=bindparam("last")))
 _NEWEST = Statement(sa.select(sa.func.max(messages.c.id)))
+_HEAD = sa.func.substr(messages.c.content, 1, search_fts5.HEAD_CHARACTERS)
 _NEXT = Statement(
-    sa.select(messages.c.id, sa.func.min(sa.func.length(messages.c.content), BATCH_CHARACTERS))
+    sa.select(messages.c.id, sa.func.length(_HEAD))
     .where(messages.c.id > bindparam("after"))
     .order_by(messages.c.id)
     .limit(bindparam("most"))
 )
-_HEAD = sa.func.substr(messages.c.content, 1, BATCH_CHARACTERS)
-_ADD = Statement(
-    sa.insert(_INDEX).from_select(
-        ["rowid", "content"],
-        sa.select(messages.c.id, _HEAD).where(messages.c.id > bindparam("after"), messages.c.id <= bindparam("last")),
-    )
-)
-_FORGET = Statement(
-    sa.insert(_INDEX).from_select(
-        ["message_search", "rowid", "content"],
-        sa.select(sa.literal_column("'delete'"), messages.c.id, _HEAD).where(
-            messages.c.session_id == bindparam("session"), messages.c.id <= bindparam("indexed_to")
-        ),
-    )
-)
-_ORPHAN = Statement(sa.select(_WORDS.c.id).where(~sa.exists().where(messages.c.id == _WORDS.c.id)).limit(1))
 
 
 @cache
-def _find(scanned_terms: int, given: frozenset[str], hides_stateless: bool) -> Statement:
+def _find(dialect: str, scanned_terms: int, given: frozenset[str], hides_stateless: bool) -> Statement:
     """`given` are the names of the values. `scanned_terms` 0: through the index."""
-    place: sa.ColumnElement[int]
+    place: sa.ColumnElement[int] = messages.c.id
+    joined: sa.FromClause = messages
+    found: list[sa.ColumnElement[bool]]
     if scanned_terms:
-        place = messages.c.id
         found = [messages.c.content.like(bindparam(f"like_{number}"), escape="\\") for number in range(scanned_terms)]
-        joined = messages.join(sessions, sessions.c.id == messages.c.session_id)
     else:
-        place = _INDEX.c.rowid
-        found = [_INDEX.c.message_search.op("MATCH")(bindparam("match"))]
-        joined = _INDEX.join(messages, messages.c.id == _INDEX.c.rowid).join(
-            sessions, sessions.c.id == messages.c.session_id
-        )
+        joined, condition, place = _index_of(dialect).found()
+        found = [condition]
     query = (
         sa.select(
             messages.c.id,
@@ -259,7 +245,7 @@ def _find(scanned_terms: int, given: frozenset[str], hides_stateless: bool) -> S
             messages.c.created_at,
             _HEAD,
         )
-        .select_from(joined)
+        .select_from(joined.join(sessions, sessions.c.id == messages.c.session_id))
         .where(*found, sessions.c.owner == bindparam("owner"))
     )
     if "before" in given:
