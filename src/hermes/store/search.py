@@ -229,7 +229,7 @@ def _find(dialect: str, scanned_terms: int, given: frozenset[str], hides_statele
     joined: sa.FromClause = messages
     found: list[sa.ColumnElement[bool]]
     if scanned_terms:
-        found = [messages.c.content.like(bindparam(f"like_{number}"), escape="\\") for number in range(scanned_terms)]
+        found = [messages.c.content.ilike(bindparam(f"like_{number}"), escape="\\") for number in range(scanned_terms)]
     else:
         joined, condition, place = _index_of(dialect).found()
         found = [condition]

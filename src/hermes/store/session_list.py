@@ -197,7 +197,7 @@ def _chosen(query: sa.Select[Any], shape: _Shape) -> sa.Select[Any]:
     if shape.by_words:
         words: Any = bindparam("words")
         query = query.where(
-            sa.or_(sessions.c.title.like(words, escape="\\"), sessions.c.preview.like(words, escape="\\"))
+            sa.or_(sessions.c.title.ilike(words, escape="\\"), sessions.c.preview.ilike(words, escape="\\"))
         )
     place = sa.tuple_(sessions.c.last_active, sessions.c.id)
     if shape.after_one:
