@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hermes.agent.messages import from_openai
 from hermes.api import chat_parameters
@@ -20,6 +22,7 @@ from hermes.api.errors import RULES
 from hermes.api.openapi import build, documentation_of, operation_id
 from hermes.api.openapi_parts import ANSWERS_WITH_THE_RUN, MAY_DETACH, READS_ON, STARTS_A_RUN, TAKES_A_SESSION
 from hermes.api.routes import ADMIN, READ, ROUTES, ApiRoute
+from hermes.api.services import Services
 from hermes.core.errors import InvalidInput
 from tests.support.api import Server
 
@@ -43,16 +46,18 @@ class Told(Answer):
 
 
 @documented(body=Body, query=Filter, answer=Told, status=201, errors=("session_exists",), is_body_optional=True)
-async def create(request: Any, services: Any) -> None:
+async def create(request: Request, services: Services) -> Response:
     """Make a `thing`.
 
     More about it.
     """
+    return Response()
 
 
 @documented(media_type="text/event-stream")
-async def follow(request: Any, services: Any) -> None:
+async def follow(request: Request, services: Services) -> Response:
     """Follow it."""
+    return Response()
 
 
 def test_a_route_is_what_its_documentation_says() -> None:
@@ -89,8 +94,9 @@ def test_a_stream_is_described_by_its_events() -> None:
 
 def test_a_code_that_no_table_knows_cannot_be_documented() -> None:
     @documented(errors=("no_such_code",))
-    async def handler(request: Any, services: Any) -> None:
+    async def handler(request: Request, services: Services) -> Response:
         """Nothing."""
+        return Response()
 
     with pytest.raises(KeyError, match="no_such_code"):
         build("1", [ApiRoute("GET", "/things", handler, READ, "things")])
