@@ -88,9 +88,7 @@ def parse(body: Mapping[str, Any], headers: names.RawHeaders, owner: str, settin
     return ChatCall(request, model or settings.model_id, is_stream, include_usage, tuple(image_urls(messages)))
 
 
-def split_turn(
-    messages: Sequence[Message], param: str = "messages"
-) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+def split_turn(messages: Sequence[Message], param: str = "messages") -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     """History and the new turn: what follows the last answer. An answer that comes last is the beginning of the next
     one, so the turn then starts at the user's message before it.
     """
@@ -111,9 +109,7 @@ def fingerprint(body: Mapping[str, Any], session_id: str | None, session_key: st
     return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def check_tool_results(
-    messages: Sequence[Message], param: str = "messages", *, before: Sequence[Message] = ()
-) -> None:
+def check_tool_results(messages: Sequence[Message], param: str = "messages", *, before: Sequence[Message] = ()) -> None:
     """A re-sent history must hold the call that each result answers; providers refuse it otherwise. `before` are
     messages that came in ahead of these, checked already.
     """

@@ -27,7 +27,8 @@ class ByScope:
     def __init__(self) -> None:
         digests = {scope: digest_of(scope.value.encode()) for scope in Scope}
         self.keys = {
-            digest: Principal(f"key_{scope}", scope, INCLUDES[scope], digest=digest) for scope, digest in digests.items()
+            digest: Principal(f"key_{scope}", scope, INCLUDES[scope], digest=digest)
+            for scope, digest in digests.items()
         }
 
     async def find(self, digest: bytes) -> Principal | None:
