@@ -10,8 +10,17 @@ from hermes.api.openapi import build, operation_id, summary_of
 from hermes.api.routes import ROUTES, ApiRoute
 
 REF = "#/components/schemas/"
-GENERAL = ("invalid_host", "host_not_allowed", "internal_error", "store_unavailable", "invalid_api_key")
-GENERAL += ("insufficient_scope", "too_many_attempts", "origin_not_allowed", "body_too_large")
+GENERAL: tuple[str, ...] = (
+    "invalid_host",
+    "host_not_allowed",
+    "internal_error",
+    "store_unavailable",
+    "invalid_api_key",
+    "insufficient_scope",
+    "too_many_attempts",
+    "origin_not_allowed",
+    "body_too_large",
+)
 OF_BODIES = ("invalid_request", "invalid_json", "unsupported_media_type", "request_timeout")
 
 Schema = Mapping[str, Any]

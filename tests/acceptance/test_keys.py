@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from hermes.models.script import Step
 from hermes.models.scripted import ScriptedModelServer
@@ -200,3 +202,17 @@ def test_what_one_key_made_another_cannot_tell_from_what_nobody_made(
         for path in lists:
             assert not any(one in theirs.get(path).text for one in ids.values()), path
             assert any(one in mine.get(path).text for one in ids.values()), path
+
+
+def test_a_websocket_closes_within_a_second_of_the_revocation(gateway: Gateway) -> None:
+    key = made(gateway, "add", "talker")["key"]
+    address = gateway.url.replace("http://", "ws://") + "/v1/responses"
+    with connect(address, additional_headers={"Authorization": f"Bearer {key}"}) as socket:
+        hermes(gateway, "keys", "revoke", "talker")
+        began = time.monotonic()
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                socket.recv(timeout=10)
+    assert time.monotonic() - began < 1.0
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1008

@@ -152,10 +152,11 @@ def started(gateway: Gateway, way: str) -> Iterator[str]:
         )
 
         def begun() -> Any:
+            is_over = answered.done()
             run = newest(gateway)
             if run is not None and run["run_id"] != (before and before["run_id"]):
                 return run
-            return answered.done() and pytest.fail(answered.result().text)
+            return is_over and pytest.fail(answered.result().text)
 
         run = eventually(begun)
         yield run["run_id"]

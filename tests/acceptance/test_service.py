@@ -128,6 +128,17 @@ def test_restart_lets_the_open_run_end_and_keeps_the_port(shell: Shell, model: S
         assert run["status"] == "completed"
 
 
+def test_restart_with_settings_that_cannot_start_leaves_the_old_one_at_work(shell: Shell) -> None:
+    url = url_in(shell("gateway", "start").stdout)
+    process = shell.gateway()
+    for wrong in ({"API_SERVER_KEY": "short", "API_SERVER_HOST": "0.0.0.0"}, {"API_SERVER_PORT": "many"}):
+        refused = shell("gateway", "restart", **wrong)
+        assert (refused.returncode, "Stopped" in refused.stdout) == (2, False)
+        assert next(iter(wrong)) in refused.stderr
+    assert shell.gateway() == process
+    assert httpx.get(url + "/health").status_code == 200
+
+
 @pytest.mark.slow
 def test_restart_after_a_kill_starts_it_where_it_was(shell: Shell) -> None:
     url = url_in(shell("gateway", "start").stdout)

@@ -103,11 +103,13 @@ async def until(condition: Callable[[], object], seconds: float = 10) -> None:
 
 @dataclass
 class Receiver:
-    """`statuses` are given in order, the last one for ever. `got` are headers (lower case) and bodies."""
+    """`statuses` are given in order, the last one for ever. `got` are headers (lower case) and bodies. Nothing is
+    answered before `gate` is set."""
 
     url: str = ""
     statuses: Sequence[int] = (200,)
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def bodies(self) -> list[Any]:
@@ -117,6 +119,7 @@ class Receiver:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[1:-2]
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head)}
         self.got.append((headers, await reader.readexactly(int(headers["content-length"]))))
+        await self.gate.wait()
         status = self.statuses[min(len(self.got), len(self.statuses)) - 1]
         writer.write(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
         await writer.drain()
@@ -126,6 +129,7 @@ class Receiver:
 @asynccontextmanager
 async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
     receiver = Receiver(statuses=statuses or (200,))
+    receiver.gate.set()
     server = await asyncio.start_server(receiver.answer, "127.0.0.1", 0)
     receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/told"
     try:

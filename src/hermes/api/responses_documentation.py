@@ -119,16 +119,20 @@ class AllowedTools(Shape):
     tools: Annotated[list[FunctionChoice], Field(min_length=1)]
 
 
-class TextFormat(Shape):
-    type: Literal["text", "json_object", "json_schema"]
-    name: str | None = None
+class PlainFormat(Shape):
+    type: Literal["text", "json_object"]
+
+
+class JsonSchemaFormat(Shape):
+    type: Literal["json_schema"]
+    name: Annotated[str, Field(min_length=1, max_length=MAX_WORD)]
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
     description: str | None = None
-    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
     strict: bool | None = None
 
 
 class TextSettings(Shape):
-    format: TextFormat | None = None
+    format: Annotated[PlainFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 

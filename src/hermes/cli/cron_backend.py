@@ -52,7 +52,7 @@ def jobs_of(call: Call, home: Home) -> Iterator[JobBackend]:
         yield ThroughGateway(client)
         return
     with open_store(call, home) as database:
-        yield InStore(database, home.command, _rules(call, home))
+        yield InStore(database, _rules(call, home), _how_to_run(home))
 
 
 def find(jobs: JobBackend, wanted: str) -> Object:
@@ -110,8 +110,8 @@ class InStore:
     """As the owner, who has the machine. A gateway without the API notices a change within some seconds."""
 
     database: Database
-    command: str
     rules: Rules
+    how_to_run: str
 
     def all(self) -> list[Object]:
         from hermes.jobs.kept import with_last_runs
@@ -160,10 +160,7 @@ class InStore:
         return [job_run_object(job, entry, is_whole=is_whole) for entry in found]
 
     def run(self, job_id: str) -> Object:
-        raise HermesError(
-            f"a job runs in the gateway, and its API does not run; start it with: {self.command} gateway start",
-            code="gateway_not_running",
-        )
+        raise HermesError(self.how_to_run, code="gateway_not_running")
 
     def _changed(self, job_id: str, function: Callable[[Job], Job]) -> Object:
         from hermes.jobs.kept import keep_change
@@ -187,6 +184,17 @@ class InStore:
                 split_url(url, ("http", "https"))
             except AddressRefused as error:
                 raise InvalidInput(f"deliver: {error.message}", code="invalid_delivery", param="deliver") from error
+
+
+def _how_to_run(home: Home) -> str:
+    from hermes.home.locks import running_gateway
+
+    if running_gateway(home.pid_file) is None:
+        return f"a job runs in the gateway, and it does not run; start it with: {home.command} gateway start"
+    return (
+        "the gateway takes no calls: its API is off. Let the job's schedule run it, or switch the API on with: "
+        f"{home.command} config set API_SERVER_ENABLED true, and {home.command} gateway restart"
+    )
 
 
 def _rules(call: Call, home: Home) -> Rules:

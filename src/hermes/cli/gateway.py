@@ -77,13 +77,15 @@ def stop(ctx: typer.Context) -> None:
 
 @app.command()
 def restart(ctx: typer.Context) -> None:
-    """Stop it as `stop` does, and start it again on the same port."""
+    """Stop it as `stop` does, and start it again on the same port. With wrong settings it is not stopped."""
     from hermes.gateway import background
+    from hermes.home.settings import load_settings
 
     call = call_of(ctx)
     home = call.home()
     _tell_open_runs(call, home)
     if _has_unit(call, home):
+        background.check_start(home, load_settings(home, call.environ))
         was_running = background.stop(home, call.environ)
         if was_running is not None:
             _tell_stopped(was_running)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from hermes.core.errors import ConfigError, Conflict, HermesError
 from hermes.home.files import make_private_directory, open_private
+from hermes.home.keys import check_key
 from hermes.home.locks import GatewayProcess, file_lock, last_gateway, running_gateway
 from hermes.home.paths import Home
 from hermes.home.settings import Settings, load_settings
@@ -66,12 +67,30 @@ def stop(home: Home, environ: Mapping[str, str]) -> Stopped | None:
 
 
 def restart(home: Home, environ: Mapping[str, str]) -> tuple[Stopped | None, Started]:
-    """Open runs get their time, then a new process takes the same address. One that was killed is just started."""
+    """Open runs get their time, then a new process takes the same address. One that was killed is just started.
+
+    Raises ConfigError, with the old process still at work, for settings that the new one would refuse.
+    """
+    check_start(home, load_settings(home, environ))
     with _control(home):
         process = running_gateway(home.pid_file)
         port = kept_port(home, environ, process or last_gateway(home.pid_file))
         stopped = _stop(home, environ, process) if process is not None else None
         return stopped, _start(home, environ, port=port)
+
+
+def check_start(home: Home, settings: Settings) -> list[str]:
+    """What the owner is warned of. Raises ConfigError for what he has to change first.
+
+    Spec: api-server section 10. Nothing listens before this has passed; where nothing will, no key is needed.
+    """
+    api = settings.api_server
+    if not api.enabled:
+        return settings.problems
+    verdict = check_key(api.key, api.host, command=home.command)
+    if verdict.is_refused:
+        raise ConfigError(verdict.text)
+    return [*([verdict.text] if verdict.text else []), *settings.problems]
 
 
 def made_home(home: Home) -> str:

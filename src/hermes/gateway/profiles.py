@@ -25,7 +25,7 @@ from hermes.core.redact import Redactor, is_secret_name
 from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway, running_gateway
 from hermes.home.logs import hide_in_logs
 from hermes.home.names import PROVIDER_NAMES, env_names
-from hermes.home.paths import PROFILE_NAME, Home, profile_home
+from hermes.home.paths import DEFAULT_PROFILE, PROFILE_NAME, Home, profile_home
 from hermes.home.settings import Settings, load_settings, secret_values
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class ProfileHomes:
         """Read anew when its .env or config.yaml changed; while its home is open, what it was opened with holds, as in
         any gateway, but for its keys.
         """
-        if PROFILE_NAME.fullmatch(name) is None:
+        if PROFILE_NAME.fullmatch(name) is None or name == DEFAULT_PROFILE:
             return None
         known = self._known.get(name)
         if known is not None and known.is_open:

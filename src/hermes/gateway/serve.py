@@ -25,8 +25,7 @@ import uvicorn
 from hermes.core.clock import SystemClock
 from hermes.core.errors import ConfigError, HermesError
 from hermes.core.redact import Redactor
-from hermes.gateway.background import made_home, reachable
-from hermes.home.keys import check_key
+from hermes.gateway.background import check_start, made_home, reachable
 from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway
 from hermes.home.logs import configure_logging
 from hermes.home.paths import Home, create_home
@@ -48,7 +47,8 @@ def run(home: Home, environ: Mapping[str, str] | None = None) -> None:
     clock = SystemClock()
     is_new = create_home(home)
     settings = load_settings(home, environ)
-    _check_start(home, settings)
+    for warning in check_start(home, settings):
+        print(f"warning: {warning}", file=sys.stderr, flush=True)  # noqa: T201 a person starts it
     lock = lock_gateway(home.pid_file, now=clock.now(), name=home.name if home.is_profile else "")
     try:
         redactor = Redactor(secret_values(settings, {**environ, **settings.environ}))
@@ -65,20 +65,6 @@ def run(home: Home, environ: Mapping[str, str] | None = None) -> None:
         raise SystemExit(1) from None
     finally:
         lock.release()
-
-
-def _check_start(home: Home, settings: Settings) -> None:
-    """Spec: api-server section 10. Nothing listens before this has passed; where nothing will, no key is needed."""
-    api = settings.api_server
-    warnings = list(settings.problems)
-    if api.enabled:
-        verdict = check_key(api.key, api.host, command=home.command)
-        if verdict.is_refused:
-            raise ConfigError(verdict.text)
-        if verdict.text:
-            warnings.insert(0, verdict.text)
-    for line in warnings:
-        print(f"warning: {line}", file=sys.stderr, flush=True)  # noqa: T201 a person starts it
 
 
 def _listen(home: Home, settings: Settings) -> socket.socket:

@@ -30,9 +30,7 @@ _AT_ONCE = 100
 
 
 class ClaimLost(Conflict):
-    """Another process was faster, or the job was changed meanwhile."""
-
-    code = "job_claimed"
+    """Another process was faster, or the job was changed meanwhile. Nobody outside hears of it."""
 
 
 @dataclass(frozen=True, slots=True)

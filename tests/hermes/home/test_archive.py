@@ -263,7 +263,11 @@ def test_what_is_no_archive_of_ours_is_refused(root: Home, tmp_path: Path, manif
     assert nothing_was_made(root, tmp_path)
 
 
-@pytest.mark.parametrize("data", [b"", b"text", gzip.compress(b"text"), gzip.compress(b"\0" * 2000)[:40]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"text", gzip.compress(b"text"), gzip.compress(b"\0" * 2000)[:40]],
+    ids=["nothing", "text", "packed text", "cut off"],  # gzip writes the time: as names they would differ by worker
+)
 def test_a_file_of_another_kind_is_refused(root: Home, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "other").write_bytes(data)
     with pytest.raises(InvalidInput, match="is no archive that"):

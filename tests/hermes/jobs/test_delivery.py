@@ -154,7 +154,13 @@ async def test_two_processes_tell_a_receiver_once(tmp_path: Path) -> None:
             clock.advance(HALF_HOUR)
             await first.jobs._scheduler.round()
             await first.runs_end()
-            await asyncio.gather(first.jobs._deliveries.round(), second.jobs._deliveries.round())
+            receiver.gate.clear()
+            telling = asyncio.ensure_future(first.jobs._deliveries.round())
+            await until(lambda: receiver.got)
+            await second.jobs._deliveries.round()  # while the other one still waits for its answer
+            receiver.gate.set()
+            await telling
+            await second.jobs._deliveries.round()
             assert len(receiver.got) == 1
     finally:
         await one.close()
