@@ -10,6 +10,11 @@ from hermes.core import event as events
 from hermes.core.event import KeptEvent
 from hermes.core.message import Message
 from hermes.core.ports import ApprovalAnswer
+from hermes.core.run import Run
+from hermes.store import sessions as session_store
+from hermes.store import started_calls as started_call_store
+from hermes.store import steers as steer_store
+from hermes.store.database import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +84,9 @@ def _split(
 
 def _calls(answer: Message) -> set[str]:
     return {call.id for call in answer.tool_calls}
+
+
+def left_behind(conn: Connection, run: Run) -> tuple[list[Message], set[str], list[str]]:
+    """The run's own messages, its calls that took effect and have no result, and what was said to it unheard."""
+    own = [kept.message for kept in session_store.messages_of_run(conn, run.session_id, run.id)]
+    return own, started_call_store.of_run(conn, run.id), steer_store.waiting(conn, run.id)

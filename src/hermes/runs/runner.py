@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from hermes.agent.agent import Agent
 from hermes.agent.history import with_own_part
-from hermes.agent.turn import TurnResult, run_turn, usage_data
+from hermes.agent.turn import TurnResult, run_turn
 from hermes.core import event as events
 from hermes.core.clock import Clock
 from hermes.core.errors import (
@@ -22,36 +21,30 @@ from hermes.core.errors import (
     Conflict,
     Draining,
     HermesError,
-    InvalidInput,
     NotFound,
-    UpstreamError,
 )
 from hermes.core.event import KeptEvent, RunEvent
-from hermes.core.ids import new_id
-from hermes.core.key import OWNER
-from hermes.core.message import AudioPart, ImagePart, Message
-from hermes.core.model import Model, Priced
+from hermes.core.message import Message
+from hermes.core.model import Priced
 from hermes.core.ports import ModelSource
-from hermes.core.redact import Redactor
 from hermes.core.run import Run, RunRequest, RunStatus, Usage
 from hermes.core.session import Session
 from hermes.core.tally import RunTally
+from hermes.runs.active import Active, Steers
 from hermes.runs.approvals import Desk, parse_choice
-from hermes.runs.events import EventLog, Recorder
-from hermes.runs.line import Line, Place
-from hermes.runs.resume import Progress, progress_of, unfinished_text
+from hermes.runs.beginning import begin, check_parts, new_run, new_session, opening, take_up
+from hermes.runs.ending import error_data, record_end
+from hermes.runs.events import EventLog
+from hermes.runs.line import Line
+from hermes.runs.resume import Progress, left_behind, progress_of, unfinished_text
 from hermes.store import client_calls as client_call_store
 from hermes.store import events as event_store
-from hermes.store import idempotency as idempotency_store
-from hermes.store import keys as key_store
 from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
-from hermes.store import started_calls as started_call_store
 from hermes.store import steers as steer_store
-from hermes.store import turns
 from hermes.store.approvals import PendingApproval
-from hermes.store.database import Connection, Database
-from hermes.store.requests import messages_of, request_data, request_from_data
+from hermes.store.database import Database
+from hermes.store.requests import messages_of, request_from_data
 
 log = logging.getLogger(__name__)
 
@@ -74,49 +67,6 @@ class Recovered:
 
     resumed: int
     interrupted: int
-
-
-@dataclass(slots=True)
-class _Steers:
-    """A turn takes them right before each call of its model: the first time is when the model is first asked."""
-
-    clock: Clock
-    messages: list[Message] = field(default_factory=list)
-    first_taken_at: float | None = None
-
-    def take(self) -> tuple[Message, ...]:
-        if self.first_taken_at is None:
-            self.first_taken_at = self.clock.monotonic()
-        taken, self.messages = tuple(self.messages), []
-        return taken
-
-
-@dataclass(slots=True)
-class _Active:
-    """A run this process conducts. `why` is set when its turn was ended from outside; `is_parked`: it goes on when
-    the gateway starts again. `began` on the clock that never goes back; `waited` are seconds in line. `progress` is of
-    a run that is resumed; its model is found when it goes on.
-    """
-
-    run: Run
-    request: RunRequest
-    model: Model | None
-    recorder: Recorder
-    desk: Desk
-    place: Place
-    steers: _Steers
-    began: float
-    waited: float = 0.0
-    turn: asyncio.Task[TurnResult | Exception] | None = None
-    why: RunEvent | None = None
-    is_parked: bool = False
-    progress: Progress | None = None
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def is_ending(self) -> bool:
-        """It was ended from outside, or its turn is over and only its end is still to be kept."""
-        return self.why is not None or (self.turn is not None and self.turn.done())
 
 
 class Runner:
@@ -143,7 +93,7 @@ class Runner:
         self._agent = agent
         self._models = models
         self._clock = clock
-        self._active: dict[str, _Active] = {}
+        self._active: dict[str, Active] = {}
         self._listeners: set[Callable[[str], None]] = set()
         self._group = asyncio.TaskGroup()
         self._flusher: asyncio.Task[None] | None = None
@@ -182,7 +132,7 @@ class Runner:
         resumed = interrupted = 0
         for run in await self._database.read(run_store.open_runs):
             kept = [one async for one in self._stored(run.id)]
-            own, started, steers = await self._database.read(_left_behind, run)
+            own, started, steers = await self._database.read(left_behind, run)
             progress = progress_of(kept, own, started)
             if run.is_durable and run.request and run.status is not RunStatus.STOPPING:
                 await self._resume(run, kept, progress, steers)
@@ -199,14 +149,14 @@ class Runner:
         recorder.usage = run.usage
         place = self.line.join(run.session_id, run.owner, is_resumed=True)
         desk = Desk(recorder, self._clock, self.settings.approval_timeout_seconds, progress.asked)
-        steering = _Steers(self._clock, [Message("user", text) for text in steers])
+        steering = Steers(self._clock, [Message("user", text) for text in steers])
         began = self._clock.monotonic()
         has_begun = run.status is not RunStatus.QUEUED
-        active = _Active(
+        active = Active(
             run, request, None, recorder, desk, place, steering, began, progress=progress if has_begun else None
         )
         self._active[run.id] = active
-        session = await self._database.read(session_store.get, run.session_id) or _new_session(request, run.created_at)
+        session = await self._database.read(session_store.get, run.session_id) or new_session(request, run.created_at)
         if has_begun:
             resumed = events.RunResumed("the server was started again", progress.void_after)
             count, now = run.resumed + 1, self._clock.now()
@@ -229,7 +179,7 @@ class Runner:
             status = RunStatus.CANCELLED
         else:
             final, status = events.RunInterrupted("the server stopped while it ran"), RunStatus.INTERRUPTED
-        await self._record_end(recorder, run, status, final, messages, Usage(), said or None)
+        await record_end(recorder, run, self._clock.now(), status, final, messages, Usage(), said or None)
         self.log.close(run.id)
         self._tell_end(run.id)
 
@@ -244,7 +194,7 @@ class Runner:
             raise Draining("the gateway is stopping; try again in a moment", retry_after_seconds=5)
         began = self._clock.monotonic()
         model = await self._models(request.model or await self._choice_of(request.session_id))
-        _check_parts(request, model)
+        check_parts(request, model)
         if request.limits.max_usd is not None and isinstance(model, Priced) and not await model.has_price():
             unknown = f"the price of {model.name} is not known, so max_usd counts only what its provider says it cost"
             request = replace(request, warnings=(*request.warnings, unknown))
@@ -252,13 +202,13 @@ class Runner:
         if request.toolsets or request.disabled_toolsets:
             self._agent.tools(request)  # a toolset that does not exist is said now, not by a run that fails
         now = self._clock.now()
-        session = _new_session(request, now)
+        session = new_session(request, now)
         place = self.line.join(session.id, request.owner)
-        run = _new_run(request, session, model, now, is_running=place.is_running)
+        run = new_run(request, session, model, now, is_running=place.is_running)
         recorder = self.log.open(run.id, session.id, request.owner, is_durable=request.is_durable)
-        opening = _opening(run, request, clashes)
+        opened = opening(run, request, clashes)
         try:
-            first = await self._database.write(_begin, run, session, request, opening, durable=request.is_durable)
+            first = await self._database.write(begin, run, session, request, opened, durable=request.is_durable)
         except BaseException:
             self.log.close(run.id)
             self.line.leave(place)
@@ -267,9 +217,9 @@ class Runner:
             self.log.close(run.id)
             self.line.leave(place)
             return replace(first, is_replay=True)
-        recorder.opened_with(opening)
+        recorder.opened_with(opened)
         desk = Desk(recorder, self._clock, self.settings.approval_timeout_seconds)
-        active = _Active(run, request, model, recorder, desk, place, _Steers(self._clock), began)
+        active = Active(run, request, model, recorder, desk, place, Steers(self._clock), began)
         self._active[run.id] = active
         self._group.create_task(self._conduct(active, session))
         return run
@@ -384,13 +334,13 @@ class Runner:
                 yield kept
             after = rows[-1].seq
 
-    def _end(self, active: _Active, why: RunEvent) -> None:
+    def _end(self, active: Active, why: RunEvent) -> None:
         if active.why is None:
             active.why = why
         if active.turn is not None:
             active.turn.cancel()
 
-    async def _conduct(self, active: _Active, session: Session) -> None:
+    async def _conduct(self, active: Active, session: Session) -> None:
         """The life of a run, from its place in the line to its final event."""
         try:
             final, status, result = await self._turn(active, session)
@@ -414,7 +364,7 @@ class Runner:
         for listener in tuple(self._listeners):
             listener(run_id)
 
-    async def _turn(self, active: _Active, session: Session) -> tuple[RunEvent, RunStatus, TurnResult | None]:
+    async def _turn(self, active: Active, session: Session) -> tuple[RunEvent, RunStatus, TurnResult | None]:
         active.turn = self._group.create_task(self._outcome(active, session))
         if active.why is not None:
             active.turn.cancel()
@@ -429,7 +379,7 @@ class Runner:
             return outcome.completed, RunStatus.COMPLETED, outcome
         return events.RunFailed(error_data(outcome, self._agent.redactor)), RunStatus.FAILED, None
 
-    async def _outcome(self, active: _Active, session: Session) -> TurnResult | Exception:
+    async def _outcome(self, active: Active, session: Session) -> TurnResult | Exception:
         """A failure is a result here: raised, it would end the group, and with it every other run."""
         try:
             return await self._wait_and_run(active, session)
@@ -439,7 +389,7 @@ class Runner:
             log.exception("run %s failed", active.run.id)
             return error
 
-    async def _wait_and_run(self, active: _Active, session: Session) -> TurnResult:
+    async def _wait_and_run(self, active: Active, session: Session) -> TurnResult:
         run, request, progress = active.run, active.request, active.progress
         if progress is not None:
             await self.line.wait(active.place)
@@ -479,7 +429,7 @@ class Runner:
         turns = await self._database.read(client_call_store.turns_of, request.owner, call_ids)
         return with_own_part(history, request.messages, turns)
 
-    async def _wait_in_line(self, active: _Active) -> None:
+    async def _wait_in_line(self, active: Active) -> None:
         run, request = active.run, active.request
         timeout = None if request.may_wait_forever else self.settings.queue_timeout_seconds
         try:
@@ -491,9 +441,9 @@ class Runner:
                 retry_after_seconds=timeout or 1,
             ) from None
         active.waited = self._clock.monotonic() - active.began
-        await self._database.write(_take_up, run, request, self._clock.now())
+        await self._database.write(take_up, run, request, self._clock.now())
 
-    async def _finish(self, active: _Active, status: RunStatus, final: RunEvent, result: TurnResult | None) -> None:
+    async def _finish(self, active: Active, status: RunStatus, final: RunEvent, result: TurnResult | None) -> None:
         recorder = active.recorder
         if result is not None:
             messages = [result.last] if result.last is not None else []
@@ -504,9 +454,11 @@ class Runner:
             messages = [Message("assistant", said)] if said else []
             output, last_usage = said or None, Usage()
         free = partial(self._free, active, status)
-        await self._record_end(recorder, active.run, status, final, messages, last_usage, output, before_sent=free)
+        await record_end(
+            recorder, active.run, self._clock.now(), status, final, messages, last_usage, output, before_sent=free
+        )
 
-    def _free(self, active: _Active, status: RunStatus) -> None:
+    def _free(self, active: Active, status: RunStatus) -> None:
         """The end is kept, and nobody has seen it yet: whoever does finds the place free and the run counted."""
         self.line.leave(active.place)
         began, asked, said = active.began, active.steers.first_taken_at, active.recorder.first_said_at
@@ -518,164 +470,3 @@ class Runner:
             overhead=None if asked is None else asked - began - active.waited,
             first_token=None if said is None else said - began,
         )
-
-    async def _record_end(
-        self,
-        recorder: Recorder,
-        run: Run,
-        status: RunStatus,
-        final: RunEvent,
-        messages: list[Message],
-        last_usage: Usage,
-        output: str | None,
-        before_sent: Callable[[], None] | None = None,
-    ) -> None:
-        now = self._clock.now()
-        usage = recorder.usage + last_usage
-        if isinstance(final, events.RunFailed | events.RunCancelled):
-            final = replace(final, usage=usage_data(usage))
-        finish_reason = final.finish_reason if isinstance(final, events.RunCompleted) else None
-        error = final.error if isinstance(final, events.RunFailed) else None
-
-        def finish(conn: Connection) -> None:
-            last_seq = recorder.last_seq
-            has_ended = run_store.finish(
-                conn, run.id, status, now, output, finish_reason, usage, error, final.name, last_seq
-            )
-            if has_ended and usage.cost_usd and run.owner != OWNER:
-                key_store.spend(conn, run.owner, usage.cost_usd)
-
-        await recorder.record(
-            *messages,
-            final,
-            usage=last_usage,
-            operations=(finish,),
-            is_durable=run.is_durable,
-            is_end=True,
-            before_sent=before_sent,
-        )
-
-
-def error_data(error: BaseException, redactor: Redactor) -> dict[str, Any]:
-    """What a failed run tells: the edge answers from it, today or after a restart.
-
-    Providers repeat the key they refuse, and what was sent to them: the message is redacted.
-    """
-    if not isinstance(error, HermesError):
-        return {"message": "The run failed inside the server; its log says why.", "code": "internal_error"}
-    data: dict[str, Any] = {"message": redactor(error.message), "code": error.code}
-    if error.param is not None:
-        data["param"] = error.param
-    if isinstance(error, UpstreamError):
-        data["upstream_status"] = error.status
-    retry_after = getattr(error, "retry_after_seconds", None)
-    if retry_after is not None:
-        data["retry_after"] = retry_after
-    return data
-
-
-def _check_parts(request: RunRequest, model: Model) -> None:
-    """What the model cannot take is refused at once, and never left out in silence (spec: api-server section 1)."""
-    for message in (*(request.history or ()), *request.messages):
-        if isinstance(message.content, str):
-            continue
-        for part in message.content:
-            if isinstance(part, ImagePart) and not model.takes_images:
-                raise _untaken("images", model)
-            if isinstance(part, AudioPart) and not model.takes_audio:
-                raise _untaken("audio", model)
-
-
-def _untaken(what: str, model: Model) -> InvalidInput:
-    return InvalidInput(
-        f"the model {model.name} takes no {what}; `hermes model` connects one that does",
-        code="unsupported_content_type",
-        param="messages",
-    )
-
-
-def _new_session(request: RunRequest, now: float) -> Session:
-    preview = next((m.text for m in request.messages if m.role == "user"), "")
-    return Session(
-        id=request.session_id or new_id("sess"),
-        owner=request.owner,
-        source=request.source,
-        started_at=now,
-        last_active=now,
-        session_key=request.session_key,
-        is_stateless=request.is_stateless,
-        preview=" ".join(preview.split())[:PREVIEW_CHARACTERS],
-    )
-
-
-def _new_run(request: RunRequest, session: Session, model: Model, now: float, *, is_running: bool) -> Run:
-    return Run(
-        id=new_id("run"),
-        session_id=session.id,
-        owner=request.owner,
-        source=request.source,
-        status=RunStatus.RUNNING if is_running else RunStatus.QUEUED,
-        created_at=now,
-        updated_at=now,
-        started_at=now if is_running else None,
-        model=model.name,
-        is_durable=request.is_durable,
-        request=request_data(request) if request.is_durable or not is_running else {},
-    )
-
-
-def _opening(run: Run, request: RunRequest, clashes: Sequence[str]) -> list[KeptEvent]:
-    """The events that are kept together with the run itself."""
-    happened: list[RunEvent] = [events.RunStarted(run.session_id, run.model)] if run.status is RunStatus.RUNNING else []
-    happened += [events.Warned(warning) for warning in request.warnings]
-    happened += [events.Warned(f"the client's tool {name!r} hides the server's") for name in clashes]
-    return [KeptEvent(seq, run.created_at, event) for seq, event in enumerate(happened, 1)]
-
-
-def _begin(
-    conn: Connection, run: Run, session: Session, request: RunRequest, opening: Sequence[KeptEvent]
-) -> Run | None:
-    """One transaction: claim, session, run, its messages and first events. Gives the earlier run of a used key."""
-    now = run.created_at
-    claim = request.idempotency
-    if claim is not None:
-        earlier = idempotency_store.claim(conn, run.owner, claim.key, claim.fingerprint, run.id, now)
-        if earlier is not None:
-            if earlier.fingerprint != claim.fingerprint:
-                raise Conflict(
-                    "this Idempotency-Key was used with another request; take a new key",
-                    code="idempotency_key_conflict",
-                    param="Idempotency-Key",
-                )
-            return run_store.get(conn, earlier.run_id)
-    if request.session_id:
-        turns.wait_for(conn, "session", session.id)
-    known = session_store.get(conn, session.id) if request.session_id else None
-    if known is None:
-        session_store.create(conn, session)
-    elif known.owner != session.owner:
-        raise NotFound(f"no session {session.id!r}", code="session_not_found")
-    run_store.insert(conn, run)
-    for keep in request.keep:
-        keep(conn, run)
-    if run.status is RunStatus.RUNNING:
-        session_store.add_messages(conn, session.id, run.id, request.messages, now)
-    event_store.append(conn, run.id, opening)
-    return None
-
-
-def _take_up(conn: Connection, run: Run, request: RunRequest, now: float) -> None:
-    """The queued run begins: its messages come behind those of the runs before it.
-
-    Raises NotFound `run_not_found` where its session, and the run with it, was deleted while it waited.
-    """
-    left = run.request if run.is_durable else {}
-    if not run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request=left):
-        raise NotFound(f"no run {run.id!r}: it was deleted", code="run_not_found")
-    session_store.add_messages(conn, run.session_id, run.id, request.messages, now)
-
-
-def _left_behind(conn: Connection, run: Run) -> tuple[list[Message], set[str], list[str]]:
-    """The run's own messages, its calls that took effect and have no result, and what was said to it unheard."""
-    own = [kept.message for kept in session_store.messages_of_run(conn, run.session_id, run.id)]
-    return own, started_call_store.of_run(conn, run.id), steer_store.waiting(conn, run.id)

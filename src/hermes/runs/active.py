@@ -1,0 +1,60 @@
+"""A run that this process conducts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from hermes.agent.turn import TurnResult
+from hermes.core.clock import Clock
+from hermes.core.event import RunEvent
+from hermes.core.message import Message
+from hermes.core.model import Model
+from hermes.core.run import Run, RunRequest
+from hermes.runs.approvals import Desk
+from hermes.runs.events import Recorder
+from hermes.runs.line import Place
+from hermes.runs.resume import Progress
+
+
+@dataclass(slots=True)
+class Steers:
+    """A turn takes them right before each call of its model: the first time is when the model is first asked."""
+
+    clock: Clock
+    messages: list[Message] = field(default_factory=list)
+    first_taken_at: float | None = None
+
+    def take(self) -> tuple[Message, ...]:
+        if self.first_taken_at is None:
+            self.first_taken_at = self.clock.monotonic()
+        taken, self.messages = tuple(self.messages), []
+        return taken
+
+
+@dataclass(slots=True)
+class Active:
+    """A run this process conducts. `why` is set when its turn was ended from outside; `is_parked`: it goes on when
+    the gateway starts again. `began` on the clock that never goes back; `waited` are seconds in line. `progress` is of
+    a run that is resumed; its model is found when it goes on.
+    """
+
+    run: Run
+    request: RunRequest
+    model: Model | None
+    recorder: Recorder
+    desk: Desk
+    place: Place
+    steers: Steers
+    began: float
+    waited: float = 0.0
+    turn: asyncio.Task[TurnResult | Exception] | None = None
+    why: RunEvent | None = None
+    is_parked: bool = False
+    progress: Progress | None = None
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_ending(self) -> bool:
+        """It was ended from outside, or its turn is over and only its end is still to be kept."""
+        return self.why is not None or (self.turn is not None and self.turn.done())
