@@ -123,9 +123,9 @@ def test_a_websocket_is_told_too(draining: Open) -> None:
 STREAMS: dict[str, tuple[dict[str, Any], str]] = {
     "chat_completions": ({**HI, "stream": True}, "run_interrupted"),
     "responses": ({"input": "Hi", "stream": True}, "response.failed"),
-    "session_chat_stream": ({"message": "Hi"}, "run_interrupted"),
+    "session_chat_stream": ({"message": "Hi"}, "gateway_draining"),
 }
-"""What is asked, and what the stream's end must name."""
+"""What is asked, and what the stream's end must name: a chat ends with its process, a durable run only pauses."""
 
 
 def test_every_stream_ends_with_the_reason_and_the_process_within_twelve_seconds(
@@ -165,7 +165,7 @@ def test_every_stream_ends_with_the_reason_and_the_process_within_twelve_seconds
         reader.join(EXIT_SECONDS)
     assert gateway.process.wait(EXIT_SECONDS) == 0
     assert time.monotonic() - began < EXIT_SECONDS
-    expected = {name: word for name, (_, word) in STREAMS.items()} | {"run_events": "run.interrupted"}
+    expected = {name: word for name, (_, word) in STREAMS.items()} | {"run_events": "gateway_draining"}
     missing = {
         name: ended.get(name, "it never ended")[-300:]
         for name, word in expected.items()

@@ -114,7 +114,7 @@ def test_within_a_second_of_stop_the_model_is_not_asked_any_more(gateway: Gatewa
 def test_a_run_goes_on_without_a_reader_and_is_there_after_a_restart(
     gateway: Gateway, model: ScriptedModelServer
 ) -> None:
-    model.add(Step("Done."), Step("I thi", hang=True))
+    model.add(Step("Done."), Step("I thi", hang=True), Step("I think so."), Step("Behind."))
     finished, open_one = start(gateway), None
     ended(gateway, finished["run_id"])
     open_one = start(gateway, session_id="s")
@@ -123,10 +123,10 @@ def test_a_run_goes_on_without_a_reader_and_is_there_after_a_restart(
     events = gateway.client.get(f"/v1/runs/{finished['run_id']}/events").text
     gateway.kill()
     gateway.start()
-    eventually(lambda: run_of(gateway, waiting["run_id"])["status"] == "interrupted")
+    eventually(lambda: run_of(gateway, waiting["run_id"])["status"] == "completed")
     assert gateway.client.get(f"/v1/runs/{finished['run_id']}/events").text == events
-    statuses = [run["status"] for run in gateway.client.get("/v1/runs").json()["data"]]
-    assert statuses == ["interrupted", "interrupted", "completed"]
+    told = [(run["status"], run["output"], run["resumed"]) for run in gateway.client.get("/v1/runs").json()["data"]]
+    assert told == [("completed", "Behind.", 0), ("completed", "I think so.", 1), ("completed", "Done.", 0)]
 
 
 def test_the_same_key_is_the_same_run_after_a_restart(gateway: Gateway, model: ScriptedModelServer) -> None:

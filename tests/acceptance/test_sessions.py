@@ -160,7 +160,7 @@ def test_a_session_that_runs_is_not_deleted_until_its_run_is_stopped(
 
 
 @pytest.mark.slow
-def test_what_a_killed_session_chat_had_said_is_in_the_session_after_the_restart(
+def test_what_a_killed_session_chat_had_said_stays_where_its_model_cannot_go_on(
     gateway: Gateway, model: ScriptedModelServer
 ) -> None:
     model.add(Step(text="half of it", hang=True))

@@ -16,7 +16,7 @@ from hermes.api.run_path import run_of
 from hermes.api.services import Services
 from hermes.core import event as events_of_run
 from hermes.core.errors import Draining, HermesError, InvalidInput
-from hermes.core.event import KeptEvent, event_data
+from hermes.core.event import KeptEvent, event_data, is_final
 from hermes.core.run import Run
 
 _SEQ = re.compile(r"[0-9]{1,15}\Z")
@@ -47,6 +47,7 @@ class RunEvents:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         services = self.services
+        has_run_ended = self.run.status.is_final
         async with sse.Feed(services.runner.follow(self.run.id, self.after), receive, services.stop) as feed:
             await sse.begin(send, sse.HEADERS)
             await sse.write(send, b": run events\n\n")
@@ -57,11 +58,12 @@ class RunEvents:
                     await sse.write(send, _error(sse.told(error, self.run.id)))
                     break
                 if batch:
+                    has_run_ended = is_final(batch[-1].event)
                     await sse.write(send, b"".join([event_bytes(self.run.id, kept) for kept in batch]))
-                elif feed.has_ended:
+                elif feed.has_ended and has_run_ended:
                     await sse.write(send, CLOSED)
                     break
-                elif feed.is_stopping:
+                elif feed.has_ended or feed.is_stopping:  # it is parked, and goes on when the gateway is back
                     await sse.write(send, _error(Draining("the gateway is stopping; read on from Last-Event-ID")))
                     break
                 elif not feed.is_disconnected:

@@ -36,7 +36,7 @@ class Steers:
 class Active:
     """A run this process conducts. `why` is set when its turn was ended from outside; `is_parked`: it goes on when
     the gateway starts again. `began` on the clock that never goes back; `waited` are seconds in line. `progress` is of
-    a run that is resumed; its model is found when it goes on.
+    a run that is resumed; its model is found when it goes on. `lost` is the text of the answer that it gives anew.
     """
 
     run: Run
@@ -52,6 +52,7 @@ class Active:
     why: RunEvent | None = None
     is_parked: bool = False
     progress: Progress | None = None
+    lost: str = ""
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

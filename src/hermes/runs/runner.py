@@ -152,9 +152,9 @@ class Runner:
         steering = Steers(self._clock, [Message("user", text) for text in steers])
         began = self._clock.monotonic()
         has_begun = run.status is not RunStatus.QUEUED
-        active = Active(
-            run, request, None, recorder, desk, place, steering, began, progress=progress if has_begun else None
-        )
+        active = Active(run, request, None, recorder, desk, place, steering, began)
+        if has_begun:
+            active.progress, active.lost = progress, unfinished_text(kept, progress.void_after)
         self._active[run.id] = active
         session = await self._database.read(session_store.get, run.session_id) or new_session(request, run.created_at)
         if has_begun:
@@ -450,7 +450,7 @@ class Runner:
             output: str | None = result.completed.output
             last_usage = result.last_usage
         else:  # what was said before it broke off stays in the session
-            said = recorder.said_so_far
+            said = recorder.said_so_far or active.lost
             messages = [Message("assistant", said)] if said else []
             output, last_usage = said or None, Usage()
         free = partial(self._free, active, status)
