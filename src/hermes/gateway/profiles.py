@@ -126,6 +126,8 @@ class ProfileHomes:
                 keys.named = StoredKeys(engine.database)
                 services.http = known.door.services.http  # what is counted at the door is shown in its /metrics
                 await engine.files.sweep()
+                if not await engine.database.claim():
+                    raise ConfigError(f"the database of profile {name!r} is in use by another gateway")
                 await engine.runner.recover()
                 async with asyncio.TaskGroup() as group:
                     chores = [group.create_task(chore) for chore in self._chores(engine, settings)]

@@ -137,6 +137,8 @@ async def _serve(
     address = address_of(listener) if listener is not None else None
     async with open_engine(settings, home=home, environ=environ, progress=_Progress()) as engine:
         api = _Api(home, engine, settings, environ, listener) if listener is not None else None
+        if not await engine.database.claim():
+            raise ConfigError("another gateway uses the database of database.url: in this version one can at a time")
         await _recover(engine)  # before anything can start a run: it could not be told from one left open
         async with asyncio.TaskGroup() as group:
             if api is not None:

@@ -94,6 +94,10 @@ class Database(ABC):
     @abstractmethod
     def read_now(self, function: Callable[[Connection, *Ts], T], *args: *Ts) -> T: ...
 
+    async def claim(self) -> bool:
+        """Whether this process is the one gateway of the database. A file is its home's, whose lock says so."""
+        return True
+
     @abstractmethod
     async def close(self) -> None:
         """Finishes the writes that were asked for before; later ones raise StoreUnavailable."""

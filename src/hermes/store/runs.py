@@ -181,7 +181,7 @@ _ADD_USAGE = Statement(
         {name: runs.c[name] + bindparam(f"add_{name}") for name in _USAGE[:-1]}
         | {
             "cost_usd": sa.case(
-                (bindparam("add_cost_usd").is_(None), runs.c.cost_usd),
+                (sa.cast(bindparam("add_cost_usd"), sa.Float).is_(None), runs.c.cost_usd),
                 else_=sa.func.coalesce(runs.c.cost_usd, 0.0) + bindparam("add_cost_usd"),
             )
         }

@@ -1,0 +1,131 @@
+"""A gateway whose data is in PostgreSQL: the same program, the same promises."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from hermes.models.script import Call, Step
+from hermes.models.scripted import ScriptedModelServer
+from tests.acceptance.conftest import Gateway, StartGateway
+from tests.support.postgres import postgres_database, postgres_server
+
+DEADLINE_SECONDS = 20.0
+USER = [{"role": "user", "content": "go"}]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture
+def database(server: str) -> Iterator[str]:
+    with postgres_database(server) as url:
+        yield url
+
+
+@pytest.fixture
+def gateway(start_gateway: StartGateway, database: str) -> Gateway:
+    return start_gateway({"database": {"url": database}})
+
+
+def test_chats_sessions_search_and_chains_work(gateway: Gateway, model: ScriptedModelServer) -> None:
+    model.add(Step("A green door."), Step("Twice green."), Step("And once more."))
+    chat = {"messages": [{"role": "user", "content": "Which door?"}]}
+    told = gateway.client.post("/v1/chat/completions", json=chat, headers={"X-Hermes-Session-Id": "mine"})
+    assert told.json()["choices"][0]["message"]["content"] == "A green door."
+    first = gateway.client.post("/v1/responses", json={"input": "again"}).raise_for_status().json()
+    body = {"input": "and again", "previous_response_id": first["id"]}
+    assert gateway.client.post("/v1/responses", json=body).raise_for_status().json()["status"] == "completed"
+    said = [(one["role"], one["content"]) for one in model.requests[-1]["messages"][1:]]
+    assert said == [("user", "again"), ("assistant", "Twice green."), ("user", "and again")]
+    listed = gateway.client.get("/api/sessions").raise_for_status().json()["data"]
+    assert {one["id"] for one in listed} >= {"mine"}
+    found = gateway.client.get("/api/sessions/search", params={"q": "green door"}).raise_for_status().json()["data"]
+    assert [one["session_id"] for one in found] == ["mine"]
+    assert not (gateway.home / "state.db").exists()
+
+
+def test_a_killed_gateway_goes_on_with_its_runs(gateway: Gateway, model: ScriptedModelServer) -> None:
+    model.add(Step("Half", hang=True), Step(tool_calls=(Call("terminal", {"command": "echo done"}),)), Step("Whole."))
+    run_id = gateway.client.post("/v1/runs", json={"input": "go"}).raise_for_status().json()["run_id"]
+    eventually(lambda: run_of(gateway, run_id)["last_event"] == "message.delta")
+    gateway.kill()
+    gateway.start()
+    run = eventually(lambda: (one := run_of(gateway, run_id))["status"] == "completed" and one)
+    assert (run["output"], run["resumed"]) == ("Whole.", 1)
+    names = [one["event"] for one in events_of(gateway, run_id) if one["event"] != "message.delta"]
+    assert names == ["run.started", "run.resumed", "tool.started", "tool.completed", "run.completed"]
+
+
+def test_a_server_that_ends_all_connections_costs_nothing_but_time(
+    gateway: Gateway, model: ScriptedModelServer, server: str
+) -> None:
+    model.add(Step("Noted: {{user}}", times=0))
+    kept: list[str] = []
+    with psycopg.connect(server, autocommit=True) as conn:
+        for number in range(12):
+            if number % 3 == 1:
+                conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hermes'")
+            chat = {"messages": [{"role": "user", "content": f"number {number}"}]}
+            told = gateway.client.post("/v1/chat/completions", json=chat, headers={"X-Hermes-Session-Id": "mine"})
+            if told.status_code == 200:
+                kept.append(f"number {number}")
+            else:  # the connection broke while COMMIT was under way: said to be unknown, never said to be kept
+                assert told.json()["error"]["code"] == "store_unavailable"
+    messages = (
+        gateway.client.get("/api/sessions/mine/messages", params={"limit": 100}).raise_for_status().json()["data"]
+    )
+    said = [one["content"] for one in messages if one["role"] == "user"]
+    assert [text for text in said if text in kept] == kept
+    assert len(kept) >= 8
+
+
+def test_a_second_gateway_on_the_database_is_refused(
+    gateway: Gateway, start_gateway: StartGateway, database: str
+) -> None:
+    environ = {**gateway.environ, "API_SERVER_PORT": "0", "HERMES_HOME": str(gateway.home.parent / "second")}
+    (gateway.home.parent / "second").mkdir(0o700)
+    (gateway.home.parent / "second" / "config.yaml").write_text(json.dumps({"database": {"url": database}}))
+    done = subprocess.run(
+        [sys.executable, "-m", "hermes", "gateway"], env=environ, capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, "another gateway uses the database" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_server_that_is_not_there_is_said_and_no_password_with_it(start_gateway: StartGateway) -> None:
+    url = "postgresql://hermes:top-secret-word@127.0.0.1:1/hermes"
+    gateway = start_gateway({"database": {"url": url}})
+    assert gateway.process is not None
+    assert gateway.process.wait(DEADLINE_SECONDS) == 1
+    assert "127.0.0.1:1/hermes cannot be reached" in gateway.errors
+    assert "top-secret-word" not in gateway.errors
+
+
+def run_of(gateway: Gateway, run_id: str) -> dict[str, Any]:
+    return gateway.client.get(f"/v1/runs/{run_id}").raise_for_status().json()
+
+
+def events_of(gateway: Gateway, run_id: str) -> list[dict[str, Any]]:
+    text = httpx.get(
+        f"{gateway.url}/v1/runs/{run_id}/events", headers={"Authorization": f"Bearer {gateway.key}"}, timeout=20
+    ).text
+    return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+
+
+def eventually(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+    return found
