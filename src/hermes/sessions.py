@@ -5,7 +5,7 @@ Each look-up has the owner's id: somebody else's session is as unknown as none (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,9 +66,13 @@ class Found:
 
 
 class Sessions:
-    """`forget` is told of each deleted session, so that what its tools hold is let go."""
+    """`forget` is told of each deleted session, so that what its tools hold is let go; and of each new one, since one
+    that was dropped with its responses, or in another process, may have had that id.
+    """
 
-    def __init__(self, database: Database, clock: Clock, forget: Callable[[str], object] | None = None) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, forget: Callable[[str], Awaitable[object]] | None = None
+    ) -> None:
         self._database = database
         self._clock = clock
         self._forget = forget
@@ -106,6 +110,8 @@ class Sessions:
             system_prompt=_checked_prompt(system_prompt),
         )
         await self._database.write(session_store.create, session)
+        if session_id is not None:
+            await self._let_go(session_id)
         return session
 
     async def change(self, owner: str, session_id: str, values: Mapping[str, str | None]) -> Session:
@@ -125,8 +131,7 @@ class Sessions:
     async def delete(self, owner: str, session_id: str) -> None:
         """With its messages, runs and events. Raises Conflict `session_busy` while a run of it is open."""
         await self._database.write(_delete, owner, session_id)
-        if self._forget is not None:
-            self._forget(session_id)
+        await self._let_go(session_id)
 
     async def messages(
         self,
@@ -186,7 +191,10 @@ class Sessions:
             )
             return fork_store.fork(conn, source, made, at_message_id)
 
-        return await self._database.write(copy)
+        made = await self._database.write(copy)
+        if new_session_id is not None:
+            await self._let_go(new_session_id)
+        return made
 
     async def search(
         self, owner: str, query: str, *, limit: int = 20, before_id: int | None = None, only: Filter = ANY
@@ -215,6 +223,10 @@ class Sessions:
         if await self._database.read(search_store.has_orphans):
             await self._database.write(search_store.drop)
         await self.catch_up(float("inf"), rest_seconds=REST_SECONDS)
+
+    async def _let_go(self, session_id: str) -> None:
+        if self._forget is not None:
+            await self._forget(session_id)
 
 
 def checked_id(session_id: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -85,7 +85,7 @@ async def test_the_housekeeping_makes_an_index_with_words_of_vanished_messages_a
 
 async def test_who_holds_something_of_a_session_is_told_when_it_is_deleted_and_only_then(database: Database) -> None:
     forgotten: list[str] = []
-    sessions = Sessions(database, FakeClock(), forget=forgotten.append)
+    sessions = Sessions(database, FakeClock(), forget=noting(forgotten))
     await database.write(session_store.create, a_session("s"))
     await database.write(lambda conn: keep_run(conn, "r", "s"))
     with pytest.raises(Conflict, match=r"POST /v1/runs/r/stop"):
@@ -96,6 +96,24 @@ async def test_who_holds_something_of_a_session_is_told_when_it_is_deleted_and_o
     await database.write(lambda conn: conn.exec_driver_sql("UPDATE runs SET finished_at = 2.0"))
     await sessions.delete("alice", "s")
     assert forgotten == ["s"]
+
+
+async def test_a_new_session_under_a_chosen_id_begins_with_nothing_of_an_earlier_one(database: Database) -> None:
+    forgotten: list[str] = []
+    sessions = Sessions(database, FakeClock(), forget=noting(forgotten))
+    await sessions.create("alice", "api", session_id="chosen")
+    await sessions.fork("alice", "chosen", new_session_id="copy")
+    with pytest.raises(Conflict):  # of one that lives, nothing is let go
+        await sessions.create("bob", "api", session_id="chosen")
+    await sessions.create("alice", "api")
+    assert forgotten == ["chosen", "copy"]
+
+
+def noting(forgotten: list[str]) -> Callable[[str], Awaitable[None]]:
+    async def forget(session_id: str) -> None:
+        forgotten.append(session_id)
+
+    return forget
 
 
 async def test_text_that_no_database_can_hold_is_mended(database: Database) -> None:

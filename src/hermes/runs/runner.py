@@ -186,7 +186,8 @@ class Runner:
         if self.is_draining:
             raise Draining("the gateway is stopping; try again in a moment", retry_after_seconds=5)
         began = self._clock.monotonic()
-        model = await self._models(request.model or await self._choice_of(request.session_id))
+        known = await self._session_of(request)
+        model = await self._models(request.model or (known.model_choice if known is not None else None))
         _check_parts(request, model)
         if request.limits.max_usd is not None and isinstance(model, Priced) and not await model.has_price():
             unknown = f"the price of {model.name} is not known, so max_usd counts only what its provider says it cost"
@@ -196,6 +197,8 @@ class Runner:
             self._agent.tools(request)  # a toolset that does not exist is said now, not by a run that fails
         now = self._clock.now()
         session = _new_session(request, now)
+        if request.session_id is not None and known is None:
+            await self._agent.close_session(session.id)  # of an earlier session of that id, perhaps another key's
         place = self.line.join(session.id, request.owner)
         run = _new_run(request, session, model, now, is_running=place.is_running)
         recorder = self.log.open(run.id, session.id, request.owner)
@@ -217,9 +220,13 @@ class Runner:
         self._group.create_task(self._conduct(active, session))
         return run
 
-    async def _choice_of(self, session_id: str | None) -> str | None:
-        known = await self._database.read(session_store.get, session_id) if session_id is not None else None
-        return known.model_choice if known is not None else None
+    async def _session_of(self, request: RunRequest) -> Session | None:
+        """Raises NotFound for someone else's: what it chose must not show in another's errors."""
+        if request.session_id is None:
+            return None
+        known = await self._database.read(session_store.get, request.session_id)
+        _check_owner(known, request.owner)
+        return known
 
     def follow(self, run_id: str, after: int = 0) -> AsyncIterator[KeptEvent]:
         """Every event behind `after`, once, in order, to the final one; see `EventLog.follow`."""
@@ -579,8 +586,7 @@ def _begin(
     known = session_store.get(conn, session.id) if request.session_id else None
     if known is None:
         session_store.create(conn, session)
-    elif known.owner != session.owner:
-        raise NotFound(f"no session {session.id!r}", code="session_not_found")
+    _check_owner(known, session.owner)
     run_store.insert(conn, run)
     for keep in request.keep:
         keep(conn, run)
@@ -588,6 +594,11 @@ def _begin(
         session_store.add_messages(conn, session.id, run.id, request.messages, now)
     event_store.append(conn, run.id, opening)
     return None
+
+
+def _check_owner(known: Session | None, owner: str) -> None:
+    if known is not None and known.owner != owner:
+        raise NotFound(f"no session {known.id!r}", code="session_not_found")
 
 
 def _take_up(conn: Connection, run: Run, request: RunRequest, now: float) -> None:
