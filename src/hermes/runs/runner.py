@@ -386,7 +386,7 @@ class Runner:
     async def _wait_and_run(self, active: _Active, session: Session) -> TurnResult:
         run, request = active.run, active.request
         if run.status is RunStatus.QUEUED:
-            await self._wait_in_line(active)
+            request = await self._wait_in_line(active)
         if request.history is not None:
             messages = [*await self._resent(request), *request.messages]
         elif request.session_id is None:
@@ -409,7 +409,8 @@ class Runner:
         turns = await self._database.read(client_call_store.turns_of, request.owner, call_ids)
         return with_own_part(history, request.messages, turns)
 
-    async def _wait_in_line(self, active: _Active) -> None:
+    async def _wait_in_line(self, active: _Active) -> RunRequest:
+        """The request, limited to what its key has left by now."""
         run, request = active.run, active.request
         timeout = None if request.may_wait_forever else self.settings.queue_timeout_seconds
         try:
@@ -421,7 +422,8 @@ class Runner:
                 retry_after_seconds=timeout or 1,
             ) from None
         active.waited = self._clock.monotonic() - active.began
-        await self._database.write(_take_up, run, request, self._clock.now())
+        left = await self._database.write(_take_up, run, request, self._clock.now())
+        return request if left is None else replace(request, limits=request.limits.within(left))
 
     async def _finish(self, active: _Active, status: RunStatus, final: RunEvent, result: TurnResult | None) -> None:
         recorder = active.recorder
@@ -601,14 +603,17 @@ def _check_owner(known: Session | None, owner: str) -> None:
         raise NotFound(f"no session {known.id!r}", code="session_not_found")
 
 
-def _take_up(conn: Connection, run: Run, request: RunRequest, now: float) -> None:
-    """The queued run begins: its messages come behind those of the runs before it.
+def _take_up(conn: Connection, run: Run, request: RunRequest, now: float) -> float | None:
+    """The queued run begins: its messages come behind those of the runs before it. Gives what its key may spend.
 
-    Raises NotFound `run_not_found` where its session, and the run with it, was deleted while it waited.
+    Raises NotFound `run_not_found` where its session, and the run with it, was deleted while it waited; Unauthorized
+    where its key was revoked, BudgetExceeded where the runs before it spent what was left.
     """
+    key = key_store.check_in_force(conn, run.owner) if run.owner != OWNER else None
     if not run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request={}):
         raise NotFound(f"no run {run.id!r}: it was deleted", code="run_not_found")
     session_store.add_messages(conn, run.session_id, run.id, request.messages, now)
+    return None if key is None else key.left_usd
 
 
 def _unfinished_text(kept: list[KeptEvent]) -> str:
