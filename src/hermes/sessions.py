@@ -5,6 +5,7 @@ Each look-up has the owner's id: somebody else's session is as unknown as none (
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,9 @@ from hermes.store.session_list import Listing
 
 CATCH_UP_SECONDS = 2.0
 """How long a search waits for the index; what is missing then is told."""
+SEARCHES_AT_ONCE = 2
+"""Of the store's four readers. A search may look through every message of an owner; were they all to do that, no key
+could be looked up meanwhile, and nobody would get in."""
 REST_SECONDS = 0.05
 """Between two batches of the housekeeping, so that turns get the writer."""
 
@@ -76,6 +80,7 @@ class Sessions:
         self._database = database
         self._clock = clock
         self._forget = forget
+        self._searches = asyncio.Semaphore(SEARCHES_AT_ONCE)
 
     async def list(self, owner: str, listing: Listing) -> SessionPage:
         """The most recently active first."""
@@ -203,9 +208,10 @@ class Sessions:
         of the last one seen. The index catches up first. Raises InvalidInput naming q."""
         terms = search_store.parse(query)
         pending = await self.catch_up(CATCH_UP_SECONDS)
-        hits = await self._database.read(
-            lambda conn: search_store.find(conn, owner, terms, limit=limit + 1, before_id=before_id, only=only)
-        )
+        async with self._searches:
+            hits = await self._database.read(
+                lambda conn: search_store.find(conn, owner, terms, limit=limit + 1, before_id=before_id, only=only)
+            )
         return Found(hits[:limit], len(hits) > limit, pending)
 
     async def catch_up(self, most_seconds: float, *, rest_seconds: float = 0.0) -> int:
