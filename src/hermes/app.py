@@ -120,7 +120,7 @@ async def open_engine(
                 registry=registry,
                 agent=agent,
                 runner=runner,
-                sessions=Sessions(database, clock, forget=agent.forget),
+                sessions=Sessions(database, clock, forget=agent.close_session),
                 files=Files(database, home.files_dir if home else None, clock, _uploads(settings)),
                 jobs=_jobs(settings, home, database, runner, webhooks, clock),
                 webhooks=webhooks,
@@ -323,6 +323,7 @@ def _agent(
     return Agent(
         toolbox=registry,
         make_gate=gate,
+        forget_allowances=allowances.forget,
         clock=clock,
         home=home.path if home else None,
         workdir=Path(settings.terminal.cwd).expanduser() if settings.terminal.cwd else Path.cwd(),

@@ -5,7 +5,8 @@ Each look-up has the owner's id: somebody else's session is as unknown as none (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,9 @@ from hermes.store.session_list import Listing
 
 CATCH_UP_SECONDS = 2.0
 """How long a search waits for the index; what is missing then is told."""
+SEARCHES_AT_ONCE = 2
+"""Of the store's four readers. A search may look through every message of an owner; were they all to do that, no key
+could be looked up meanwhile, and nobody would get in."""
 REST_SECONDS = 0.05
 """Between two batches of the housekeeping, so that turns get the writer."""
 
@@ -66,12 +70,17 @@ class Found:
 
 
 class Sessions:
-    """`forget` is told of each deleted session, so that what its tools hold is let go."""
+    """`forget` is told of each deleted session, so that what its tools hold is let go; and of each new one, since one
+    that was dropped with its responses, or in another process, may have had that id.
+    """
 
-    def __init__(self, database: Database, clock: Clock, forget: Callable[[str], object] | None = None) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, forget: Callable[[str], Awaitable[object]] | None = None
+    ) -> None:
         self._database = database
         self._clock = clock
         self._forget = forget
+        self._searches = asyncio.Semaphore(SEARCHES_AT_ONCE)
 
     async def list(self, owner: str, listing: Listing) -> SessionPage:
         """The most recently active first."""
@@ -106,6 +115,8 @@ class Sessions:
             system_prompt=_checked_prompt(system_prompt),
         )
         await self._database.write(session_store.create, session)
+        if session_id is not None:
+            await self._let_go(session_id)
         return session
 
     async def change(self, owner: str, session_id: str, values: Mapping[str, str | None]) -> Session:
@@ -125,8 +136,7 @@ class Sessions:
     async def delete(self, owner: str, session_id: str) -> None:
         """With its messages, runs and events. Raises Conflict `session_busy` while a run of it is open."""
         await self._database.write(_delete, owner, session_id)
-        if self._forget is not None:
-            self._forget(session_id)
+        await self._let_go(session_id)
 
     async def messages(
         self,
@@ -186,7 +196,10 @@ class Sessions:
             )
             return fork_store.fork(conn, source, made, at_message_id)
 
-        return await self._database.write(copy)
+        made = await self._database.write(copy)
+        if new_session_id is not None:
+            await self._let_go(new_session_id)
+        return made
 
     async def search(
         self, owner: str, query: str, *, limit: int = 20, before_id: int | None = None, only: Filter = ANY
@@ -195,9 +208,10 @@ class Sessions:
         of the last one seen. The index catches up first. Raises InvalidInput naming q."""
         terms = search_store.parse(query)
         pending = await self.catch_up(CATCH_UP_SECONDS)
-        hits = await self._database.read(
-            lambda conn: search_store.find(conn, owner, terms, limit=limit + 1, before_id=before_id, only=only)
-        )
+        async with self._searches:
+            hits = await self._database.read(
+                lambda conn: search_store.find(conn, owner, terms, limit=limit + 1, before_id=before_id, only=only)
+            )
         return Found(hits[:limit], len(hits) > limit, pending)
 
     async def catch_up(self, most_seconds: float, *, rest_seconds: float = 0.0) -> int:
@@ -215,6 +229,10 @@ class Sessions:
         if await self._database.read(search_store.has_orphans):
             await self._database.write(search_store.drop)
         await self.catch_up(float("inf"), rest_seconds=REST_SECONDS)
+
+    async def _let_go(self, session_id: str) -> None:
+        if self._forget is not None:
+            await self._forget(session_id)
 
 
 def checked_id(session_id: str | None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,10 @@ import pytest
 from hermes.core.clock import Clock
 from hermes.core.errors import Conflict, InvalidInput, NotFound
 from hermes.core.message import Message
-from hermes.sessions import Sessions
+from hermes.sessions import SEARCHES_AT_ONCE, Sessions
 from hermes.store import search as search_store
 from hermes.store import sessions as session_store
-from hermes.store.database import Connection, Database
+from hermes.store.database import READERS, Connection, Database
 from hermes.store.session_list import Listing
 from tests.support.clock import FakeClock
 from tests.support.store import a_session, keep_run
@@ -83,9 +85,36 @@ async def test_the_housekeeping_makes_an_index_with_words_of_vanished_messages_a
     assert [hit.session_id for hit in (await sessions.search("alice", "swordfish")).hits] == ["t"]
 
 
+async def test_searches_leave_readers_for_the_others_however_many_come(database: Database) -> None:
+    held, free, together = threading.Semaphore(0), threading.Event(), threading.Barrier(READERS)
+
+    def hold(conn: Connection) -> None:
+        together.wait(10)
+        conn.connection.driver_connection.create_function("like", 3, wait)  # type: ignore[union-attr]
+
+    def wait(*_: object) -> bool:
+        held.release()
+        return free.wait(10)
+
+    await database.write(session_store.create, a_session("s"))
+    await database.write(session_store.add_messages, "s", None, [Message("user", "日本")], 1.0)
+    sessions = Sessions(database, FakeClock())
+    await sessions.search("alice", "word")  # the index is made
+    await asyncio.gather(*(database.read(hold) for _ in range(READERS)))
+    many = [asyncio.ensure_future(sessions.search("alice", "日")) for _ in range(3 * READERS)]
+    try:
+        for _ in range(SEARCHES_AT_ONCE):
+            assert await asyncio.to_thread(held.acquire, timeout=10)
+        async with asyncio.timeout(5):
+            assert await database.read(session_store.get, "s") is not None
+    finally:
+        free.set()
+        assert {len((await one).hits) for one in many} == {1}
+
+
 async def test_who_holds_something_of_a_session_is_told_when_it_is_deleted_and_only_then(database: Database) -> None:
     forgotten: list[str] = []
-    sessions = Sessions(database, FakeClock(), forget=forgotten.append)
+    sessions = Sessions(database, FakeClock(), forget=noting(forgotten))
     await database.write(session_store.create, a_session("s"))
     await database.write(lambda conn: keep_run(conn, "r", "s"))
     with pytest.raises(Conflict, match=r"POST /v1/runs/r/stop"):
@@ -96,6 +125,24 @@ async def test_who_holds_something_of_a_session_is_told_when_it_is_deleted_and_o
     await database.write(lambda conn: conn.exec_driver_sql("UPDATE runs SET finished_at = 2.0"))
     await sessions.delete("alice", "s")
     assert forgotten == ["s"]
+
+
+async def test_a_new_session_under_a_chosen_id_begins_with_nothing_of_an_earlier_one(database: Database) -> None:
+    forgotten: list[str] = []
+    sessions = Sessions(database, FakeClock(), forget=noting(forgotten))
+    await sessions.create("alice", "api", session_id="chosen")
+    await sessions.fork("alice", "chosen", new_session_id="copy")
+    with pytest.raises(Conflict):  # of one that lives, nothing is let go
+        await sessions.create("bob", "api", session_id="chosen")
+    await sessions.create("alice", "api")
+    assert forgotten == ["chosen", "copy"]
+
+
+def noting(forgotten: list[str]) -> Callable[[str], Awaitable[None]]:
+    async def forget(session_id: str) -> None:
+        forgotten.append(session_id)
+
+    return forget
 
 
 async def test_text_that_no_database_can_hold_is_mended(database: Database) -> None:

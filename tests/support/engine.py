@@ -29,6 +29,9 @@ class Tools:
     async def end_run(self, run_id: str) -> None:
         pass
 
+    async def close_session(self, session_id: str) -> None:
+        pass
+
     def select(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]:
         return dict(self.tools)
 

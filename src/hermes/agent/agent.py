@@ -24,7 +24,7 @@ class Agent:
     """`make_gate` gives the approval gate for a desk: the mode, lists and session allowances are the home's.
 
     `soul_file` is looked at in each turn, so that an edit of SOUL.md holds from the next one. `toolsets` is what is
-    offered when a request names none.
+    offered when a request names none. `forget_allowances` is told of each session that is let go.
     """
 
     toolbox: Toolbox
@@ -39,6 +39,7 @@ class Agent:
     limits: Limits = field(default_factory=Limits)
     redactor: Redactor = field(default_factory=Redactor)
     session_states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    forget_allowances: Callable[[str], object] = lambda session_id: None
 
     def tools(self, request: RunRequest) -> dict[str, Tool]:
         """The server's tools that the request is offered; none for an empty list of toolsets.
@@ -56,8 +57,16 @@ class Agent:
         return [spec.name for spec in request.client_tools if spec.name in own]
 
     def forget(self, session_id: str) -> None:
-        """The session will not be spoken to again: let go of what its tools remember."""
+        """The session will not be spoken to again: let go of what its tools remember, and of what it was allowed."""
         self.session_states.pop(session_id, None)
+        self.forget_allowances(session_id)
+
+    async def close_session(self, session_id: str) -> None:
+        """The session is gone, and whoever makes the next one of this id, another key perhaps, must find nothing of it:
+        no process, no output, no allowance.
+        """
+        self.forget(session_id)
+        await self.toolbox.close_session(session_id)
 
     def opening(self) -> tuple[tuple[ToolSpec, ...], str]:
         """The tools and instructions that a turn begins with when the request adds nothing of its own."""

@@ -100,10 +100,11 @@ async def run_turn(turn: Turn, sink: Sink) -> TurnResult:
     """
     meter = Meter(turn.limits, turn.clock, turn.used)
     said = list(turn.messages)
+    unfinished: list[str] = []
     deadline = asyncio.timeout(meter.seconds_left)
     try:
         async with deadline:
-            return await _steps(turn, said, meter, sink)
+            return await _steps(turn, said, unfinished, meter, sink)
     except TimeoutError:
         if not deadline.expired():
             raise
@@ -111,13 +112,14 @@ async def run_turn(turn: Turn, sink: Sink) -> TurnResult:
     except LimitReached as reached:
         limit = reached
     await sink.record(events.Warned(limit.message))
-    output = (
-        next((m.text for m in reversed(said) if m.role == "assistant"), "") if len(said) > len(turn.messages) else ""
-    )
-    return TurnResult(_completed(output, "length", meter, turn.model.name), None, Usage(), meter.usage)
+    cut_off = Message("assistant", "".join(unfinished)) if unfinished else None
+    own = said[len(turn.messages) :]
+    output = cut_off.text if cut_off else next((m.text for m in reversed(own) if m.role == "assistant"), "")
+    return TurnResult(_completed(output, "length", meter, turn.model.name), cut_off, Usage(), meter.usage)
 
 
-async def _steps(turn: Turn, said: list[Message], meter: Meter, sink: Sink) -> TurnResult:
+async def _steps(turn: Turn, said: list[Message], unfinished: list[str], meter: Meter, sink: Sink) -> TurnResult:
+    """`unfinished` holds the text of the answer that is being given, for when the time ends in the middle of it."""
     specs = (*(tool.spec for tool in turn.tools.values()), *turn.client_tools)
     client_names = {spec.name for spec in turn.client_tools}
     tool_choice = turn.tool_choice
@@ -132,7 +134,8 @@ async def _steps(turn: Turn, said: list[Message], meter: Meter, sink: Sink) -> T
     while True:
         await _hear(turn.steering.take(), said, sink)
         meter.before_step()
-        answer, done = await _ask_model(turn, said, specs, tool_choice, meter, sink)
+        answer, done = await _ask_model(turn, said, unfinished, specs, tool_choice, meter, sink)
+        unfinished.clear()
         said.append(answer)
         finish = _completed(answer.text, done.finish_reason, meter, done.model or turn.model.name)
         if not answer.tool_calls:
@@ -165,12 +168,13 @@ async def _finish_step(
 async def _ask_model(
     turn: Turn,
     said: Sequence[Message],
+    text: list[str],
     specs: tuple[ToolSpec, ...],
     tool_choice: str,
     meter: Meter,
     sink: Sink,
 ) -> tuple[Message, ModelDone]:
-    text: list[str] = []
+    """`text` takes what the model says while it says it."""
     reasoning: list[str] = []
     done: ModelDone | None = None
     system = (Message("system", turn.instructions),) if turn.instructions else ()
@@ -245,7 +249,7 @@ def _prepare(turn: Turn, call: ToolCall, *, is_lost: bool = False) -> _Prepared:
     if is_lost and not (tool is not None and tool.is_idempotent):
         return _Prepared(call, events.ToolStarted(call.name, call.id, call.name, {}, emoji, label), None, None, LOST)
     if tool is None:
-        known = ", ".join(sorted(turn.tools)) or "none"
+        known = ", ".join(sorted({*turn.tools, *(spec.name for spec in turn.client_tools)})) or "none"
         started = events.ToolStarted(call.name, call.id, call.name, {}, emoji, label)
         return _Prepared(call, started, None, None, f"There is no tool {call.name!r}. The tools are: {known}.")
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,13 @@ from hermes.api.limits import read_object
 from hermes.api.services import ApiSettings, Services
 from hermes.core.errors import InvalidInput
 from hermes.core.message import Message
-from hermes.core.run import Ask, IdempotencyClaim, RunRequest
+from hermes.core.run import Ask, IdempotencyClaim, Run, RunRequest
+from hermes.store import sessions as session_store
+from hermes.store.database import Connection
 
 ROUTE = "POST /v1/chat/completions"
+
+Keep = Callable[[Connection, Run], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ def parse(body: Mapping[str, Any], headers: names.RawHeaders, owner: str, settin
         is_durable=names.is_detached(headers) or key is not None,
         idempotency=None if key is None else IdempotencyClaim(key, fingerprint(body, session_id, session_key)),
         warnings=tuple(parameters.ignored_fields(body)),
+        keep=answers_known(messages, new_turn) if session_id is not None else (),
     )
     include_usage = _include_usage(body.get("stream_options"))
     return ChatCall(request, model or settings.model_id, is_stream, include_usage, tuple(image_urls(messages)))
@@ -119,6 +124,29 @@ def check_tool_results(messages: Sequence[Message], param: str = "messages", *, 
         if message.role == "tool" and message.tool_call_id not in called:
             where = f"{param}[{i}].tool_call_id"
             raise InvalidInput(f"{where} answers no tool call of an assistant message before it", param=where)
+
+
+def answers_known(said: Sequence[Message], turn: Sequence[Message], param: str = "messages") -> tuple[Keep, ...]:
+    """For `RunRequest.keep` of a run that goes on in a session: each result among `turn`, a part of `said`, must answer
+    a call that was made there. Nobody would be told that it was left out; the model is shown none without a call.
+
+    A result that is there already may come again: so does a request whose model failed.
+    """
+    results = {
+        message.tool_call_id: f"{param}[{i}].tool_call_id"
+        for i, message in enumerate(said)
+        if message.role == "tool" and any(message is one for one in turn)
+    }
+    if not results:
+        return ()
+
+    def check(conn: Connection, run: Run) -> None:
+        called = {call.id for message in session_store.history(conn, run.session_id) for call in message.tool_calls}
+        for call_id, where in results.items():
+            if call_id not in called:
+                raise InvalidInput(f"{where} answers no tool call of the session {run.session_id!r}", param=where)
+
+    return (check,)
 
 
 def _says_something(message: Message) -> bool:

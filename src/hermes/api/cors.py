@@ -60,7 +60,8 @@ class Cors:
                 "(config.yaml: api_server.cors_origins)",
                 code="origin_not_allowed",
             )
-        return [(b"vary", b"Origin")] if self.is_on else []
+        # Also where no page may call: or it would tell, without a key, which names of profiles have origins (ADR 76).
+        return [(b"vary", b"Origin")]
 
     def preflight(self, grants: Grants, headers: Mapping[bytes, bytes]) -> Grants | None:
         """The answer to a browser that asks before it writes; None where the request is no preflight."""

@@ -256,7 +256,12 @@ def _check_type(content_type: str, headers: Mapping[bytes, bytes]) -> str:
 def _name_in(headers: Mapping[bytes, bytes]) -> str | None:
     parsed = Headers()
     parsed["Content-Disposition"] = headers.get(b"content-disposition", b"").decode("latin-1")
-    return parsed.get_filename()
+    try:
+        name = parsed.get_filename()
+    except ValueError as error:  # a charset that cannot be asked, a part with a number of 5,000 digits
+        raise InvalidInput("the filename of Content-Disposition cannot be read", param="filename") from error
+    # some charsets give what UTF-8, and so any answer, cannot hold
+    return name.encode("utf-8", "replace").decode() if name else None
 
 
 async def _read_raw(request: Request, incoming: Incoming) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -26,14 +27,17 @@ from hermes.api.responses_request import ResponseCall, parse
 from hermes.api.responses_stream import ResponseStream
 from hermes.api.run_answer import cut_short, give_up, refused, until_begun
 from hermes.api.services import Services
-from hermes.core.errors import HermesError, InvalidInput
+from hermes.core.errors import Busy, HermesError, InvalidInput
 from hermes.store import sessions as session_store
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 32
-"""Messages that are read ahead while a response is under way."""
+"""Messages that are read ahead while a response is under way. A client that sends more, or more than one message may
+have together, is cut off: were it made to wait, nobody would hear that it left, or that its key was revoked.
+"""
 GOING_AWAY = 1001
+TRY_LATER = 1013
 
 
 async def serve(socket: WebSocket, services: Services) -> None:
@@ -58,12 +62,15 @@ class _Connection:
         self.headers: RawHeaders = socket.scope["hermes.headers"]
         self.is_gone = asyncio.Event()
         self._messages: asyncio.Queue[str | bytes | None] = asyncio.Queue(MAX_WAITING)
+        self._waiting_size = 0
         self._remembered: tuple[str, Past] | None = None
 
     async def read(self) -> None:
         try:
             while (message := await self.socket.receive())["type"] == "websocket.receive":
-                await self._messages.put(message.get("text") or message.get("bytes") or "")
+                if not self._take(message.get("text") or message.get("bytes") or ""):
+                    await self._refuse_more()
+                    return
         finally:
             self.is_gone.set()
             self.wake()
@@ -77,9 +84,31 @@ class _Connection:
         while not (self.is_gone.is_set() or self.services.stop.is_set):
             message = await self._messages.get()
             if message is not None:
-                await self._answer(message)
+                self._waiting_size -= len(message)
+                if not self.is_gone.is_set():
+                    await self._answer(message)
         if not self.is_gone.is_set():
             await self.socket.close(GOING_AWAY, "the gateway is stopping")
+
+    def _take(self, message: str | bytes) -> bool:
+        is_room = not self._messages.full() and (
+            self._messages.empty() or self._waiting_size + len(message) <= self.services.settings.json_limit_bytes
+        )
+        if is_room:
+            self._messages.put_nowait(message)
+            self._waiting_size += len(message)
+        return is_room
+
+    async def _refuse_more(self) -> None:
+        error = Busy(
+            f"more than {MAX_WAITING} messages wait for their turn, or more bytes than one message may have: send the "
+            "next one when a response has ended",
+            retry_after_seconds=1,
+        )
+        with suppress(WebSocketDisconnect):
+            await self._send(error_event(error))
+            self.is_gone.set()  # from now on nothing else is sent
+            await self.socket.close(TRY_LATER, "too many messages")
 
     async def _answer(self, message: str | bytes) -> None:
         call: ResponseCall | None = None

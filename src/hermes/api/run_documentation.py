@@ -140,7 +140,9 @@ class RunListQuery(Query):
 
 
 class RunEventsQuery(Query):
-    after: Annotated[str | None, Field(description="the number of the last event seen; beats Last-Event-ID")] = None
+    after: Annotated[
+        str | None, Field(description="the number of the last event seen; of it and Last-Event-ID the greater counts")
+    ] = None
 
 
 class ApprovalBody(Shape):

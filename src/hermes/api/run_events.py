@@ -85,10 +85,14 @@ def _error(error: HermesError) -> bytes:
 
 
 def _after(request: Request) -> int:
-    sent = request.query_params.get("after")
-    name = "after"
-    if sent is None:
-        sent, name = request.headers.get("Last-Event-ID"), "Last-Event-ID"
+    """The greater of the two: a client that is cut off comes again to the same URL, `after` and all, and says in the
+    header how far it has got since.
+    """
+    in_query, in_header = request.query_params.get("after"), request.headers.get("Last-Event-ID")
+    return max(_number(in_query, "after"), _number(in_header, "Last-Event-ID"))
+
+
+def _number(sent: str | None, name: str) -> int:
     if not sent:
         return 0
     if _SEQ.match(sent) is None:

@@ -10,9 +10,9 @@ from typing import Any
 from hermes.agent.messages import from_openai, image_urls
 from hermes.api import chat_parameters as parameters
 from hermes.api import headers as names
-from hermes.api.chat_completions import check_tool_results, fingerprint, split_turn
+from hermes.api.chat_completions import Keep, answers_known, check_tool_results, fingerprint, split_turn
 from hermes.api.documented import checked
-from hermes.api.run_documentation import RunBody, RunFields
+from hermes.api.run_documentation import RunBody, RunFields, RunLimits
 from hermes.api.services import ApiSettings
 from hermes.core.errors import Forbidden, InvalidInput
 from hermes.core.ids import is_session_id
@@ -49,6 +49,7 @@ def parse(
     fields = checked(RunFields, body)
     session_id = _session_id(fields, headers)
     warnings = _ignored(body, RunBody.model_fields, "")
+    keep: tuple[Keep, ...] = ()
     said, resent = _said(body.get("input")), _resent(body.get("conversation_history"))
     history, turn = split_turn([message for message in said if message.role != "system"], "input")
     goes_on = session_id is not None or fields.previous_response_id is not None
@@ -56,8 +57,10 @@ def parse(
         check_tool_results(resent or (), "conversation_history")
         check_tool_results(said, "input", before=resent or ())
         history = (*(message for message in resent or () if message.role != "system"), *history)
-    elif history:
-        warnings.append("the messages before the last turn of input are not used: the session's own history counts")
+    else:
+        keep = answers_known(said, turn, "input")
+        if history:
+            warnings.append("the messages before the last turn of input are not used: the session's own history counts")
     model, model_warnings = _model(fields, settings)
     session_key = names.session_key(headers)
     key = names.idempotency_key(headers)
@@ -76,12 +79,14 @@ def parse(
         ask=Ask.WAIT,
         is_durable=True,
         may_wait_forever=True,
+        keep=keep,
         idempotency=None
         if key is None
         else IdempotencyClaim(key, fingerprint(body, session_id, session_key, route=ROUTE)),
         warnings=(
             *warnings,
             *_ignored(fields.model_options or {}, parameters.FORWARDED, "model_options."),
+            *_ignored(body.get("limits") or {}, RunLimits.model_fields, "limits."),
             *model_warnings,
         ),
     )

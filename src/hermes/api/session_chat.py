@@ -18,7 +18,7 @@ from hermes.api import chat_parameters as parameters
 from hermes.api import headers as names
 from hermes.api.answers import JsonAnswer, headers_of, owner_of
 from hermes.api.chat_answer import answer_headers, failure, warnings
-from hermes.api.chat_completions import fingerprint, split_turn
+from hermes.api.chat_completions import answers_known, fingerprint, split_turn
 from hermes.api.content import prepared
 from hermes.api.documented import documented
 from hermes.api.errors import kept_error_response
@@ -118,6 +118,7 @@ def parse(
         source=SOURCE,
         messages=turn,
         session_id=session_id,
+        keep=answers_known(said, turn),
         session_key=session_key,
         instructions="\n\n".join([*system, *([own] if own else [])]),
         model=settings.chosen_model(parameters.model_name(body.get("model"))),

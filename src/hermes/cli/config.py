@@ -196,5 +196,9 @@ def _tell_what_beats(ctx: typer.Context, home: Home, name: str) -> None:
     stronger = beaten_by(home, name, call_of(ctx).environ)
     if stronger is not None:
         typer.echo(f"note: {stronger} is set too, and counts instead", err=True)
-    elif running_gateway(home.pid_file) is not None:
+    elif running_gateway(home.pid_file) is None:
+        return
+    elif name == "API_SERVER_KEY":  # the gateway looks at this line of .env, and at no other setting
+        typer.echo("note: the gateway is running, and takes this up now; the key before opens nothing more", err=True)
+    else:
         typer.echo("note: the gateway is running; it takes this up at its next start", err=True)

@@ -282,7 +282,8 @@ def _ask(question: Mapping[str, Any]) -> str:
     may_allow_always = "always" in question["choices"]
     words = "[y]es, once · for this [s]ession · " + ("[a]lways · " if may_allow_always else "") + "[n]o: "
     while True:
-        chosen = ANSWERS.get(input(words).strip().lower())
+        said = input(words).strip().lower()
+        chosen = said if said in CHOICES else ANSWERS.get(said)
         if chosen is not None and chosen in question["choices"]:
             return chosen
 

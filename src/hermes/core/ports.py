@@ -108,12 +108,15 @@ class Toolbox(Protocol):
     """The tools there are.
 
     `select`: None means what is on by default; raises InvalidInput naming an unknown toolset. `end_run`: the run was
-    stopped, so whatever it started ends, what runs in the background too.
+    stopped, so whatever it started ends, what runs in the background too. `close_session`: the session is gone, so
+    whatever it started ends, and what it left on disk goes.
     """
 
     def select(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]: ...
 
     async def end_run(self, run_id: str) -> None: ...
+
+    async def close_session(self, session_id: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

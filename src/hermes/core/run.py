@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,11 @@ class Limits:
     max_tokens: int | None = None
     max_seconds: float | None = None
     max_usd: float | None = None
+
+    def within(self, usd: float) -> Limits:
+        """The same, and at most so much money; nothing where it is less than that."""
+        usd = max(usd, 0.0)
+        return replace(self, max_usd=usd if self.max_usd is None else min(self.max_usd, usd))
 
 
 @dataclass(frozen=True, slots=True)

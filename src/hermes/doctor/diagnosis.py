@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hermes.doctor import configuration, machine
 from hermes.doctor.finding import Finding, Severity
+from hermes.home.edit import beaten_by
 from hermes.home.paths import Home
 from hermes.home.settings import load_settings
 
@@ -25,12 +26,13 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
     """`asks_model`: one short question goes to the language model, with its key. Changes nothing anywhere."""
     if not home.exists():
         note = Finding("no_home", Severity.NOTE, f"there is no home in {home.path} yet", f"{home.command} gateway")
-        return Diagnosis((note,), ("the home",))
+        return Diagnosis(tuple(machine.writable(home)) or (note,), ("the home",))
     settings = load_settings(home, environ, is_lenient=True)
     findings = [
         *configuration.api(home, settings),
         *configuration.files(home),
         *configuration.names(home, settings),
+        *machine.writable(home),
         *machine.gateway(home, settings),
         *machine.unit(home, environ),
         *machine.database(home, settings, now),
@@ -44,4 +46,16 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
 
         findings += asyncio.run(model.examine(home, settings, environ))
         examined.append("model")
+    findings = [_with_environment(home, environ, each) for each in findings]
     return Diagnosis(tuple(sorted(findings, key=lambda each: _ORDER[each.severity])), tuple(examined))
+
+
+def _with_environment(home: Home, environ: Mapping[str, str], finding: Finding) -> Finding:
+    """A value of the environment beats what `config set` writes: the mend has to take it away first."""
+    if finding.mend is None or not finding.mend.startswith(f"{home.command} config "):
+        return finding
+    name = finding.mend.removeprefix(f"{home.command} config ").split()[1]
+    if beaten_by(home, name, environ) != f"{name} in the environment":
+        return finding
+    text = f"{finding.text} ({name} is set in the environment, which counts before .env)"
+    return replace(finding, text=text, mend=f"unset {name}; {finding.mend}")

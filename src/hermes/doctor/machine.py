@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
@@ -12,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from hermes.doctor.finding import Finding, Severity
 from hermes.gateway import service
 from hermes.gateway.background import answers
+from hermes.gateway.port import other_address
 from hermes.home.locks import last_gateway, running_gateway
 from hermes.home.paths import Home
 from hermes.home.settings import Settings
@@ -23,6 +26,19 @@ AHEAD_SECONDS = 300.0
 """The store may know of times so far in the future: two machines on one disk never agree exactly."""
 BUILT_AT = 1_767_225_600.0
 """2026-01-01: a clock before that was never set."""
+
+
+def writable(home: Home) -> Iterator[Finding]:
+    """Also of a home that is not there yet: whether it can be made."""
+    place = home.path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        yield Finding("no_writing", Severity.ERROR, f"{place} is no directory, so there can be no home in {home.path}")
+    elif not os.access(place, os.W_OK | os.X_OK):
+        text = f"this user cannot write in {place}" + ("" if place == home.path else f", so {home.path} cannot be made")
+        is_ours = place.stat().st_uid == os.geteuid()
+        yield Finding("no_writing", Severity.ERROR, text, f"chmod u+rwx {shlex.quote(str(place))}" if is_ours else None)
 
 
 def gateway(home: Home, settings: Settings) -> Iterator[Finding]:
@@ -61,7 +77,7 @@ def _port(home: Home, settings: Settings) -> Iterator[Finding]:
             "port_taken",
             Severity.ERROR,
             f"the API cannot listen on {api.host}:{api.port}: {error.strerror or error}",
-            f"{home.command} config set API_SERVER_PORT {api.port + 1}",
+            f"{home.command} config set {other_address(error, api.host, api.port)}",
         )
 
 

@@ -61,6 +61,8 @@ def start(home: Home, environ: Mapping[str, str]) -> Started:
 
 def stop(home: Home, environ: Mapping[str, str]) -> Stopped | None:
     """None when it did not run. Raises HermesError `gateway_not_stopped` when it takes longer than it should."""
+    if not home.exists():
+        return None  # and nothing is made of a name that was mistyped
     with _control(home):
         process = running_gateway(home.pid_file)
         return _stop(home, environ, process) if process is not None else None

@@ -26,6 +26,7 @@ from hermes.core.clock import SystemClock
 from hermes.core.errors import ConfigError, HermesError
 from hermes.core.redact import Redactor
 from hermes.gateway.background import check_start, made_home, reachable
+from hermes.gateway.port import other_address
 from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway
 from hermes.home.logs import configure_logging
 from hermes.home.paths import Home, create_home
@@ -79,8 +80,8 @@ def _listen(home: Home, settings: Settings) -> socket.socket:
         listener.listen(1024)
     except OSError as error:
         raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}. Take another port with: "
-            f"{home.command} config set API_SERVER_PORT {port + 1 if port else 8643}"
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Take another address with: "
+            f"{home.command} config set {other_address(error, host, port)}"
         ) from error
     listener.setblocking(False)
     return listener

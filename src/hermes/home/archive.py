@@ -12,6 +12,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -254,10 +255,11 @@ def _unpack(
                 raise ValueError(f"it has {name[:80]!r} twice")
             seen.add(name.casefold())
             top = name.partition("/")[0]
+            plain = unicodedata.normalize("NFKC", name).casefold()  # a disk that knows no case takes .ENV for .env
             if (
                 top in LEFT_OUT
-                or (name in SECRET_FILES and not with_secrets)
-                or name in (f"{DATABASE}-wal", f"{DATABASE}-shm")
+                or (plain in SECRET_FILES and not with_secrets)
+                or plain in (f"{DATABASE}-wal", f"{DATABASE}-shm")
             ):
                 continue
             _write(archive, member, draft.path / name)

@@ -164,7 +164,6 @@ class Turn:
 
 async def end_session(engine: Engine, session_id: str) -> None:
     """Nobody can go on with it: its processes end, and what was kept in memory is let go."""
-    await engine.registry.close_session(session_id)
-    engine.agent.forget(session_id)
+    await engine.agent.close_session(session_id)
     if engine.database.path is None:
         await engine.database.write(session_store.delete, session_id)

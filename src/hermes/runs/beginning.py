@@ -8,12 +8,14 @@ from hermes.core import event as events
 from hermes.core.errors import Conflict, InvalidInput, NotFound
 from hermes.core.event import KeptEvent, RunEvent
 from hermes.core.ids import new_id
+from hermes.core.key import OWNER
 from hermes.core.message import AudioPart, ImagePart
 from hermes.core.model import Model
 from hermes.core.run import Run, RunRequest, RunStatus
 from hermes.core.session import Session
 from hermes.store import events as event_store
 from hermes.store import idempotency as idempotency_store
+from hermes.store import keys as key_store
 from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store import turns
@@ -102,8 +104,7 @@ def begin(
     known = session_store.get(conn, session.id) if request.session_id else None
     if known is None:
         session_store.create(conn, session)
-    elif known.owner != session.owner:
-        raise NotFound(f"no session {session.id!r}", code="session_not_found")
+    check_owner(known, session.owner)
     run_store.insert(conn, run)
     for keep in request.keep:
         keep(conn, run)
@@ -113,12 +114,21 @@ def begin(
     return None
 
 
-def take_up(conn: Connection, run: Run, request: RunRequest, now: float) -> None:
-    """The queued run begins: its messages come behind those of the runs before it.
+def check_owner(known: Session | None, owner: str) -> None:
+    """Raises NotFound `session_not_found` for someone else's."""
+    if known is not None and known.owner != owner:
+        raise NotFound(f"no session {known.id!r}", code="session_not_found")
 
-    Raises NotFound `run_not_found` where its session, and the run with it, was deleted while it waited.
+
+def take_up(conn: Connection, run: Run, request: RunRequest, now: float) -> float | None:
+    """The queued run begins: its messages come behind those of the runs before it. Gives what its key may spend.
+
+    Raises NotFound `run_not_found` where its session, and the run with it, was deleted while it waited; Unauthorized
+    where its key was revoked, BudgetExceeded where the runs before it spent what was left.
     """
+    key = key_store.check_in_force(conn, run.owner) if run.owner != OWNER else None
     left = run.request if run.is_durable else {}
     if not run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request=left):
         raise NotFound(f"no run {run.id!r}: it was deleted", code="run_not_found")
     session_store.add_messages(conn, run.session_id, run.id, request.messages, now)
+    return None if key is None else key.left_usd

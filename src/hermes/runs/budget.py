@@ -12,7 +12,8 @@ from hermes.store.database import Connection, Database
 
 async def within_budget(request: RunRequest, database: Database) -> RunRequest:
     """The request, limited to what its key has left, and refused with BudgetExceeded when it is kept and nothing is
-    left: in that transaction, so that the repeat of an idempotent request still gets its first answer.
+    left: in that transaction, so that the repeat of an idempotent request still gets its first answer. A run that
+    waits in line is asked again, by the runner, when it begins.
 
     The owner has no budget and costs no query.
     """
@@ -21,8 +22,7 @@ async def within_budget(request: RunRequest, database: Database) -> RunRequest:
     key = await database.read(key_store.get, request.owner)
     if key is None or key.left_usd is None:
         return request
-    most = [usd for usd in (request.limits.max_usd, max(key.left_usd, 0.0)) if usd is not None]
-    limits = replace(request.limits, max_usd=min(most))
+    limits = request.limits.within(key.left_usd)
     return replace(request, limits=limits, keep=(_check, *request.keep))
 
 

@@ -32,7 +32,7 @@ from hermes.core.session import Session
 from hermes.core.tally import RunTally
 from hermes.runs.active import Active, Steers
 from hermes.runs.approvals import Desk, parse_choice
-from hermes.runs.beginning import begin, check_parts, new_run, new_session, opening, take_up
+from hermes.runs.beginning import begin, check_owner, check_parts, new_run, new_session, opening, take_up
 from hermes.runs.ending import error_data, record_end
 from hermes.runs.events import EventLog
 from hermes.runs.line import Line
@@ -193,7 +193,8 @@ class Runner:
         if self.is_draining:
             raise Draining("the gateway is stopping; try again in a moment", retry_after_seconds=5)
         began = self._clock.monotonic()
-        model = await self._models(request.model or await self._choice_of(request.session_id))
+        known = await self._session_of(request)
+        model = await self._models(request.model or (known.model_choice if known is not None else None))
         check_parts(request, model)
         if request.limits.max_usd is not None and isinstance(model, Priced) and not await model.has_price():
             unknown = f"the price of {model.name} is not known, so max_usd counts only what its provider says it cost"
@@ -203,6 +204,8 @@ class Runner:
             self._agent.tools(request)  # a toolset that does not exist is said now, not by a run that fails
         now = self._clock.now()
         session = new_session(request, now)
+        if request.session_id is not None and known is None:
+            await self._agent.close_session(session.id)  # of an earlier session of that id, perhaps another key's
         place = self.line.join(session.id, request.owner)
         run = new_run(request, session, model, now, is_running=place.is_running)
         recorder = self.log.open(run.id, session.id, request.owner, is_durable=request.is_durable)
@@ -224,9 +227,13 @@ class Runner:
         self._group.create_task(self._conduct(active, session))
         return run
 
-    async def _choice_of(self, session_id: str | None) -> str | None:
-        known = await self._database.read(session_store.get, session_id) if session_id is not None else None
-        return known.model_choice if known is not None else None
+    async def _session_of(self, request: RunRequest) -> Session | None:
+        """Raises NotFound for someone else's: what it chose must not show in another's errors."""
+        if request.session_id is None:
+            return None
+        known = await self._database.read(session_store.get, request.session_id)
+        check_owner(known, request.owner)
+        return known
 
     def follow(self, run_id: str, after: int = 0) -> AsyncIterator[KeptEvent]:
         """Every event behind `after`, once, in order, to the final one; see `EventLog.follow`."""
@@ -394,7 +401,7 @@ class Runner:
         if progress is not None:
             await self.line.wait(active.place)
         elif run.status is RunStatus.QUEUED:
-            await self._wait_in_line(active)
+            request = await self._wait_in_line(active)
         model = active.model or await self._models(request.model or session.model_choice)
         if progress is not None:
             messages = [*await self._before(request, run), *progress.done]
@@ -429,7 +436,8 @@ class Runner:
         turns = await self._database.read(client_call_store.turns_of, request.owner, call_ids)
         return with_own_part(history, request.messages, turns)
 
-    async def _wait_in_line(self, active: Active) -> None:
+    async def _wait_in_line(self, active: Active) -> RunRequest:
+        """The request, limited to what its key has left by now."""
         run, request = active.run, active.request
         timeout = None if request.may_wait_forever else self.settings.queue_timeout_seconds
         try:
@@ -441,7 +449,8 @@ class Runner:
                 retry_after_seconds=timeout or 1,
             ) from None
         active.waited = self._clock.monotonic() - active.began
-        await self._database.write(take_up, run, request, self._clock.now())
+        left = await self._database.write(take_up, run, request, self._clock.now())
+        return request if left is None else replace(request, limits=request.limits.within(left))
 
     async def _finish(self, active: Active, status: RunStatus, final: RunEvent, result: TurnResult | None) -> None:
         recorder = active.recorder

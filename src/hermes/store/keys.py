@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from hermes.core.errors import BudgetExceeded, Conflict, NotFound
+from hermes.core.errors import BudgetExceeded, Conflict, NotFound, Unauthorized
 from hermes.core.job import JobState
 from hermes.core.key import Key, Scope
 
@@ -83,6 +83,16 @@ def check_budget(conn: Connection, key_id: str) -> None:
             f"the key {key.name!r} has spent {key.spent_usd:.4f} of its {key.budget_usd:g} USD; its owner can make "
             "another with a budget of its own: hermes keys add"
         )
+
+
+def check_in_force(conn: Connection, key_id: str) -> Key | None:
+    """The key, None for the owner or one of old. Raises Unauthorized for a revoked one, and what `check_budget` does.
+    Call it in the write with which a run that waited begins."""
+    key = get(conn, key_id)
+    if key is not None and key.revoked_at is not None:
+        raise Unauthorized(f"the key {key.name!r} was revoked while the run waited")
+    check_budget(conn, key_id)
+    return key
 
 
 def find_in_file(path: Path, digest: str) -> Key | None:

@@ -199,11 +199,19 @@ async def test_a_hanging_model_ends_at_the_time_limit():
     result = await run_turn(turn(model, limits=Limits(max_seconds=0.05)), sink)
     assert result.completed.finish_reason == "length"
     assert [type(item) for item in sink.items] == [events.MessageDelta, events.Warned]
+    assert (result.completed.output, result.last) == ("I thi", Message("assistant", "I thi")), "it was said"
 
 
 async def test_a_time_out_of_the_model_s_own_is_not_taken_for_the_limit():
     with pytest.raises(TimeoutError):
         await run_turn(turn(ScriptedModel([[TimeoutError()]])), Collected())
+
+
+async def test_a_tool_that_is_not_there_is_told_with_all_that_are_the_client_s_too():
+    model = ScriptedModel([calls(("1", "nope", "{}")), says("Oh.")])
+    theirs = ToolSpec("weather", "", {"type": "object"})
+    await run_turn(turn(model, EchoTool(), client_tools=(theirs,)), Collected())
+    assert model.requests[1].messages[-1].text == "There is no tool 'nope'. The tools are: echo, weather."
 
 
 async def test_a_steer_is_heard_before_the_next_call_and_after_the_final_text():

@@ -133,3 +133,13 @@ async def test_a_star_lets_every_origin_read_and_write_without_credentials() -> 
         assert "access-control-allow-credentials" not in response.headers
         told = (await server.client.get("/v1/capabilities")).json()
         assert told["features"]["cors"] is True
+
+
+async def test_whether_any_origin_is_listed_does_not_show_to_another(server: Server, listed: Server) -> None:
+    """Or a profile that has one would be told from a name that nobody has (ADR 76)."""
+    headers = {"Origin": "https://evil.example", "Authorization": "Bearer wrong"}
+    told = []
+    for one in (server, listed):
+        answer = await one.client.get("/v1/models", headers=headers)
+        told.append({name: value for name, value in answer.headers.items() if name not in ("date", "x-request-id")})
+    assert told[0] == told[1]

@@ -54,6 +54,25 @@ def error_of(answer: httpx.Response) -> tuple[int, str, str | None]:
     return answer.status_code, error["code"], error["param"]
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "attachment; filename*=undefined''a",
+        "attachment; filename*=idna''xn--%ff",
+        f"attachment; filename*{'9' * 5000}*=a",
+    ],
+)
+async def test_a_name_that_cannot_be_read_is_the_senders_fault(server: Server, header: str) -> None:
+    assert error_of(await put_raw(server, Content_Disposition=header)) == (400, "invalid_request", "filename")
+
+
+async def test_a_name_that_no_answer_can_hold_is_kept_as_one_that_can(server: Server) -> None:
+    made = await put_raw(server, Content_Disposition="attachment; filename*=raw_unicode_escape''%5Cud800.txt")
+    assert (made.status_code, made.json()["filename"]) == (200, "?.txt")
+    read = await server.client.get(f"/v1/files/{made.json()['id']}/content")
+    assert read.headers["content-disposition"] == "attachment; filename*=utf-8''%3F.txt"
+
+
 async def test_a_form_and_raw_bytes_make_the_same_file(server: Server) -> None:
     form = await put(server, name="Gerät.txt")
     raw = await put_raw(server, query="?filename=Ger%C3%A4t.txt")

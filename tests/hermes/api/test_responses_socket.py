@@ -13,8 +13,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hermes.api.auth import OwnerKey, Principal, Scope
+from hermes.api.responses_socket import MAX_WAITING
 from hermes.api.services import ApiSettings
 from hermes.core.errors import UpstreamError
+from hermes.core.key import OWNER
 from hermes.core.model import ModelDone, TextDelta
 from hermes.runs.runner import RunnerSettings
 from tests.support.api import AUTH, KEY
@@ -296,3 +298,42 @@ async def test_a_revoked_key_ends_the_connection() -> None:
         assert (told["status"], told["error"]["code"]) == (401, "invalid_api_key")
         with pytest.raises(ConnectionClosed):
             await connection.recv()
+
+
+async def test_what_waits_on_the_connection_of_a_revoked_key_is_not_begun() -> None:
+    keys, hold = OwnerKey(KEY), asyncio.Event()
+    model = ScriptedModel([[TextDelta("I think"), hold, ModelDone("stop")]])
+    async with open_responses(model, keys=keys) as api, opened(api) as connection:
+        for _ in range(1 + MAX_WAITING):
+            await ask(connection)
+        while json.loads(await connection.recv())["type"] != "response.output_text.delta":
+            pass
+        keys.replace("another key of thirty-two characters")
+        with pytest.raises(ConnectionClosed):
+            while True:
+                await connection.recv()
+        hold.set()
+        [run] = await api.runner.list_runs(OWNER)
+        assert [one async for one in api.runner.follow(run.id)]
+        assert len(await api.runner.list_runs(OWNER)) == 1
+
+
+@pytest.mark.parametrize(("count", "size"), [(2 + MAX_WAITING, 1), (3, 600)])
+async def test_a_client_that_does_not_wait_for_answers_is_cut_off_and_its_leaving_is_heard(
+    count: int, size: int
+) -> None:
+    model = ScriptedModel([[TextDelta("I think"), asyncio.Event()]])
+    settings = ApiSettings(json_limit_bytes=1000, disconnect_grace_seconds=0.0)
+    async with open_responses(model, settings=settings) as api, opened(api) as connection:
+        await ask(connection)
+        while json.loads(await connection.recv())["type"] != "response.output_text.delta":
+            pass
+        for _ in range(count - 1):
+            await ask(connection, input="x" * size)
+        assert error_of([json.loads(await connection.recv())]) == (429, "rate_limit_exceeded", None)
+        with pytest.raises(ConnectionClosed) as closed:
+            await connection.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1013
+        [run] = await api.runner.list_runs(OWNER)
+        assert [one async for one in api.runner.follow(run.id)][-1].event.name == "run.cancelled"

@@ -141,6 +141,12 @@ async def test_a_reader_goes_on_after_the_last_event_it_has(server: Server, afte
     assert sse_events(by_query.text) == sse_events(by_header.text) == HELLO[after:]
 
 
+async def test_a_reader_that_comes_again_to_the_same_url_gets_no_event_twice(server: Server) -> None:
+    await server.chat()
+    again = await server.client.get(f"/v1/runs/{RUN_ID}/events?after=1", headers={"Last-Event-ID": "3"})
+    assert sse_events(again.text) == HELLO[3:]
+
+
 @pytest.mark.parametrize("after", ["-1", "x", "1.5", "9" * 20, "+1", "%20"])
 async def test_an_after_that_is_no_number_is_refused(server: Server, after: str) -> None:
     await server.chat()

@@ -346,3 +346,36 @@ async def test_ten_readers_of_a_run_get_the_same_events() -> None:
         texts = [(await reader).text for reader in readers]
         assert len(set(texts)) == 1
         assert names(texts[0]) == ["run.started", "message.delta", "message.delta", "run.completed"]
+
+
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("way", ["chat", "runs", "session chat"])
+async def test_a_result_that_answers_no_call_of_the_session_is_refused_and_not_left_out(way: str) -> None:
+    async with live(ScriptedModel([calls(("c1", "weather", "{}")), says("Sunny."), says("Sunny.")])) as here:
+        await here.client.post("/api/sessions", json={"id": "s"})
+        session = {"X-Hermes-Session-Id": "s"}
+        ask = {"messages": [{"role": "user", "content": "weather?"}], "tools": [TOOL]}
+        asked = await here.client.post("/v1/chat/completions", json=ask, headers=session)
+        assert asked.json()["choices"][0]["finish_reason"] == "tool_calls"
+
+        async def answer(call_id: str) -> Any:
+            said = [{"role": "tool", "tool_call_id": call_id, "content": "sun"}]
+            match way:
+                case "chat":
+                    return await here.client.post("/v1/chat/completions", json={"messages": said}, headers=session)
+                case "runs":
+                    return await here.client.post("/v1/runs", json={"input": said, "session_id": "s"})
+            return await here.client.post("/api/sessions/s/chat", json={"messages": said})
+
+        wrong = await answer("c9")
+        where = "input[0].tool_call_id" if way == "runs" else "messages[0].tool_call_id"
+        assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, where), wrong.text
+        listed = await here.client.get("/api/sessions/s/messages")
+        assert [message["role"] for message in listed.json()["data"]] == ["user", "assistant"], "it left something"
+        for _ in range(2):  # once more: as after a model that failed
+            right = await answer("c1")
+            assert right.is_success, right.text
+            if way == "runs":
+                await here.ended(right.json()["run_id"])

@@ -127,6 +127,11 @@ async def test_what_is_not_known_is_told_and_not_dropped_in_silence(server: Serv
     assert response.headers["x-hermes-warnings"] == "not supported, ignored: stream; not supported, ignored: wat"
 
 
+async def test_a_limit_that_there_is_not_is_told(server: Server) -> None:
+    response = await server.client.post("/v1/runs", json={"input": "hi", "limits": {"max_steps": 3, "max_step": 1}})
+    assert response.headers["x-hermes-warnings"] == "not supported, ignored: limits.max_step"
+
+
 @pytest.mark.parametrize(
     ("sent", "model", "warning"),
     [

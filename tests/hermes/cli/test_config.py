@@ -129,6 +129,15 @@ def test_a_running_gateway_is_mentioned(hermes: Hermes) -> None:
     assert "it takes this up at its next start" in done.err
 
 
+def test_a_new_key_is_said_to_count_at_once(hermes: Hermes) -> None:
+    hermes("config", "set", "model.default", "x")
+    lock = lock_gateway(hermes.home.pid_file, now=0.0)
+    done = hermes("config", "set", "API_SERVER_KEY", "f3" * 16)
+    lock.release()
+    assert "takes this up now; the key before opens nothing more" in done.err
+    assert "next start" not in done.err
+
+
 def test_a_minus_reads_the_value_from_stdin(hermes: Hermes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("sk from stdin\n"))
     assert hermes("config", "set", "OPENAI_API_KEY", "-").code == 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import pytest
 
-from hermes.cli.runs import _View
+from hermes.cli.runs import CHOICES, _ask, _View
 from hermes.core import event as events
 from hermes.core.event import KeptEvent, RunEvent, event_data
 from hermes.core.run import RunStatus, Usage
@@ -156,6 +157,18 @@ def test_a_choice_that_is_none_is_refused(hermes: Hermes) -> None:
     fill(hermes, [])
     done = hermes("runs", "approve", "r", "perhaps")
     assert (done.code, "one of once, session, always, deny" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "choice"), [("y", "once"), ("once", "once"), ("Session", "session"), ("deny", "deny"), ("no", "deny")]
+)
+def test_a_question_is_answered_by_a_letter_or_by_the_word_of_the_choice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str, choice: str
+) -> None:
+    question = {"tool": "terminal", "command": "rm -rf x", "description": "deletes", "choices": CHOICES}
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"perhaps\n{said}\n"))
+    assert _ask(question) == choice
+    assert capsys.readouterr().out.count("[n]o: ") == 2
 
 
 def test_the_help_names_every_command(hermes: Hermes) -> None:

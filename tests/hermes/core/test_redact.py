@@ -15,6 +15,7 @@ SECRETS = {
     "openai": "sk-" + "proj-Ab3dEf6hIj9lMnOpQrStUv",
     "anthropic": "sk-" + "ant-api03-Ab3dEf6hIj9lMnOpQrStUvWxYz",
     "openrouter": "sk-" + "or-v1-0123456789abcdef0123456789abcdef",
+    "key of this server": "hk_" + "0123456789abcdef" * 4,
     "stripe": "sk_" + "live_0123456789abcdefABCDEF",
     "github": "ghp_" + "0123456789abcdefghijABCDEFGHIJ012345",
     "github fine-grained": "github_pat_" + "0123456789abcdefghijABCDEFGHIJ0123456789abcdef",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -79,6 +80,24 @@ def test_where_no_home_is_there_is_only_a_note(tmp_path: Path) -> None:
     found = diagnose(Home(tmp_path / "none"), {}, now=NOW).findings
     assert [(each.name, each.is_wrong, each.mend) for each in found] == [("no_home", False, "hermes gateway")]
     assert not (tmp_path / "none").exists()
+
+
+def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found = only(list(diagnose(Home(tmp_path / "file" / "home"), {}, now=NOW).findings))
+    assert (found.name, found.is_wrong, found.mend) == ("no_writing", True, None)
+    assert found.text == f"{tmp_path / 'file'} is no directory, so there can be no home in {tmp_path / 'file' / 'home'}"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_home_that_cannot_be_written_is_told_until_it_can(
+    home: Home, environ: dict[str, str], findings: Find
+) -> None:
+    home.path.chmod(0o500)
+    found = only(findings())
+    assert found.name == "no_writing"
+    type_in(found.mend, home, environ)
+    assert findings() == []
 
 
 @pytest.mark.parametrize(
@@ -265,8 +284,34 @@ def test_a_missing_ripgrep_is_told(home: Home, environ: dict[str, str], tmp_path
 def test_a_port_of_somebody_else_is_told(home: Home, environ: dict[str, str], findings: Find) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         environ["API_SERVER_PORT"] = str(other.getsockname()[1])
-        assert named(findings()) == [("port_taken", "error")]
-    assert findings() == []
+        found = only(findings())
+        assert found.name == "port_taken"
+        assert "API_SERVER_PORT is set in the environment" in found.text
+        assert found.mend is not None
+        assert found.mend.startswith("unset API_SERVER_PORT; hermes config set API_SERVER_PORT ")
+        assert found.mend.split()[-1] != environ["API_SERVER_PORT"]
+        del environ["API_SERVER_PORT"]
+        type_in(found.mend, home, environ)
+        assert findings() == []
+
+
+def test_the_port_that_is_offered_can_be_had(home: Home, environ: dict[str, str], findings: Find) -> None:
+    del environ["API_SERVER_PORT"]
+    with closing(socket.create_server(("127.0.0.1", 0))) as first:
+        port = first.getsockname()[1]
+        set_env(home.env_file, "API_SERVER_PORT", str(port))
+        with contextlib.suppress(OSError), closing(socket.create_server(("127.0.0.1", port + 1))):
+            type_in(only(findings()).mend, home, environ)
+            assert findings() == []
+
+
+def test_an_address_of_another_machine_is_mended_by_another_address(
+    home: Home, environ: dict[str, str], findings: Find
+) -> None:
+    del environ["API_SERVER_PORT"]
+    set_env(home.env_file, "API_SERVER_HOST", "192.0.2.1")
+    found = next(each for each in findings() if each.name == "port_taken")
+    assert found.mend == "hermes config set API_SERVER_HOST 127.0.0.1"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hermes.gateway.background import kept_port, reachable
+from hermes.gateway.background import kept_port, reachable, stop
 from hermes.home.locks import GatewayProcess
 from hermes.home.paths import Home
 
@@ -28,6 +28,11 @@ def test_the_port_is_kept_unless_the_settings_name_one(
     tmp_path: Path, environ: dict[str, str], process: GatewayProcess | None, port: int | None
 ) -> None:
     assert kept_port(Home(tmp_path), environ, process) == port
+
+
+def test_a_stop_makes_nothing_where_no_home_is(tmp_path: Path) -> None:
+    assert stop(Home(tmp_path / "mistyped"), {}) is None
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_an_address_of_every_interface_is_called_on_this_machine() -> None:

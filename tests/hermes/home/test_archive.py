@@ -221,6 +221,12 @@ def test_links_and_devices_end_the_import(root: Home, tmp_path: Path, member: tu
     assert nothing_was_made(root, tmp_path)
 
 
+@pytest.mark.parametrize("name", [".ENV", ".Env", "\uff0eenv", "STATE.db-wal"])
+def test_a_name_that_some_disks_take_for_another_is_left_out_like_that(root: Home, tmp_path: Path, name: str) -> None:
+    archive = archive_of(tmp_path, file(f"{INSIDE}{name}", b"API_SERVER_KEY=known\n"))
+    assert not (imported(root, archive, name="bob").home.path / name).exists()
+
+
 @pytest.mark.parametrize("second", ["profile/a", "profile/A"])
 def test_a_name_twice_ends_the_import(root: Home, tmp_path: Path, second: str) -> None:
     with pytest.raises(InvalidInput, match="twice"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -90,6 +91,40 @@ async def test_a_key_past_its_budget_starts_nothing_and_nothing_is_left_of_it(da
             await runner.start(request)
         assert await runner.list_runs("key_1") == []
         assert runner.active == 0
+
+
+@pytest.mark.parametrize(("first_usd", "code"), [(1.25, "budget_exceeded"), (0.5, None)])
+async def test_a_run_that_waited_gets_what_the_ones_before_it_left(
+    database: Database, first_usd: float, code: str | None
+) -> None:
+    hold, call = asyncio.Event(), ("c1", "echo", '{"text": "x"}')
+    model = ScriptedModel([[hold, *says("hi", usage=costing(first_usd))], calls(call, usage=costing(0.75))])
+    async with open_runner(model, EchoTool("echo"), database=database) as runner:
+        for_one = [await within_budget(ask(owner="key_1", session_id="s"), database) for _ in range(2)]
+        first, waiting = [await runner.start(request) for request in for_one]
+        hold.set()
+        assert [one async for one in runner.follow(first.id)]
+        kept = [one.event async for one in runner.follow(waiting.id)]
+        final = kept[-1]
+        if code is not None:
+            assert isinstance(final, events.RunFailed)
+            assert (final.error["code"], len(model.requests), await spent(database)) == (code, 1, first_usd)
+        else:
+            assert any("max_usd=0.5" in one.message for one in kept if isinstance(one, events.Warned))
+            assert await spent(database) == 1.25
+
+
+async def test_what_still_waited_when_its_key_was_revoked_does_not_begin(database: Database) -> None:
+    hold = asyncio.Event()
+    model = ScriptedModel([[hold, *says("the work that had begun goes on")]])
+    async with open_runner(model, database=database) as runner:
+        first, waiting = [await runner.start(ask(owner="key_1", session_id="s")) for _ in range(2)]
+        await database.write(key_store.revoke, "bot", 2.0, "cli")
+        hold.set()
+        assert [one async for one in runner.follow(first.id)][-1].event.name == "run.completed"
+        final = [one async for one in runner.follow(waiting.id)][-1].event
+        assert isinstance(final, events.RunFailed)
+        assert (final.error["code"], len(model.requests)) == ("invalid_api_key", 1)
 
 
 async def test_the_repeat_of_an_earlier_request_gets_its_run_also_without_a_budget(database: Database) -> None:

@@ -301,14 +301,15 @@ async def test_missing_parts_are_told_before_anything_starts(
 
 
 async def test_closing_ends_the_process_and_leaves_nothing(
-    make_builtin: MakeBuiltin, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_builtin: MakeBuiltin, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    async with opened(make_builtin('{"say": "hi"}'), folder) as model:
-        await answered(model, "hi")
-        assert list(tmp_path.glob("hermes-model-*"))
-    assert is_gone(asked(folder)[-1]["pid"])
-    assert not list(tmp_path.glob("hermes-model-*"))
+    with tempfile.TemporaryDirectory() as temporary:  # pytest's own are too long for the path of a socket
+        monkeypatch.setattr(tempfile, "tempdir", temporary)
+        async with opened(make_builtin('{"say": "hi"}'), folder) as model:
+            await answered(model, "hi")
+            assert list(Path(temporary).glob("hermes-model-*"))
+        assert is_gone(asked(folder)[-1]["pid"])
+        assert not list(Path(temporary).iterdir())
 
 
 async def test_the_process_has_no_secrets(
