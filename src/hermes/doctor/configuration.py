@@ -9,10 +9,14 @@ from hermes.doctor.finding import Finding, Severity
 from hermes.home.files import too_open
 from hermes.home.keys import check_key, is_loopback
 from hermes.home.paths import Home
+from hermes.home.reading import CONFIG_NAME
 from hermes.home.settings import Settings
 
 CLOSE = "; close it with: "
 """How `too_open` words its sentences: what is wrong, and the command that mends it."""
+
+PLACES = (CONFIG_NAME, ".env", "environment")
+"""Where a setting can stand, as the settings' sentences call it."""
 
 
 def api(home: Home, settings: Settings) -> Iterator[Finding]:
@@ -88,9 +92,12 @@ def names(home: Home, settings: Settings) -> Iterator[Finding]:
 
 
 def _unset(home: Home, sentence: str) -> str | None:
-    """`config.yaml: approvals.mod is no setting…`: the place, then the name."""
+    """`config.yaml: approvals.mod is no setting…`: the place, then the name.
+
+    None for what is wrong with a whole file: its path is the place then, and no command mends that.
+    """
     place, found, rest = sentence.partition(": ")
     name = rest.split(" ", 1)[0].rstrip(":")
-    if not found or not name:
+    if not found or not name or place not in PLACES:
         return None
     return f"unset {name}" if place == "environment" else f"{home.command} config unset {name.partition('[')[0]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -52,9 +53,10 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
 
 def _with_environment(home: Home, environ: Mapping[str, str], finding: Finding) -> Finding:
     """A value of the environment beats what `config set` writes: the mend has to take it away first."""
-    if finding.mend is None or not finding.mend.startswith(f"{home.command} config "):
+    written = re.fullmatch(rf"{re.escape(home.command)} config (?:set|unset) (\S+)( .*)?", finding.mend or "")
+    if written is None:
         return finding
-    name = finding.mend.removeprefix(f"{home.command} config ").split()[1]
+    name = written[1]
     if beaten_by(home, name, environ) != f"{name} in the environment":
         return finding
     text = f"{finding.text} ({name} is set in the environment, which counts before .env)"

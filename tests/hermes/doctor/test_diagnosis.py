@@ -175,6 +175,19 @@ def test_settings_that_are_wrong_unknown_or_idle_are_told_apart(
     assert findings() == []
 
 
+@pytest.mark.parametrize("text", ["approvals: [\n", "a: b: c\n", "just text\n", "model: {}\nmodel: {}\n"])
+def test_a_file_that_cannot_be_read_has_no_command_that_mends_it(home: Home, findings: Find, text: str) -> None:
+    home.config_file.write_text(text)
+    finding = only(findings())
+    assert (finding.name, finding.mend) == ("wrong_setting", None)
+
+
+def test_a_line_that_cannot_be_read_is_told(home: Home, findings: Find) -> None:
+    home.env_file.write_text(home.env_file.read_text() + "A B C\n")
+    finding = only(findings())
+    assert (finding.name, finding.mend) == ("setting", "hermes config check")
+
+
 def test_a_name_that_the_shell_sets_is_unset_there(environ: dict[str, str], findings: Find) -> None:
     environ["HERMES_LOG_LEVL"] = "info"
     finding = only(findings())
