@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from hermes.core.toolset import CATALOGUE
 from hermes.doctor.finding import Finding, Severity
 from hermes.home.files import too_open
 from hermes.home.keys import check_key, is_loopback
@@ -89,6 +90,20 @@ def names(home: Home, settings: Settings) -> Iterator[Finding]:
             yield Finding("setting", Severity.WARNING, problem, f"{home.command} config check")
     for note in settings.notes:
         yield Finding("no_effect", Severity.NOTE, note, _unset(home, note))
+
+
+def toolsets(home: Home, settings: Settings) -> Iterator[Finding]:
+    """Names of toolsets that this version has not: without a word of it the agent would have fewer tools, or none."""
+    there = {toolset.name for toolset in CATALOGUE}
+    chosen = {"toolsets": settings.toolsets} | {
+        f"platform_toolsets.{platform}": names for platform, names in settings.platform_toolsets.items()
+    }
+    for name, wanted in chosen.items():
+        unknown = sorted(set(wanted or ()) - there)
+        if unknown:
+            text = f"{name} has {', '.join(unknown)}, which this version has not; there are {', '.join(sorted(there))}"
+            severity = Severity.NOTE if set(wanted or ()) & there else Severity.WARNING
+            yield Finding("unknown_toolset", severity, text, f"{home.command} config unset {name}")
 
 
 def _unset(home: Home, sentence: str) -> str | None:

@@ -33,13 +33,14 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
         *configuration.api(home, settings),
         *configuration.files(home),
         *configuration.names(home, settings),
+        *configuration.toolsets(home, settings),
         *machine.writable(home),
         *machine.gateway(home, settings),
         *machine.unit(home, environ),
         *machine.database(home, settings, now),
         *machine.disk(home),
         *machine.clock(environ, now),
-        *machine.programs(settings),
+        *machine.programs(home, settings),
     ]
     examined = ["settings", "keys", "files", "gateway", "database", "disk", "clock", "programs"]
     if asks_model:

@@ -246,6 +246,24 @@ def test_a_time_zone_that_does_not_exist_is_told(home: Home, environ: dict[str, 
     assert findings() == []
 
 
+def test_toolsets_that_are_not_there_are_told(home: Home, environ: dict[str, str], findings: Find) -> None:
+    set_config(home.config_file, ["toolsets"], ["terminal", "web"])
+    assert named(findings()) == [("unknown_toolset", "note")]
+    set_config(home.config_file, ["toolsets"], ["terminl"])
+    finding = only(findings())
+    assert (finding.name, finding.is_wrong, "terminl" in finding.text) == ("unknown_toolset", True, True)
+    type_in(finding.mend, home, environ)
+    assert findings() == []
+
+
+def test_a_profiles_shell_is_mended_in_the_profile(home: Home) -> None:
+    alice = Home(home.path / "profiles" / "alice", "alice")
+    create_home(alice)
+    set_config(alice.config_file, ["terminal", "shell"], "no-such-shell")
+    found = [each for each in diagnose(alice, {}, now=NOW, asks_model=False).findings if each.name == "missing_program"]
+    assert [each.mend for each in found] == ["hermes -p alice config unset terminal.shell"]
+
+
 def test_a_disk_that_is_full_or_nearly_is_told(home: Home) -> None:
     assert list(machine.disk(home, full_bytes=0, tight_bytes=0)) == []
     huge = 1 << 60
