@@ -87,6 +87,7 @@ def test_start_returns_when_it_answers_and_says_what_a_foreground_start_says(she
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Made a home in {shell.home}")
     assert httpx.get(url_in(done.stdout) + "/health").status_code == 200
+    assert re.search(r"^Model: \S+ of ", done.stdout, re.M), "which model answers, also where finding it takes a moment"
     process = shell.gateway()
     assert f"(pid {process.pid})" in done.stdout
     assert os.getsid(process.pid) == process.pid, "a session of its own: it outlives the terminal"
@@ -94,6 +95,14 @@ def test_start_returns_when_it_answers_and_says_what_a_foreground_start_says(she
     again = shell("gateway", "start")
     assert (again.returncode, again.stdout) == (0, f"It runs already: pid {process.pid}, {process.url}, for 0 min\n")
     assert shell.gateway() == process
+
+
+def test_a_start_without_a_model_says_so(shell: Shell) -> None:
+    shell("config", "set", "model.provider", "openai")
+    done = shell("gateway", "start", OPENAI_API_KEY="", OPENAI_BASE_URL="")
+    assert done.returncode == 0
+    assert "OPENAI_API_KEY is not set" in done.stdout
+    assert "\nModel: none yet; see: hermes model\n" in done.stdout
 
 
 def test_two_starts_at_once_make_one_gateway(shell: Shell) -> None:

@@ -15,8 +15,9 @@ from hermes.core.message import Message
 from hermes.sessions import SEARCHES_AT_ONCE, Sessions
 from hermes.store import search as search_store
 from hermes.store import sessions as session_store
-from hermes.store.database import READERS, Connection, Database
+from hermes.store.database import Connection, Database
 from hermes.store.session_list import Listing
+from hermes.store.sqlite import READERS
 from tests.support.clock import FakeClock
 from tests.support.store import a_session, keep_run
 

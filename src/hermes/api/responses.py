@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -31,7 +33,7 @@ from hermes.api.responses_request import parse
 from hermes.api.responses_run import ResponseRun, ResumedResponse, response_now, run_headers
 from hermes.api.responses_stream import ResponseStream
 from hermes.api.services import Services
-from hermes.core.errors import Conflict, InvalidInput, NotFound
+from hermes.core.errors import Conflict, InvalidInput, NotFound, TooLarge
 from hermes.core.event import is_final
 from hermes.core.run import Run
 from hermes.store import responses as response_store
@@ -146,7 +148,8 @@ async def input_items(request: Request, services: Services) -> Response:
 
 async def referenced(value: object, owner: str, services: Services) -> Mapping[str, Item]:
     """The stored items, input or output, that an input only names. What is not there is left to the reader to tell."""
-    found = {match["suffix"] for item_id in references(value) if (match := _ITEM_ID.match(item_id))}
+    asked = references(value)
+    found = {match["suffix"] for item_id in asked if (match := _ITEM_ID.match(item_id))}
     if len(found) > MAX_REFERENCES:
         raise InvalidInput(f"input has references into more than {MAX_REFERENCES} responses", param="input")
     items: dict[str, Item] = {}
@@ -156,7 +159,16 @@ async def referenced(value: object, owner: str, services: Services) -> Mapping[s
             run = await services.runner.get(kept.run_id, owner)
             shown = [*with_ids(kept.input, suffix), *(await response_now(kept, run, services))["output"]]
             items |= {item["id"]: item for item in shown}
+    _check_size(asked, items, services.settings.json_limit_bytes)
     return items
+
+
+def _check_size(asked: Sequence[str], items: Mapping[str, Item], most: int) -> None:
+    """A few bytes stand for a whole item, and each time they are there it is kept and said again."""
+    uses = Counter(item_id for item_id in asked if item_id in items)
+    size = sum(count * len(orjson.dumps(items[item_id])) for item_id, count in uses.items())
+    if size > most:
+        raise TooLarge(f"the items that input refers to have {size} bytes together; the limit is {most}", param="input")
 
 
 async def _begun(started: Started, services: Services) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hermes.api import headers as names
 from hermes.api.answers import JsonAnswer, headers_of, owner_of
+from hermes.api.chat_answer import answer_headers
 from hermes.api.content import prepared
 from hermes.api.documented import checked, documented, read_query
 from hermes.api.limits import read_object
@@ -213,9 +213,7 @@ async def _resolved(call: RunCall, services: Services) -> RunRequest:
 
 
 def _accepted(run: Run, request: RunRequest) -> Response:
-    headers = {names.SESSION_ID: run.session_id, names.RUN_ID: run.id, **names.warnings_header(request.warnings)}
-    if run.is_replay:
-        headers[names.IDEMPOTENCY_REPLAYED] = "true"
+    headers = answer_headers(run, request, run.warnings)
     answer = {
         "run_id": run.id,
         "status": "queued" if run.status is RunStatus.QUEUED else "started",

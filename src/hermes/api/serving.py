@@ -114,10 +114,10 @@ def is_handshake(scope: Mapping[str, Any]) -> bool:
 
 
 def socket_protocol(**options: Any) -> asyncio.Protocol:
-    """uvicorn's own, on the websockets library; imported for the first connection, for no start needs it."""
-    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+    """Imported for the first connection, for no start needs it."""
+    from hermes.api.socket_protocol import SocketProtocol
 
-    return WebSocketsSansIOProtocol(**options)
+    return SocketProtocol(**options)
 
 
 def serve_options() -> dict[str, Any]:

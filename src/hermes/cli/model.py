@@ -103,7 +103,7 @@ async def _survey(settings: Settings) -> tuple[ModelChoice | None, tuple[Candida
 
     models = Models(_plain(settings.model), environ=settings.environ, own_ports=(settings.api_server.port,))
     try:
-        await models.start()
+        await models.choose()
         return models.choice, await models.survey()
     finally:
         await models.close()

@@ -168,3 +168,5 @@ class Run:
     request: Mapping[str, Any] = field(default_factory=dict)
     is_replay: bool = False
     """Set on the answer of `start` when an idempotency key named an earlier run; never stored."""
+    warnings: tuple[str, ...] = ()
+    """Set on the answer of `start`: what of the request is not honoured; stored as events only."""

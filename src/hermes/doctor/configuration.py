@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from hermes.core.toolset import CATALOGUE
 from hermes.doctor.finding import Finding, Severity
 from hermes.home.files import too_open
 from hermes.home.keys import check_key, is_loopback
 from hermes.home.paths import Home
+from hermes.home.reading import CONFIG_NAME
 from hermes.home.settings import Settings
 
 CLOSE = "; close it with: "
 """How `too_open` words its sentences: what is wrong, and the command that mends it."""
+
+PLACES = (CONFIG_NAME, ".env", "environment")
+"""Where a setting can stand, as the settings' sentences call it."""
 
 
 def api(home: Home, settings: Settings) -> Iterator[Finding]:
@@ -87,10 +92,27 @@ def names(home: Home, settings: Settings) -> Iterator[Finding]:
         yield Finding("no_effect", Severity.NOTE, note, _unset(home, note))
 
 
+def toolsets(home: Home, settings: Settings) -> Iterator[Finding]:
+    """Names of toolsets that this version has not: without a word of it the agent would have fewer tools, or none."""
+    there = {toolset.name for toolset in CATALOGUE}
+    chosen = {"toolsets": settings.toolsets} | {
+        f"platform_toolsets.{platform}": names for platform, names in settings.platform_toolsets.items()
+    }
+    for name, wanted in chosen.items():
+        unknown = sorted(set(wanted or ()) - there)
+        if unknown:
+            text = f"{name} has {', '.join(unknown)}, which this version has not; there are {', '.join(sorted(there))}"
+            severity = Severity.NOTE if set(wanted or ()) & there else Severity.WARNING
+            yield Finding("unknown_toolset", severity, text, f"{home.command} config unset {name}")
+
+
 def _unset(home: Home, sentence: str) -> str | None:
-    """`config.yaml: approvals.mod is no setting…`: the place, then the name."""
+    """`config.yaml: approvals.mod is no setting…`: the place, then the name.
+
+    None for what is wrong with a whole file: its path is the place then, and no command mends that.
+    """
     place, found, rest = sentence.partition(": ")
     name = rest.split(" ", 1)[0].rstrip(":")
-    if not found or not name:
+    if not found or not name or place not in PLACES:
         return None
     return f"unset {name}" if place == "environment" else f"{home.command} config unset {name.partition('[')[0]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -32,13 +33,14 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
         *configuration.api(home, settings),
         *configuration.files(home),
         *configuration.names(home, settings),
+        *configuration.toolsets(home, settings),
         *machine.writable(home),
         *machine.gateway(home, settings),
         *machine.unit(home, environ),
         *machine.database(home, settings, now),
         *machine.disk(home),
         *machine.clock(environ, now),
-        *machine.programs(settings),
+        *machine.programs(home, settings),
     ]
     examined = ["settings", "keys", "files", "gateway", "database", "disk", "clock", "programs"]
     if asks_model:
@@ -52,9 +54,10 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
 
 def _with_environment(home: Home, environ: Mapping[str, str], finding: Finding) -> Finding:
     """A value of the environment beats what `config set` writes: the mend has to take it away first."""
-    if finding.mend is None or not finding.mend.startswith(f"{home.command} config "):
+    written = re.fullmatch(rf"{re.escape(home.command)} config (?:set|unset) (\S+)( .*)?", finding.mend or "")
+    if written is None:
         return finding
-    name = finding.mend.removeprefix(f"{home.command} config ").split()[1]
+    name = written[1]
     if beaten_by(home, name, environ) != f"{name} in the environment":
         return finding
     text = f"{finding.text} ({name} is set in the environment, which counts before .env)"

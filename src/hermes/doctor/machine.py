@@ -126,7 +126,7 @@ def clock(environ: Mapping[str, str], now: float) -> Iterator[Finding]:
         yield Finding("timezone", Severity.WARNING, text, "unset TZ")
 
 
-def programs(settings: Settings) -> Iterator[Finding]:
+def programs(home: Home, settings: Settings) -> Iterator[Finding]:
     """What tools need beside this package."""
     from hermes.toolsets.search_files import find_ripgrep
 
@@ -136,11 +136,12 @@ def programs(settings: Settings) -> Iterator[Finding]:
     shell = settings.terminal.shell
     if shell is not None and shutil.which(shell) is None:
         text = f"terminal.shell is {shell}, and there is no such program: no command can run"
-        yield Finding("missing_program", Severity.ERROR, text, "hermes config unset terminal.shell")
+        yield Finding("missing_program", Severity.ERROR, text, f"{home.command} config unset terminal.shell")
     cwd = settings.terminal.cwd
     if cwd is not None and not Path(cwd).expanduser().is_dir():
         text = f"terminal.cwd is {cwd}, and there is no such directory: no command can run"
-        yield Finding("missing_directory", Severity.ERROR, text, f"mkdir -p {cwd}")
+        place = shlex.quote(str(Path(cwd).expanduser()))
+        yield Finding("missing_directory", Severity.ERROR, text, f"mkdir -p {place}")
 
 
 def _is_zone(name: str) -> bool:

@@ -38,7 +38,7 @@ async def examine(
         policy=RetryPolicy(tries=1),
     )
     try:
-        await models.start()
+        await models.choose()
         if models.choice is not None and models.choice.source == "embedded":
             return []  # it is a part of this program, and starting it takes a gigabyte
         try:

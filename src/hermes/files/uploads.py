@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,7 @@ class Files:
         self._directory = directory
         self._clock = clock
         self._arriving: set[str] = set()
+        self._arriving_bytes: Counter[str] = Counter()  # by owner: what is not in the store yet takes room, too
 
     async def receive(self, owner: str, declared_bytes: int = 0) -> Incoming:
         """Where the bytes of a new file go. Raises TooLarge when `declared_bytes` are more than there may come."""
@@ -62,7 +64,7 @@ class Files:
         await self._sweep_expired()
         taken = await self._database.read(file_store.total_bytes, owner)
         self._check_room(taken, max(declared_bytes, 1))
-        return Incoming(self, directory, owner)
+        return Incoming(self, directory, owner, taken)
 
     async def list_files(
         self, owner: str, *, limit: int = 10_000, order: Order = "desc", after: str | None = None, purpose: str | None
@@ -138,6 +140,16 @@ class Files:
         """What is on its way is not swept."""
         (self._arriving.discard if is_over else self._arriving.add)(file_id)
 
+    def arrived(self, owner: str, count: int, taken: int) -> None:
+        """`taken` was so when the file began to come. Raises TooLarge `file_quota_exceeded` when that and all that is
+        on its way for the owner are more than he may have.
+        """
+        self._arriving_bytes[owner] += count
+        if count > 0:
+            self._check_room(taken, self._arriving_bytes[owner])
+        elif not self._arriving_bytes[owner]:
+            del self._arriving_bytes[owner]
+
     def now(self) -> float:
         return self._clock.now()
 
@@ -170,10 +182,11 @@ class Files:
 class Incoming:
     """A file on its way in. Leaving the context without `keep` removes what came so far."""
 
-    def __init__(self, files: Files, directory: Path, owner: str) -> None:
+    def __init__(self, files: Files, directory: Path, owner: str, taken: int) -> None:
         self.id = new_file_id()
         self._files = files
         self._owner = owner
+        self._taken = taken
         self._path = directory / self.id
         self._part = directory / f"{self.id}{_PART}"
         self._most = files.settings.max_bytes
@@ -193,12 +206,14 @@ class Incoming:
             await asyncio.to_thread(self._drop)
         finally:
             self._files.arriving(self.id, is_over=True)
+            self._files.arrived(self._owner, -self.bytes, self._taken)
 
     async def write(self, data: bytes | memoryview) -> None:
         """Raises TooLarge when this is more than one file may have."""
-        self.bytes += len(data)
-        if self.bytes > self._most:
+        if self.bytes + len(data) > self._most:
             raise too_large(self._most)
+        self.bytes += len(data)
+        self._files.arrived(self._owner, len(data), self._taken)
         self._gathered += data
         if len(self._gathered) >= _GATHERED_BYTES:
             await asyncio.to_thread(self._flush)

@@ -32,6 +32,10 @@ MARGIN_SECONDS = 2.0
 LOOK_SECONDS = 0.05
 OUTPUT_BYTES = 1 << 20
 TAIL_LINES = 20
+MODEL_LINE = "Model: "
+"""How the gateway begins the line that names its model."""
+MODEL_SECONDS = 3.0
+"""What a start in the background waits for that line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ def _start(home: Home, environ: Mapping[str, str], *, port: int | None = None) -
         said = last_gateway(home.pid_file)
         if said is not None and said.pid == child.pid and said.is_ready and (said.url is None or answers(said.url)):
             child.returncode = 0  # it lives on without us: Popen would warn that nobody waited for it
-            return Started(said, _text(out, begin))
+            return Started(said, _first_words(out, begin))
         time.sleep(LOOK_SECONDS)
     child.kill()
     child.wait()
@@ -223,6 +227,14 @@ def _output_file(home: Home) -> tuple[Path, int]:
         out.replace(out.with_name("gateway.out.1"))
         return out, 0
     return out, size
+
+
+def _first_words(out: Path, begin: int) -> str:
+    """With the line that says which model answers, if it comes soon: without one nothing else works."""
+    deadline = time.monotonic() + MODEL_SECONDS
+    while f"\n{MODEL_LINE}" not in f"\n{_text(out, begin)}" and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+    return _text(out, begin)
 
 
 def _text(out: Path, begin: int) -> str:

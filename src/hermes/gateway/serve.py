@@ -25,7 +25,7 @@ import uvicorn
 from hermes.core.clock import SystemClock
 from hermes.core.errors import ConfigError, HermesError
 from hermes.core.redact import Redactor
-from hermes.gateway.background import check_start, made_home, reachable
+from hermes.gateway.background import MODEL_LINE, check_start, made_home, reachable
 from hermes.gateway.port import other_address
 from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway
 from hermes.home.logs import configure_logging
@@ -265,10 +265,11 @@ async def _make_ready(engine: Engine) -> None:
         log.error("what was left of broken uploads could not be removed: %s", error.message)
     await engine.models.start()
     choice = engine.models.choice
-    if choice is None:
-        return  # `start` has said what to do
+    if choice is None:  # `start` has said what to do, in the log
+        _say(f"{MODEL_LINE}none yet; see: {engine.home.command if engine.home else 'hermes'} model")
+        return
     name = choice.model if choice.model == choice.provider else f"{choice.model} of {choice.provider}"
-    _say(f"Model: {name} ({choice.why})")
+    _say(f"{MODEL_LINE}{name} ({choice.why})")
     if choice.source == "embedded":
         _say("It is small and often wrong; connect a better one: docs/models.md, `hermes model`")
     try:

@@ -105,7 +105,7 @@ def import_profile(
             if home.path.exists() or home.path.is_symlink():
                 raise Conflict(f"there is a profile {home.name!r} already; choose another name with --name")
             return _unpack(archive, home, manifest, bounds, adopt, with_secrets=with_secrets)
-    except (tarfile.TarError, EOFError, OSError, UnicodeError, ValueError) as error:
+    except (tarfile.TarError, EOFError, OSError, UnicodeError, ValueError, RecursionError) as error:
         if isinstance(error, OSError) and not isinstance(error, tarfile.TarError) and error.filename is not None:
             raise
         raise InvalidInput(f"{source} is no archive that `hermes profile export` wrote: {error}") from error

@@ -112,12 +112,16 @@ class Models:
 
     async def start(self) -> None:
         """Choose. Finding none is no error here: the gateway starts all the same, and `resolve` says what to do."""
-        async with self._looking:
-            await self._look(everything=False)
+        await self.choose()
         if self._choice is not None:
             log.info("model %s of %s: %s", self._choice.model, self._choice.provider, self._choice.why)
         else:
             log.warning("%s", self._no_model().message)
+
+    async def choose(self) -> None:
+        """`start` for whoever says himself what was found."""
+        async with self._looking:
+            await self._look(everything=False)
 
     async def survey(self) -> tuple[Candidate, ...]:
         """Every way to a model, also those that the choice made needless to look at. Changes nothing."""

@@ -219,13 +219,13 @@ class Runner:
         if first is not None:
             self.log.close(run.id)
             self.line.leave(place)
-            return replace(first, is_replay=True)
+            return replace(first, is_replay=True, warnings=request.warnings)
         recorder.opened_with(opened)
         desk = Desk(recorder, self._clock, self.settings.approval_timeout_seconds)
         active = Active(run, request, model, recorder, desk, place, Steers(self._clock), began)
         self._active[run.id] = active
         self._group.create_task(self._conduct(active, session))
-        return run
+        return replace(run, warnings=request.warnings)
 
     async def _session_of(self, request: RunRequest) -> Session | None:
         """Raises NotFound for someone else's: what it chose must not show in another's errors."""

@@ -604,6 +604,17 @@ class TestReading:
         answer = await api.post({"input": [*items, {"role": "user", "content": "Why?"}]}, stranger)
         assert error_of(answer) == (400, "invalid_request", "input[0].id")
 
+    async def test_references_stand_for_no_more_than_a_request_could_have_brought(self) -> None:
+        settings = ApiSettings(json_limit_bytes=10_000)
+        async with open_responses(ScriptedModel([says("ok"), says("ok")]), settings=settings) as api:
+            first = await api.create("x" * 4_000)
+            listed = (await api.client.get(f"/v1/responses/{first['id']}/input_items")).json()
+            twice = [{"id": listed["data"][0]["id"]}] * 2
+            await api.create([*twice, {"role": "user", "content": "Why?"}])
+            for path in ("/v1/responses", "/v1/responses/compact"):
+                body = {"model": "m", "input": [*twice, twice[0]]}
+                assert error_of(await api.client.post(path, json=body)) == (413, "body_too_large", "input")
+
 
 class TestDeleting:
     async def test_a_deleted_response_is_gone_and_its_chain_goes_on(self, api: Responses, model: ScriptedModel) -> None:

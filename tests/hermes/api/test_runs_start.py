@@ -213,6 +213,26 @@ async def test_two_names_for_the_session_are_refused(server: Server) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_session_id")
 
 
+async def test_the_session_key_comes_back(server: Server) -> None:
+    response = await server.client.post("/v1/runs", json={"input": "hi"}, headers={"X-Hermes-Session-Key": "anna"})
+    assert response.headers["x-hermes-session-key"] == "anna"
+
+
+async def test_a_limit_of_money_is_told_in_the_header_too_where_no_price_is_known() -> None:
+    class Unpriced(ScriptedModel):
+        async def has_price(self) -> bool:
+            return False
+
+    async with live(Unpriced([says("Done.")])) as here:
+        body = {"input": "hi", "limits": {"max_usd": 1}}
+        for _ in range(2):
+            response = await here.client.post("/v1/runs", json=body, headers={"Idempotency-Key": "once"})
+            assert response.headers["x-hermes-warnings"] == (
+                "the price of scripted is not known, so max_usd counts only what its provider says it cost"
+            )
+            await here.ended(response.json()["run_id"])
+
+
 async def test_the_same_key_and_body_is_the_same_run(server: Server) -> None:
     headers = {"Idempotency-Key": "once"}
     first = await server.client.post("/v1/runs", json={"input": "hi"}, headers=headers)

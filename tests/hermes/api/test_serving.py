@@ -70,3 +70,16 @@ async def test_an_upgrade_that_is_not_served_is_answered_like_any_request(server
     writer.write(head)
     assert await asyncio.wait_for(reader.readline(), 10) == b"HTTP/1.1 200 OK\r\n"
     writer.close()
+
+
+async def test_a_websocket_that_is_refused_is_no_error_of_the_server(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = (
+        b"GET /v1/responses HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eHh4eHh4eHh4eHh4eHh4eA==\r\n\r\n"
+    )
+    answer = await asyncio.wait_for(server.raw(head), 10)
+    assert answer.startswith(b"HTTP/1.1 401 Unauthorized")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "invalid_api_key"
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []

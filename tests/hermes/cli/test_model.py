@@ -26,6 +26,12 @@ def test_a_configured_model_is_shown_with_its_reason(hermes: Hermes) -> None:
     assert second == "because set in model"
 
 
+def test_that_there_is_none_is_said_once(hermes: Hermes, caplog: pytest.LogCaptureFixture) -> None:
+    hermes("config", "set", "model.provider", "openai")
+    assert hermes("model").out.startswith("No language model: ")
+    assert caplog.records == []
+
+
 def test_a_key_in_dotenv_is_found_and_never_shown(hermes: Hermes) -> None:
     hermes("config", "set", "GROQ_API_KEY", "canary-groq")
     facts = json.loads(hermes("model", "--json").out)

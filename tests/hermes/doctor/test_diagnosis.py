@@ -175,6 +175,19 @@ def test_settings_that_are_wrong_unknown_or_idle_are_told_apart(
     assert findings() == []
 
 
+@pytest.mark.parametrize("text", ["approvals: [\n", "a: b: c\n", "just text\n", "model: {}\nmodel: {}\n"])
+def test_a_file_that_cannot_be_read_has_no_command_that_mends_it(home: Home, findings: Find, text: str) -> None:
+    home.config_file.write_text(text)
+    finding = only(findings())
+    assert (finding.name, finding.mend) == ("wrong_setting", None)
+
+
+def test_a_line_that_cannot_be_read_is_told(home: Home, findings: Find) -> None:
+    home.env_file.write_text(home.env_file.read_text() + "A B C\n")
+    finding = only(findings())
+    assert (finding.name, finding.mend) == ("setting", "hermes config check")
+
+
 def test_a_name_that_the_shell_sets_is_unset_there(environ: dict[str, str], findings: Find) -> None:
     environ["HERMES_LOG_LEVL"] = "info"
     finding = only(findings())
@@ -231,6 +244,24 @@ def test_a_time_zone_that_does_not_exist_is_told(home: Home, environ: dict[str, 
     assert (finding.name, "Mars/Olympus_Mons" in finding.text) == ("wrong_setting", True)
     type_in(finding.mend, home, environ)
     assert findings() == []
+
+
+def test_toolsets_that_are_not_there_are_told(home: Home, environ: dict[str, str], findings: Find) -> None:
+    set_config(home.config_file, ["toolsets"], ["terminal", "web"])
+    assert named(findings()) == [("unknown_toolset", "note")]
+    set_config(home.config_file, ["toolsets"], ["terminl"])
+    finding = only(findings())
+    assert (finding.name, finding.is_wrong, "terminl" in finding.text) == ("unknown_toolset", True, True)
+    type_in(finding.mend, home, environ)
+    assert findings() == []
+
+
+def test_a_profiles_shell_is_mended_in_the_profile(home: Home) -> None:
+    alice = Home(home.path / "profiles" / "alice", "alice")
+    create_home(alice)
+    set_config(alice.config_file, ["terminal", "shell"], "no-such-shell")
+    found = [each for each in diagnose(alice, {}, now=NOW, asks_model=False).findings if each.name == "missing_program"]
+    assert [each.mend for each in found] == ["hermes -p alice config unset terminal.shell"]
 
 
 def test_a_disk_that_is_full_or_nearly_is_told(home: Home) -> None:

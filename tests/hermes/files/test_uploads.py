@@ -121,6 +121,21 @@ async def test_a_wrong_field_is_named_and_nothing_is_kept(
     assert (on_disk(directory), await all_of(files)) == ([], [])
 
 
+async def test_what_is_still_on_its_way_takes_room_too(files: Files, directory: Path) -> None:
+    async with await files.receive(ALICE) as slow, await files.receive("bob") as other:
+        await slow.write(bytes(2 << 20))
+        await other.write(bytes(2 << 20))
+        async with await files.receive(ALICE) as late:
+            await late.write(bytes(1 << 20))
+            with pytest.raises(TooLarge) as refused:
+                await late.write(bytes(2 << 20))
+            assert refused.value.code == "file_quota_exceeded"
+        async with await files.receive(ALICE) as smaller:
+            await smaller.write(bytes(2 << 20))
+    assert on_disk(directory) == []
+    await put(files, bytes(3 << 20))
+
+
 async def test_each_owner_has_room_of_his_own(files: Files, directory: Path) -> None:
     await put(files, bytes(3 << 20))
     with pytest.raises(TooLarge) as refused:

@@ -234,6 +234,15 @@ def test_a_name_twice_ends_the_import(root: Home, tmp_path: Path, second: str) -
     assert nothing_was_made(root, tmp_path)
 
 
+def test_headers_upon_headers_end_the_import(root: Home, tmp_path: Path) -> None:
+    """tarfile reads the header behind a header by calling itself."""
+    name = tarfile.TarInfo("x")
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 2
+    with pytest.raises(InvalidInput, match="recursion"):
+        imported(root, archive_of(tmp_path, *([(name, b"a\0")] * 3000)))
+    assert nothing_was_made(root, tmp_path)
+
+
 def test_more_than_there_is_room_for_ends_the_import(root: Home, tmp_path: Path) -> None:
     many = archive_of(tmp_path, *(file(f"profile/{number}") for number in range(12)))
     with pytest.raises(InvalidInput, match="more than 10 files"):
