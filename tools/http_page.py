@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hermes.api.openapi import build, operation_id, summary_of
+from hermes.api.pages.openapi import build, operation_id, summary_of
 from hermes.api.routes import ROUTES, ApiRoute
 
 REF = "#/components/schemas/"

@@ -17,7 +17,7 @@ from schemathesis.core.failures import Failure
 from schemathesis.core.transport import Response
 from schemathesis.engine import events, from_schema
 
-from hermes.api.openapi import operation_id
+from hermes.api.pages.openapi import operation_id
 from hermes.api.routes import ROUTES
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, make_gateway

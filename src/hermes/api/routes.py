@@ -13,11 +13,14 @@ from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from hermes.api import auth, capabilities, chat_completions, health, home_page, models, toolsets
+from hermes.api import auth
 from hermes.api.auth import Scope as KeyScope
+from hermes.api.chat import completions as chat_completions
 from hermes.api.errors import MethodNotAllowed
 from hermes.api.limits import LimitedBody
+from hermes.api.pages import home as home_page
 from hermes.api.services import Services
+from hermes.api.status import capabilities, health, models, toolsets
 from hermes.core.errors import Forbidden, NotFound, Unauthorized
 
 Handler = Callable[[Request, Services], Awaitable[ASGIApp]]
@@ -67,66 +70,79 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute("GET", "/v1/capabilities", capabilities.show, READ, "capabilities"),
     ApiRoute("GET", "/v1/toolsets", toolsets.list_toolsets, READ, "toolsets"),
     # runs
-    ApiRoute("POST", "/v1/runs", "runs.create", CHAT, "runs", ("run_submission",)),
-    ApiRoute("GET", "/v1/runs", "runs.list_runs", READ, "run_list"),
-    ApiRoute("GET", "/v1/runs/{run_id}", "runs.show", READ, "run_status", ("run_status",)),
+    ApiRoute("POST", "/v1/runs", "runs.handlers.create", CHAT, "runs", ("run_submission",)),
+    ApiRoute("GET", "/v1/runs", "runs.handlers.list_runs", READ, "run_list"),
+    ApiRoute("GET", "/v1/runs/{run_id}", "runs.handlers.show", READ, "run_status", ("run_status",)),
     ApiRoute(
-        "GET", "/v1/runs/{run_id}/events", "run_events.events", READ, "run_events", ("run_events_sse",), is_stream=True
+        "GET", "/v1/runs/{run_id}/events", "runs.events.events", READ, "run_events", ("run_events_sse",), is_stream=True
     ),
-    ApiRoute("POST", "/v1/runs/{run_id}/approval", "runs.approve", CHAT, "run_approval", ("run_approval_response",)),
-    ApiRoute("POST", "/v1/runs/{run_id}/steer", "runs.steer", CHAT, "run_steer", ("run_steer",)),
-    ApiRoute("POST", "/v1/runs/{run_id}/stop", "runs.stop", CHAT, "run_stop", ("run_stop",)),
+    ApiRoute(
+        "POST", "/v1/runs/{run_id}/approval", "runs.handlers.approve", CHAT, "run_approval", ("run_approval_response",)
+    ),
+    ApiRoute("POST", "/v1/runs/{run_id}/steer", "runs.handlers.steer", CHAT, "run_steer", ("run_steer",)),
+    ApiRoute("POST", "/v1/runs/{run_id}/stop", "runs.handlers.stop", CHAT, "run_stop", ("run_stop",)),
     # responses
-    ApiRoute("POST", "/v1/responses", "responses.create", CHAT, "responses", ("responses_api", "responses_streaming")),
-    ApiRoute("WEBSOCKET", "/v1/responses", "responses_socket.serve", CHAT, "responses_websocket"),
-    ApiRoute("POST", "/v1/responses/compact", "responses_compact.compact", CHAT, "responses_compact"),
-    ApiRoute("GET", "/v1/responses/{response_id}", "responses.show", READ, "response", is_stream=True),
-    ApiRoute("DELETE", "/v1/responses/{response_id}", "responses.delete", CHAT, "response_delete"),
-    ApiRoute("POST", "/v1/responses/{response_id}/cancel", "responses.cancel", CHAT, "response_cancel"),
-    ApiRoute("GET", "/v1/responses/{response_id}/input_items", "responses.input_items", READ, "response_input_items"),
+    ApiRoute(
+        "POST",
+        "/v1/responses",
+        "responses.handlers.create",
+        CHAT,
+        "responses",
+        ("responses_api", "responses_streaming"),
+    ),
+    ApiRoute("WEBSOCKET", "/v1/responses", "responses.socket.serve", CHAT, "responses_websocket"),
+    ApiRoute("POST", "/v1/responses/compact", "responses.compact.compact", CHAT, "responses_compact"),
+    ApiRoute("GET", "/v1/responses/{response_id}", "responses.handlers.show", READ, "response", is_stream=True),
+    ApiRoute("DELETE", "/v1/responses/{response_id}", "responses.handlers.delete", CHAT, "response_delete"),
+    ApiRoute("POST", "/v1/responses/{response_id}/cancel", "responses.handlers.cancel", CHAT, "response_cancel"),
+    ApiRoute(
+        "GET", "/v1/responses/{response_id}/input_items", "responses.handlers.input_items", READ, "response_input_items"
+    ),
     # sessions
-    ApiRoute("GET", "/api/sessions", "sessions.list_sessions", READ, "sessions", ("session_resources",)),
-    ApiRoute("POST", "/api/sessions", "sessions.create", CHAT, "session_create"),
-    ApiRoute("GET", "/api/sessions/search", "sessions.search", READ, "session_search", ("session_search",)),
-    ApiRoute("GET", "/api/sessions/{session_id}", "sessions.show", READ, "session"),
-    ApiRoute("PATCH", "/api/sessions/{session_id}", "sessions.change", CHAT, "session_update"),
-    ApiRoute("DELETE", "/api/sessions/{session_id}", "sessions.delete", CHAT, "session_delete"),
-    ApiRoute("GET", "/api/sessions/{session_id}/messages", "sessions.list_messages", READ, "session_messages"),
-    ApiRoute("POST", "/api/sessions/{session_id}/fork", "sessions.fork", CHAT, "session_fork", ("session_fork",)),
-    ApiRoute("POST", "/api/sessions/{session_id}/chat", "session_chat.chat", CHAT, "session_chat", ("session_chat",)),
+    ApiRoute("GET", "/api/sessions", "sessions.handlers.list_sessions", READ, "sessions", ("session_resources",)),
+    ApiRoute("POST", "/api/sessions", "sessions.handlers.create", CHAT, "session_create"),
+    ApiRoute("GET", "/api/sessions/search", "sessions.handlers.search", READ, "session_search", ("session_search",)),
+    ApiRoute("GET", "/api/sessions/{session_id}", "sessions.handlers.show", READ, "session"),
+    ApiRoute("PATCH", "/api/sessions/{session_id}", "sessions.handlers.change", CHAT, "session_update"),
+    ApiRoute("DELETE", "/api/sessions/{session_id}", "sessions.handlers.delete", CHAT, "session_delete"),
+    ApiRoute("GET", "/api/sessions/{session_id}/messages", "sessions.handlers.list_messages", READ, "session_messages"),
+    ApiRoute(
+        "POST", "/api/sessions/{session_id}/fork", "sessions.handlers.fork", CHAT, "session_fork", ("session_fork",)
+    ),
+    ApiRoute("POST", "/api/sessions/{session_id}/chat", "sessions.chat.chat", CHAT, "session_chat", ("session_chat",)),
     ApiRoute(
         "POST",
         "/api/sessions/{session_id}/chat/stream",
-        "session_chat.stream",
+        "sessions.chat.stream",
         CHAT,
         "session_chat_stream",
         ("session_chat_streaming",),
     ),
     # jobs
-    ApiRoute("GET", "/api/jobs", "jobs.list_jobs", ADMIN, "jobs", ("jobs_admin",)),
-    ApiRoute("POST", "/api/jobs", "jobs.create", ADMIN, "job_create"),
-    ApiRoute("GET", "/api/jobs/{job_id}", "jobs.show", ADMIN, "job"),
-    ApiRoute("PATCH", "/api/jobs/{job_id}", "jobs.change", ADMIN, "job_update"),
-    ApiRoute("DELETE", "/api/jobs/{job_id}", "jobs.delete", ADMIN, "job_delete"),
-    ApiRoute("POST", "/api/jobs/{job_id}/pause", "jobs.pause", ADMIN, "job_pause"),
-    ApiRoute("POST", "/api/jobs/{job_id}/resume", "jobs.resume", ADMIN, "job_resume"),
-    ApiRoute("POST", "/api/jobs/{job_id}/run", "jobs.run", ADMIN, "job_run"),
-    ApiRoute("GET", "/api/jobs/{job_id}/runs", "jobs.list_runs", ADMIN, "job_runs"),
+    ApiRoute("GET", "/api/jobs", "jobs.handlers.list_jobs", ADMIN, "jobs", ("jobs_admin",)),
+    ApiRoute("POST", "/api/jobs", "jobs.handlers.create", ADMIN, "job_create"),
+    ApiRoute("GET", "/api/jobs/{job_id}", "jobs.handlers.show", ADMIN, "job"),
+    ApiRoute("PATCH", "/api/jobs/{job_id}", "jobs.handlers.change", ADMIN, "job_update"),
+    ApiRoute("DELETE", "/api/jobs/{job_id}", "jobs.handlers.delete", ADMIN, "job_delete"),
+    ApiRoute("POST", "/api/jobs/{job_id}/pause", "jobs.handlers.pause", ADMIN, "job_pause"),
+    ApiRoute("POST", "/api/jobs/{job_id}/resume", "jobs.handlers.resume", ADMIN, "job_resume"),
+    ApiRoute("POST", "/api/jobs/{job_id}/run", "jobs.handlers.run", ADMIN, "job_run"),
+    ApiRoute("GET", "/api/jobs/{job_id}/runs", "jobs.handlers.list_runs", ADMIN, "job_runs"),
     # files
-    ApiRoute("POST", "/v1/files", "files.create", CHAT, "files", ("files_api",), takes="upload"),
-    ApiRoute("GET", "/v1/files", "files.list_files", READ, "file_list"),
-    ApiRoute("GET", "/v1/files/{file_id}", "files.show", READ, "file"),
-    ApiRoute("GET", "/v1/files/{file_id}/content", "files.content", READ, "file_content"),
-    ApiRoute("DELETE", "/v1/files/{file_id}", "files.delete", CHAT, "file_delete"),
+    ApiRoute("POST", "/v1/files", "files.handlers.create", CHAT, "files", ("files_api",), takes="upload"),
+    ApiRoute("GET", "/v1/files", "files.handlers.list_files", READ, "file_list"),
+    ApiRoute("GET", "/v1/files/{file_id}", "files.handlers.show", READ, "file"),
+    ApiRoute("GET", "/v1/files/{file_id}/content", "files.handlers.content", READ, "file_content"),
+    ApiRoute("DELETE", "/v1/files/{file_id}", "files.handlers.delete", CHAT, "file_delete"),
     # the server itself
-    ApiRoute("GET", "/v1/skills", "skills.list_skills", READ, "skills", ("skills_api",)),
-    ApiRoute("GET", "/metrics", "metrics.show", READ, "metrics"),
-    ApiRoute("GET", "/openapi.json", "openapi.show", ADMIN, "openapi"),
-    ApiRoute("GET", "/docs", "docs_page.show", None),
-    ApiRoute("GET", "/docs/swagger-ui-bundle.js", "docs_page.script", None),
-    ApiRoute("GET", "/docs/swagger-ui.css", "docs_page.style", None),
-    ApiRoute("GET", "/docs/docs.js", "docs_page.script", None),
-    ApiRoute("GET", "/docs/docs.css", "docs_page.style", None),
+    ApiRoute("GET", "/v1/skills", "status.skills.list_skills", READ, "skills", ("skills_api",)),
+    ApiRoute("GET", "/metrics", "status.metrics.show", READ, "metrics"),
+    ApiRoute("GET", "/openapi.json", "pages.openapi.show", ADMIN, "openapi"),
+    ApiRoute("GET", "/docs", "pages.docs.show", None),
+    ApiRoute("GET", "/docs/swagger-ui-bundle.js", "pages.docs.script", None),
+    ApiRoute("GET", "/docs/swagger-ui.css", "pages.docs.style", None),
+    ApiRoute("GET", "/docs/docs.js", "pages.docs.script", None),
+    ApiRoute("GET", "/docs/docs.css", "pages.docs.style", None),
     ApiRoute("GET", "/", home_page.show, None),
 )
 

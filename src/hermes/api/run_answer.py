@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hermes.api import sse
-from hermes.api.chat_answer import failure
+from hermes.api.chat.answer import failure
 from hermes.api.errors import kept_error_response
 from hermes.api.services import Services
 from hermes.core import event as events

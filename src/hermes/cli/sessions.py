@@ -112,7 +112,7 @@ def search(
         sessions = Sessions(database, SystemClock())
         found = asyncio.run(sessions.search(OWNER, " ".join(query), limit=limit, only=only))
     if as_json:
-        from hermes.api.sessions import hit_object
+        from hermes.api.sessions.handlers import hit_object
 
         print(json.dumps([hit_object(hit) for hit in found.hits], indent=2, ensure_ascii=False))
     elif not found.hits:
@@ -277,7 +277,7 @@ def _sink(output: Path | None) -> Iterator[IO[str]]:
 
 
 def _whole(session: Session, kept: Iterable[KeptMessage]) -> dict[str, Any]:
-    from hermes.api.sessions import message_object
+    from hermes.api.sessions.handlers import message_object
     from hermes.store.session_list import summary
 
     told = {**summary(session), "system_prompt": session.system_prompt}

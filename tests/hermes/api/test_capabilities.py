@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hermes.api.capabilities import PUBLISHED_FEATURES
 from hermes.api.routes import ROUTES
 from hermes.api.services import ApiSettings
+from hermes.api.status.capabilities import PUBLISHED_FEATURES
 from tests.support.api import make_services, serving
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hermes.api import chat_completions
-from hermes.api.chat_completions import ChatCall
+from hermes.api.chat import completions as chat_completions
+from hermes.api.chat.completions import ChatCall
 from hermes.api.content import check_images
 from hermes.api.services import ApiSettings
 from hermes.core.errors import InvalidInput

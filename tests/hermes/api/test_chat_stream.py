@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hermes.api.chat_answer import chat_answer, completion_id, warnings
-from hermes.api.chat_stream import ChatStream
+from hermes.api.chat.answer import chat_answer, completion_id, warnings
+from hermes.api.chat.stream import ChatStream
 from hermes.core import event as events
 from hermes.core.event import RunEvent
 from hermes.core.message import Message

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from hermes.api.checks import Checks, readiness
 from hermes.api.services import Check
+from hermes.api.status.checks import Checks, readiness
 from hermes.core.job import Job
 from hermes.home.paths import Home, create_home
 from hermes.home.settings import load_settings

@@ -9,7 +9,7 @@ from importlib.resources import files
 import pytest
 
 from hermes.api.auth import DOCS_FILES
-from hermes.api.docs_page import CONTENT_SECURITY_POLICY, PAGE
+from hermes.api.pages.docs import CONTENT_SECURITY_POLICY, PAGE
 from tests.support.api import Server
 
 NO_KEY = {"Authorization": ""}
@@ -89,7 +89,7 @@ async def test_the_document_itself_wants_a_key(server: Server) -> None:
 
 
 def test_the_pages_script_keeps_the_key_in_memory_and_sends_it_in_a_header_only() -> None:
-    script = (files("hermes.api") / "docs_files" / "docs.js").read_text("utf-8")
+    script = (files("hermes.api.pages") / "docs_files" / "docs.js").read_text("utf-8")
     assert "Authorization: `Bearer ${key}`" in script
     for place in ("localStorage", "sessionStorage", "cookie", "history.", "location.hash", "location.search", "?key"):
         assert place not in script

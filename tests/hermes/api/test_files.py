@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hermes.api.documented import Documentation
-from hermes.api.files import FileDeleted, FileList, FileObject
+from hermes.api.files.handlers import FileDeleted, FileList, FileObject
 from hermes.api.routes import ROUTES
 from hermes.files import Files, UploadSettings
 from hermes.store.database import Database

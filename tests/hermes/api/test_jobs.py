@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hermes.api.auth import OwnerKey, Principal
-from hermes.api.job_documentation import JobAnswer, JobDeleted, JobList, JobRuns, JobStarted
+from hermes.api.jobs.documentation import JobAnswer, JobDeleted, JobList, JobRuns, JobStarted
 from hermes.core.errors import NoModel
 from hermes.core.model import Model
 from tests.support.api import AUTH, KEY, make_services, serving

@@ -125,7 +125,7 @@ async def test_it_needs_a_key_that_may_read(server: Server) -> None:
 
 def test_a_start_does_not_import_what_only_a_scrape_needs() -> None:
     code = (
-        "import sys, hermes.gateway.serve, hermes.app, hermes.api.app, hermes.api.routes, hermes.api.checks\n"
+        "import sys, hermes.gateway.serve, hermes.app, hermes.api.app, hermes.api.routes, hermes.api.status.checks\n"
         "print([name for name in sys.modules if name.startswith('prometheus')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

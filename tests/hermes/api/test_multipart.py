@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
 
-from hermes.api.multipart import MAX_FIELD_BYTES, MAX_PARTS, Form, read_form
+from hermes.api.files.multipart import MAX_FIELD_BYTES, MAX_PARTS, Form, read_form
 from hermes.core.errors import InvalidInput
 
 BOUNDARY = "----WebKitFormBoundary7MA4"

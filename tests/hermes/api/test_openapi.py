@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hermes.agent.messages import from_openai
-from hermes.api import chat_parameters
-from hermes.api.chat_documentation import ChatRequest
+from hermes.api.chat import parameters as chat_parameters
+from hermes.api.chat.documentation import ChatRequest
 from hermes.api.documented import Answer, Query, Shape, documented
 from hermes.api.errors import RULES
-from hermes.api.openapi import build, documentation_of, operation_id
-from hermes.api.openapi_parts import ANSWERS_WITH_THE_RUN, MAY_DETACH, READS_ON, STARTS_A_RUN, TAKES_A_SESSION
+from hermes.api.pages.openapi import build, documentation_of, operation_id
+from hermes.api.pages.openapi_parts import ANSWERS_WITH_THE_RUN, MAY_DETACH, READS_ON, STARTS_A_RUN, TAKES_A_SESSION
 from hermes.api.routes import ADMIN, READ, ROUTES, ApiRoute
 from hermes.api.services import Services
 from hermes.core.errors import InvalidInput

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hermes.api import health
 from hermes.api.services import ApiSettings, Check, ToolsetStatus
+from hermes.api.status import health
 from tests.support.api import STARTED_AT, FakeRunner, Server, make_services, serving
 from tests.support.clock import FakeClock
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from hermes.api.auth import Principal
-from hermes.api.responses_chain import Started, start
-from hermes.api.responses_request import parse
+from hermes.api.responses.chain import Started, start
+from hermes.api.responses.request import parse
 from hermes.api.services import ApiSettings
 from hermes.core.run import Run, RunRequest
 from hermes.runs.runner import Runner

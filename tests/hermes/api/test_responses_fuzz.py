@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hermes.api.responses_request import KNOWN
+from hermes.api.responses.request import KNOWN
 from tests.hermes.api.test_responses_request import BODIES, ITEMS, VALUES
 from tests.support.models import ScriptedModel, says
 from tests.support.responses import open_responses

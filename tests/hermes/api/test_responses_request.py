@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hermes.api.auth import Principal
-from hermes.api.responses_answer import response_object
-from hermes.api.responses_documentation import CreateResponse
-from hermes.api.responses_request import KNOWN, ResponseCall, parse
+from hermes.api.responses.answer import response_object
+from hermes.api.responses.documentation import CreateResponse
+from hermes.api.responses.request import KNOWN, ResponseCall, parse
 from hermes.api.services import ApiSettings
 from hermes.core.errors import HermesError, InvalidInput
 from hermes.core.message import AudioPart, FilePart, ImagePart, Message, TextPart, ToolCall

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hermes.api.auth import OwnerKey, Principal, Scope
-from hermes.api.responses_socket import MAX_WAITING
+from hermes.api.responses.socket import MAX_WAITING
 from hermes.api.services import ApiSettings
 from hermes.core.errors import UpstreamError
 from hermes.core.key import OWNER

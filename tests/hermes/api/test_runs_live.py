@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hermes.api.run_documentation import ApprovalAnswered, RunList, RunObject, Steered, Stopping
+from hermes.api.runs.documentation import ApprovalAnswered, RunList, RunObject, Steered, Stopping
 from hermes.core.model import ModelRequest
 from hermes.runs.runner import RunnerSettings
 from hermes.store import sessions as session_store

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hermes.api.run_documentation import RunAccepted, RunBody
+from hermes.api.runs.documentation import RunAccepted, RunBody
 from hermes.api.services import ApiSettings
 from hermes.core.message import ImagePart, Message, TextPart
 from hermes.core.model import ModelRequest

@@ -1,0 +1,1 @@
+"""/v1/responses: the public Responses API."""

@@ -1,0 +1,1 @@
+"""What is here and how it is: health, models, toolsets, skills, capabilities, metrics."""
