@@ -10,11 +10,12 @@ from hermes.core import event as events
 from hermes.core.event import KeptEvent
 from hermes.core.message import Message
 from hermes.core.ports import ApprovalAnswer
-from hermes.core.run import Run
+from hermes.core.run import Run, RunRequest
 from hermes.store import sessions as session_store
 from hermes.store import started_calls as started_call_store
 from hermes.store import steers as steer_store
 from hermes.store.database import Connection
+from hermes.store.requests import request_from_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,16 @@ def progress_of(kept: Sequence[KeptEvent], own: Sequence[Message], started: Coll
     done, step = _split(own, frozenset(announced), frozenset(started))
     is_last_answer_kept = own and own[-1].role == "assistant" and not (announced & _calls(own[-1]))
     return Progress(tuple(done), step, asked, last_seq if is_last_answer_kept else boundary)
+
+
+def resumable(run: Run) -> RunRequest | None:
+    """What the run was asked; None for one that cannot go on: a plain chat's, or one that another version kept."""
+    if not run.is_durable:
+        return None
+    try:
+        return request_from_data(run.request, run)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def unfinished_text(kept: Sequence[KeptEvent], void_after: int) -> str:

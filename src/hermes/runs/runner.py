@@ -36,7 +36,7 @@ from hermes.runs.beginning import begin, check_owner, check_parts, new_run, new_
 from hermes.runs.ending import error_data, record_end
 from hermes.runs.events import EventLog
 from hermes.runs.line import Line
-from hermes.runs.resume import Progress, left_behind, progress_of, unfinished_text
+from hermes.runs.resume import Progress, left_behind, progress_of, resumable, unfinished_text
 from hermes.store import client_calls as client_call_store
 from hermes.store import events as event_store
 from hermes.store import runs as run_store
@@ -44,7 +44,7 @@ from hermes.store import sessions as session_store
 from hermes.store import steers as steer_store
 from hermes.store.approvals import PendingApproval
 from hermes.store.database import Database
-from hermes.store.requests import messages_of, request_from_data
+from hermes.store.requests import messages_of
 
 log = logging.getLogger(__name__)
 
@@ -134,16 +134,18 @@ class Runner:
             kept = [one async for one in self._stored(run.id)]
             own, started, steers = await self._database.read(left_behind, run)
             progress = progress_of(kept, own, started)
-            if run.is_durable and run.request and run.status is not RunStatus.STOPPING:
-                await self._resume(run, kept, progress, steers)
+            request = None if run.status is RunStatus.STOPPING else resumable(run)
+            if request is not None:
+                await self._resume(run, request, kept, progress, steers)
                 resumed += 1
             else:
                 await self._tell_left(run, kept, progress)
                 interrupted += 1
         return Recovered(resumed, interrupted)
 
-    async def _resume(self, run: Run, kept: Sequence[KeptEvent], progress: Progress, steers: Sequence[str]) -> None:
-        request = request_from_data(run.request, run)
+    async def _resume(
+        self, run: Run, request: RunRequest, kept: Sequence[KeptEvent], progress: Progress, steers: Sequence[str]
+    ) -> None:
         last_seq = kept[-1].seq if kept else 0
         recorder = self.log.open(run.id, run.session_id, run.owner, last_seq, is_durable=True)
         recorder.usage = run.usage

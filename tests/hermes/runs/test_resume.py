@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -290,6 +291,22 @@ async def test_a_run_of_a_plain_chat_is_interrupted_and_keeps_what_was_said(tmp_
         assert (recovered.resumed, recovered.interrupted) == (0, 1)
         assert (await runner.get(run.id, "owner")).output == "Half"
         assert [one.name for one in await follow(runner, run.id)] == ["run.started", "message.delta", "run.interrupted"]
+
+
+@pytest.mark.parametrize("kept", [{}, {"messages": []}, {"messages": [["user"]], "toolsets": None}])
+async def test_a_run_whose_request_another_version_kept_is_interrupted(tmp_path: Path, kept: dict[str, Any]):
+    first = Machine(model=ScriptedModel([[TextDelta("Half"), asyncio.Event()]]))
+    async with first.open(tmp_path / "state.db") as (runner, database):
+        run = await runner.start(ask(is_durable=True))
+        await first_of(runner, run.id, events.MessageDelta)
+        await database.write(_set_request, run.id, kept)
+    async with Machine().open(tmp_path / "state.db") as (runner, _):
+        assert (await runner.recover()).interrupted == 1
+        assert [one.name for one in await follow(runner, run.id)][-1] == "run.interrupted"
+
+
+def _set_request(conn: Any, run_id: str, request: dict[str, Any]) -> None:
+    conn.exec_driver_sql("UPDATE runs SET request = ? WHERE id = ?", (json.dumps(request), run_id))
 
 
 async def test_a_run_that_was_being_stopped_is_cancelled(tmp_path: Path):
