@@ -379,3 +379,23 @@ async def test_a_result_that_answers_no_call_of_the_session_is_refused_and_not_l
             assert right.is_success, right.text
             if way == "runs":
                 await here.ended(right.json()["run_id"])
+
+
+async def test_a_key_without_admin_may_not_allow_for_always() -> None:
+    tool = EchoTool(is_dangerous=True)
+    async with live(ScriptedModel([calls(("c", "echo", '{"text": "hi"}')), says("Done.")]), tool) as here:
+        run_id = (await here.other.post("/v1/runs", json={"input": "go"})).json()["run_id"]
+        path = f"/v1/runs/{run_id}"
+        await until(lambda: _asks(here, path))
+        refused = await here.other.post(f"{path}/approval", json={"choice": "always"})
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"], error["param"]) == (403, "insufficient_scope", "choice")
+        assert tool.ran == []
+        allowed = await here.other.post(f"{path}/approval", json={"choice": "session"})
+        assert allowed.json()["resolved"] == 1
+        await here.other.get(f"{path}/events")
+        assert tool.ran == ["hi"]
+
+
+async def _asks(here: Live, path: str) -> bool:
+    return bool((await here.other.get(path)).json()["approvals"])

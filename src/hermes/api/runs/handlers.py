@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hermes.api.answers import JsonAnswer, headers_of, owner_of
+from hermes.api.auth import Scope
 from hermes.api.chat.answer import answer_headers
 from hermes.api.content import prepared
 from hermes.api.documented import checked, documented, read_query
@@ -31,7 +32,7 @@ from hermes.api.runs.documentation import (
 from hermes.api.runs.path import run_of
 from hermes.api.runs.request import RunCall, parse
 from hermes.api.services import PendingApproval, Services
-from hermes.core.errors import InvalidInput, NotFound
+from hermes.core.errors import Forbidden, InvalidInput, NotFound
 from hermes.core.run import Run, RunRequest, RunStatus
 from hermes.runs.approvals import parse_choice
 from hermes.runs.run_object import run_object
@@ -116,13 +117,19 @@ async def show(request: Request, services: Services) -> Response:
 async def approve(request: Request, services: Services) -> Response:
     """Answer a run's question about a dangerous call.
 
-    `session` holds for the session, `always` writes the owner's allow-list. Without `approval_id` the oldest question
-    is answered, with `all` every one.
+    `session` holds for the session, `always` writes the owner's allow-list, which holds for every key: it takes the
+    scope `admin`. Without `approval_id` the oldest question is answered, with `all` every one.
     """
     body = await read_object(request)
     key = owner_of(request)
     run = await run_of(request, services)
     choice = parse_choice(body.get("choice", body.get("decision")))
+    if choice == "always" and not key.may(Scope.ADMIN):
+        raise Forbidden(
+            "always holds for every key of this home, and takes the scope 'admin'; session holds for this session",
+            code="insufficient_scope",
+            param="choice",
+        )
     asked = checked(ApprovalBody, {**body, "choice": choice, "decision": None})
     resolved = await services.runner.answer(
         run.id,
