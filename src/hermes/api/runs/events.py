@@ -60,7 +60,7 @@ class RunEvents:
                 if batch:
                     has_run_ended = is_final(batch[-1].event)
                     await sse.write(send, b"".join([event_bytes(self.run.id, kept) for kept in batch]))
-                elif feed.has_ended and has_run_ended:
+                elif feed.has_ended and (has_run_ended or services.state() != "draining"):
                     await sse.write(send, CLOSED)
                     break
                 elif feed.has_ended or feed.is_stopping:  # it is parked, and goes on when the gateway is back
