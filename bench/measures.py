@@ -20,6 +20,7 @@ from bench.table import Row
 
 TURN = "bench:tokens=20"
 MEGABYTE = 1_000_000
+SESSIONS = 50
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,13 @@ def reads(gateway: Server, relay: Server, effort: Effort) -> list[Row]:
             (row.ours if is_ours else row.relay).append(seen.turns_a_second)
             if is_ours and seen.errors:
                 row.note = f"{seen.errors} errors: {seen.first_error[:80]}"
-    sessions = Row("GET /api/sessions", "/s", 3000.0, is_floor=True, note="comes with the sessions API")
+    sessions = Row("GET /api/sessions", "/s", 3000.0, is_floor=True)
+    for number in range(SESSIONS):
+        post_chat(gateway, "bench:tokens=1", headers={"X-Hermes-Session-Id": f"bench-{number}"})
+    for _ in range(effort.times):
+        seen = load(gateway, connections=32, seconds=effort.seconds, path="/api/sessions", message=None)
+        sessions.ours.append(seen.turns_a_second)
+        sessions.note = f"{SESSIONS} of them" if not seen.errors else f"{seen.errors} errors: {seen.first_error[:80]}"
     return [row, sessions]
 
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -170,12 +171,16 @@ def load(server: Server, **job: Any) -> Seen:
     return Seen.from_json(done.stdout)
 
 
-def post_chat(server: Server, message: str, *, timeout_seconds: float = 30.0) -> float:
+def post_chat(
+    server: Server, message: str, *, timeout_seconds: float = 30.0, headers: Mapping[str, str] | None = None
+) -> float:
     """Seconds of one whole streamed turn over a new connection."""
     body = json.dumps({"model": "bench", "stream": True, "messages": [{"role": "user", "content": message}]}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{server.port}/v1/chat/completions", data=body)
     request.add_header("Content-Type", "application/json")
     request.add_header("Authorization", f"Bearer {server.key}")
+    for name, value in (headers or {}).items():
+        request.add_header(name, value)
     began = time.monotonic()
     with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:
         if b"[DONE]" not in answer.read():
