@@ -151,10 +151,10 @@ async def steer(request: Request, services: Services) -> Response:
     Its model hears it before its next step; until then `pending_steer` of the run is true.
     """
     body = checked(SteerBody, await read_object(request))
+    run = await run_of(request, services)
     text = next((said for said in (body.input, body.message, body.text) if said is not None), "")
     if not text.strip():
         raise InvalidInput("input must say something", param="input")
-    run = await run_of(request, services)
     await services.runner.steer(run.id, run.owner, text)
     pending = services.runner.has_pending_steer(run.id)
     answer = {"object": "hermes.run.steer", "run_id": run.id, "status": "accepted", "pending_steer": pending}
