@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from hermes.api.routes import ROUTES
 from hermes.models.script import Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
+from tests.support import waiting
 
 EXIT_SECONDS = 12.0
 HI = {"messages": [{"role": "user", "content": "Hi"}]}
@@ -85,11 +87,7 @@ def draining(start_gateway: StartGateway, model: ScriptedModelServer) -> Iterato
     yield Open(gateway, run_id, ids)
 
 
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
+wait_for = partial(waiting.eventually, seconds=10)
 
 
 def test_new_work_is_refused_on_every_route_while_reads_go_on_and_the_open_run_can_be_stopped(draining: Open) -> None:

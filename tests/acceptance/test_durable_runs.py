@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -14,6 +14,7 @@ import pytest
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
+from tests.support import waiting
 
 DEADLINE_SECONDS = 15.0
 LOST = "[no result: the call was interrupted before it finished; whether it took effect is unknown]"
@@ -27,12 +28,7 @@ def keyed(key: str) -> dict[str, str]:
     return {"Idempotency-Key": key}
 
 
-def eventually(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-    return found
+eventually = partial(waiting.eventually, seconds=DEADLINE_SECONDS)
 
 
 def data_of(response: httpx.Response) -> Iterator[dict[str, Any]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import http.client
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from openai import OpenAI
 
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway, make_gateway
-from tests.support import documents
+from tests.support import documents, waiting
 
 DEADLINE_SECONDS = 20
 SECRET = "The launch code is tulip-42"
@@ -229,8 +229,4 @@ def most_resident(pid: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
-def wait_for(is_true: Any) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+wait_for = partial(waiting.eventually, seconds=DEADLINE_SECONDS)

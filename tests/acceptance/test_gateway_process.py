@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
+from tests.support import waiting
 
 DEADLINE_SECONDS = 15.0
 
@@ -39,13 +41,7 @@ def read_until(stream: Iterator[dict[str, Any]], text: str) -> None:
         said += next(stream)["choices"][0]["delta"].get("content", "")
 
 
-def eventually(condition: Any) -> Any:
-    """What the condition gives, as soon as it is true."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-    return found
+eventually = partial(waiting.eventually, seconds=DEADLINE_SECONDS)
 
 
 def is_gone(pid: int) -> bool:

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,18 +18,12 @@ import pytest
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
+from tests.support import waiting
 
 TICK = 0.05
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(TICK)
-    raise AssertionError("it did not come about")
+eventually = partial(waiting.eventually, seconds=20)
 
 
 def make(gateway: Gateway, schedule: str, **fields: Any) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway, make_gateway
+from tests.support import waiting
 
 DEADLINE_SECONDS = 20.0
 PROMPT = "clean up"
@@ -224,9 +225,4 @@ def same(told: list[tuple[str, Any]], expected: list[tuple[str, Any]]) -> bool:
     return True
 
 
-def eventually(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-    return found
+eventually = partial(waiting.eventually, seconds=DEADLINE_SECONDS)

@@ -2,49 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hermes.models.scripted import Call, ScriptedModelServer, Step
 from tests.acceptance.conftest import Gateway
+from tests.support import openai_js
+from tests.support.openai_js import Run
 
 SCRIPT = Path(__file__).with_name("openai_client.mjs")
-
-Run = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package and the script."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        assert os.environ.get("CI") != "true", "CI needs node and npm"
-        pytest.skip("node and npm are not installed: the JavaScript client is not tested")
-    folder = tmp_path_factory.mktemp("openai-js")
-    install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), "openai@6"]
-    done = subprocess.run(install, capture_output=True, text=True, timeout=100)
-    if done.returncode != 0:
-        assert os.environ.get("CI") != "true", done.stderr
-        pytest.skip(f"npm cannot install openai: the JavaScript client is not tested ({done.stderr.strip()[-200:]})")
-    shutil.copy(SCRIPT, folder / SCRIPT.name)
-    return folder
+    return openai_js.install(tmp_path_factory.mktemp("openai-js"), SCRIPT)
 
 
 @pytest.fixture
 def run(package: Path, gateway: Gateway) -> Run:
-    def run(scenario: str) -> Any:
-        command = ["node", SCRIPT.name, gateway.base_url, gateway.key, scenario]
-        done = subprocess.run(command, cwd=package, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return run
+    return openai_js.runner(package, SCRIPT, gateway)
 
 
 def test_it_chats(run: Run, model: ScriptedModelServer) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ import pytest
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
+from tests.support import waiting
 from tests.support.postgres import postgres_database, postgres_server
 
 DEADLINE_SECONDS = 20.0
@@ -123,9 +124,4 @@ def events_of(gateway: Gateway, run_id: str) -> list[dict[str, Any]]:
     return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
 
 
-def eventually(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-    return found
+eventually = partial(waiting.eventually, seconds=DEADLINE_SECONDS)

@@ -7,8 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,6 +18,7 @@ from hermes.home.env import read_env, set_env
 from hermes.models.script import Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway
+from tests.support import waiting
 from tests.support.crossing import crossed, make_one_of_each
 
 ASK = {"messages": [{"role": "user", "content": "hello"}]}
@@ -43,11 +44,7 @@ def client_of(gateway: Gateway, key: str, path: str = "") -> httpx.Client:
     return httpx.Client(base_url=gateway.url + path, headers={"Authorization": f"Bearer {key}"}, timeout=20)
 
 
-def until(what: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
+until = partial(waiting.eventually, seconds=10.0)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,19 +22,14 @@ import pytest
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
+from tests.support import waiting
 
 T = TypeVar("T")
 
 DEADLINE_SECONDS = 15.0
 
 
-def eventually(condition: Callable[[], T], seconds: float = DEADLINE_SECONDS) -> T:
-    """What the condition gives, as soon as it is true."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
-    return found
+eventually = partial(waiting.eventually, seconds=DEADLINE_SECONDS)
 
 
 def start(gateway: Gateway, text: str = "go", **fields: Any) -> dict[str, Any]:

@@ -7,9 +7,8 @@ import os
 import pty
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,19 +16,13 @@ import pytest
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway
+from tests.support import waiting
 
 DEADLINE_SECONDS = 20.0
 CLEAN_UP = Call("terminal", {"command": "rm -rf build"}, id="call_1")
 
 
-def until(look: Callable[[], Any]) -> Any:
-    """What `look` gives, once it gives something."""
-    ends = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < ends:
-        if found := look():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not come in time")
+until = partial(waiting.eventually, seconds=DEADLINE_SECONDS)
 
 
 def hermes(gateway: Gateway, *arguments: str) -> subprocess.CompletedProcess[str]:
