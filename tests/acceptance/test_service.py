@@ -220,8 +220,9 @@ def test_what_it_logs_can_be_followed(shell: Shell) -> None:
     with subprocess.Popen(command, env=shell.environ, stdout=subprocess.PIPE, text=True) as following:
         try:
             assert following.stdout is not None
-            with ThreadPoolExecutor(1) as pool:
-                reading = pool.submit(following.stdout.readline)
+            lines = following.stdout
+            with ThreadPoolExecutor(1) as pool:  # what was asked of the gateway before may still be on its way there
+                reading = pool.submit(lambda: next((line for line in lines if "/followed" in line), ""))
                 deadline = time.monotonic() + 20
                 while not reading.done() and time.monotonic() < deadline:
                     httpx.get(url + "/followed")  # again and again: the reader may not have begun
