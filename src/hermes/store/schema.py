@@ -6,6 +6,7 @@ Times are unix seconds and JSON is text, so that SQLite and PostgreSQL hold the 
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     Boolean,
     Column,
     Float,
@@ -18,10 +19,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    event,
     text,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in migrations/versions."""
 
 metadata = MetaData()
@@ -49,6 +51,13 @@ def _usage() -> list[Column[int] | Column[float]]:
         )
     ]
     return [*counters, Column("cost_usd", Float)]
+
+
+def _partial(name: str, columns: tuple[str, ...], where: str, *, unique: bool = False) -> Index:
+    """An index over the rows of a condition. PostgreSQL's is made by the DDL at the end: `postgresql_where` would
+    import that dialect here, 25 ms of every start.
+    """
+    return Index(name, *columns, unique=unique, sqlite_where=text(where)).ddl_if(dialect="sqlite")
 
 
 sessions = Table(
@@ -99,7 +108,7 @@ messages = Table(
 BROKEN = "status IN ('failed', 'cancelled', 'interrupted')"
 """Runs that did not come to a good end: few, and asked for among many."""
 
-# `lease` fences: whoever runs it writes only while the number is still the one it took.
+# `node` conducts it, None: nobody does. `lease` counts how often another took it over.
 runs = Table(
     "runs",
     metadata,
@@ -123,11 +132,11 @@ runs = Table(
     Column("resumed", Integer, nullable=False),
     Column("lease", Integer, nullable=False),
     Column("request", Text, nullable=False),
+    Column("node", String),
     Index("runs_of_session", "session_id", "created_at"),
     Index("runs_of_owner", "owner", "created_at", "id"),
-    # (postgresql_where would import that dialect here, 25 ms of every start)
-    Index("runs_open", "created_at", sqlite_where=text("finished_at IS NULL")),
-    Index("runs_broken", "created_at", "id", sqlite_where=text(BROKEN)),
+    _partial("runs_open", ("created_at",), "finished_at IS NULL"),
+    _partial("runs_broken", ("created_at", "id"), BROKEN),
 )
 
 events = Table(
@@ -298,7 +307,7 @@ keys = Table(
     Column("created_at", Float, nullable=False),
     Column("last_used_at", Float),
     Column("revoked_at", Float),
-    Index("keys_by_name", "name", unique=True, sqlite_where=text("revoked_at IS NULL")),
+    _partial("keys_by_name", ("name",), "revoked_at IS NULL", unique=True),
     Index("keys_by_digest", "digest", unique=True),
 )
 
@@ -352,3 +361,61 @@ steers = Table(
     Index("steers_of_run", "run_id", "id"),
     sqlite_autoincrement=True,
 )
+
+# The processes that conduct runs. Whose row is gone writes no more about any of them (docs/adr/0098).
+# `home` tells processes of one home from others'; `beat` grows for as long as the process lives.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("home", String, nullable=False),
+    Column("host", String, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", String, nullable=False),
+    Column("url", String),
+    Column("started_at", Float, nullable=False),
+    Column("beat", Integer, nullable=False),
+    Column("beat_at", Float, nullable=False),
+    Column("is_draining", Boolean, nullable=False),
+    Index("nodes_of_home", "home"),
+)
+
+# What is true of the database as a whole, such as whose it is.
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# The bytes of uploaded files, in order, where many nodes share them; with one home they lie in its files/.
+file_chunks = Table(
+    "file_chunks",
+    metadata,
+    Column("file_id", String, ForeignKey("files.id", ondelete="CASCADE"), primary_key=True),
+    Column("n", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# The list of things to do that the agent keeps for a session, as JSON.
+session_todos = Table(
+    "session_todos",
+    metadata,
+    Column("session_id", String, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("items", Text, nullable=False),
+    Column("updated_at", Float, nullable=False),
+)
+
+for _name, _table, _columns, _where in (
+    ("INDEX runs_open", "runs", "created_at", "finished_at IS NULL"),
+    ("INDEX runs_broken", "runs", "created_at, id", BROKEN),
+    ("UNIQUE INDEX keys_by_name", "keys", "name", "revoked_at IS NULL"),
+):
+    event.listen(
+        metadata,
+        "after_create",
+        DDL(  # type: ignore[no-untyped-call]
+            f"CREATE {_name} ON {_table} ({_columns}) WHERE {_where}"
+        ).execute_if(dialect="postgresql"),
+    )
