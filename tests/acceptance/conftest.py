@@ -39,11 +39,18 @@ class Gateway:
     process: subprocess.Popen[str] | None = None
     output: list[str] = field(default_factory=list)
     arguments: tuple[str, ...] = ("gateway",)
+    prefix: tuple[str, ...] = ()
+    """What it is run with: a namespace with a disk of its own, for one."""
     _client: httpx.Client | None = None
 
     @property
     def base_url(self) -> str:
         return f"{self.url}/v1"
+
+    @property
+    def database_url(self) -> str | None:
+        """What it was given; None for the file in its home, or what its config says."""
+        return self.environ.get("HERMES_DATABASE_URL")
 
     @property
     def pid(self) -> int:
@@ -63,7 +70,7 @@ class Gateway:
             self.process.stdout.close()
         errors = (self.home / "gateway.stderr").open("a")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hermes", *self.arguments],
+            [*self.prefix, sys.executable, "-m", "hermes", *self.arguments],
             cwd=self.workdir,
             env=self.environ,
             stdout=subprocess.PIPE,
@@ -116,6 +123,7 @@ class Gateway:
 
 
 StartGateway = Callable[..., Gateway]
+StartNodes = Callable[..., list[Gateway]]
 
 
 @pytest.fixture
@@ -127,17 +135,39 @@ def model() -> Iterator[ScriptedModelServer]:
 
 @pytest.fixture
 def start_gateway(tmp_path: Path, model: ScriptedModelServer) -> Iterator[StartGateway]:
-    """`start_gateway(config={...}, environ={...})`: config.yaml beside the scripted model, and variables."""
+    """`start_gateway(config={...}, environ={...})`: config.yaml beside the scripted model, and variables.
+
+    `database_url` and `key` as `make_gateway` takes them.
+    """
     started: list[Gateway] = []
 
-    def start(config: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Gateway:
-        gateway = make_gateway(tmp_path, model, config, environ, number=len(started) + 1)
+    def start(
+        config: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None, **options: Any
+    ) -> Gateway:
+        gateway = make_gateway(tmp_path, model, config, environ, number=len(started) + 1, **options)
         started.append(gateway)
         return gateway.start()
 
     yield start
     for gateway in started:
         gateway.close()
+
+
+@pytest.fixture
+def start_nodes(start_gateway: StartGateway, postgres_url: str) -> StartNodes:
+    """`start_nodes(3, config={...}, environ={...})`: gateways on one empty PostgreSQL, in the order of their start.
+
+    Each has a home of its own, and all have the same API key and ask the same `model`. More of them join with
+    `start_gateway(database_url=nodes[0].database_url, key=nodes[0].key)`; each can be killed and started again.
+    """
+    key = secrets.token_hex(32)
+
+    def start(
+        count: int, config: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    ) -> list[Gateway]:
+        return [start_gateway(config, environ, database_url=postgres_url, key=key) for _ in range(count)]
+
+    return start
 
 
 def make_gateway(
@@ -147,16 +177,25 @@ def make_gateway(
     environ: Mapping[str, str] | None = None,
     *,
     number: int = 1,
+    database_url: str | None = None,
+    key: str | None = None,
 ) -> Gateway:
-    """A gateway that is not started yet, with a home of its own below `root`."""
+    """A gateway that is not started yet, with a home of its own below `root`.
+
+    `database_url`: where its data is, unless the config says so. `key`: the owner's, a new one otherwise. Gateways with
+    the same database and key are nodes of one service.
+    """
     home, workdir = root / f"home{number}", root / f"work{number}"
     home.mkdir(0o700)
     workdir.mkdir()
     own = {"model": {"default": "scripted", "provider": "custom", "base_url": model.base_url}}
     (home / "config.yaml").write_text(json.dumps({**own, **(config or {})}))  # JSON is YAML
     (home / "config.yaml").chmod(0o600)
-    key = secrets.token_hex(32)
-    return Gateway(home, workdir, {**_environ(root, home, key), **(environ or {})}, key)
+    key = key or secrets.token_hex(32)
+    variables = _environ(root, home, key)
+    if database_url is not None:
+        variables["HERMES_DATABASE_URL"] = database_url
+    return Gateway(home, workdir, {**variables, **(environ or {})}, key)
 
 
 @pytest.fixture

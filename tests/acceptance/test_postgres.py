@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,27 +16,14 @@ from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
 from tests.support import waiting
-from tests.support.postgres import postgres_database, postgres_server
 
 DEADLINE_SECONDS = 20.0
 USER = [{"role": "user", "content": "go"}]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgres_server() as url:
-        yield url
-
-
 @pytest.fixture
-def database(server: str) -> Iterator[str]:
-    with postgres_database(server) as url:
-        yield url
-
-
-@pytest.fixture
-def gateway(start_gateway: StartGateway, database: str) -> Gateway:
-    return start_gateway({"database": {"url": database}})
+def gateway(start_gateway: StartGateway, postgres_url: str) -> Gateway:
+    return start_gateway({"database": {"url": postgres_url}})
 
 
 def test_chats_sessions_search_and_chains_work(gateway: Gateway, model: ScriptedModelServer) -> None:
@@ -70,11 +56,11 @@ def test_a_killed_gateway_goes_on_with_its_runs(gateway: Gateway, model: Scripte
 
 
 def test_a_server_that_ends_all_connections_costs_nothing_but_time(
-    gateway: Gateway, model: ScriptedModelServer, server: str
+    gateway: Gateway, model: ScriptedModelServer, postgres: str
 ) -> None:
     model.add(Step("Noted: {{user}}", times=0))
     kept: list[str] = []
-    with psycopg.connect(server, autocommit=True) as conn:
+    with psycopg.connect(postgres, autocommit=True) as conn:
         for number in range(12):
             if number % 3 == 1:
                 conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hermes'")
@@ -93,11 +79,11 @@ def test_a_server_that_ends_all_connections_costs_nothing_but_time(
 
 
 def test_a_second_gateway_on_the_database_is_refused(
-    gateway: Gateway, start_gateway: StartGateway, database: str
+    gateway: Gateway, start_gateway: StartGateway, postgres_url: str
 ) -> None:
     environ = {**gateway.environ, "API_SERVER_PORT": "0", "HERMES_HOME": str(gateway.home.parent / "second")}
     (gateway.home.parent / "second").mkdir(0o700)
-    (gateway.home.parent / "second" / "config.yaml").write_text(json.dumps({"database": {"url": database}}))
+    (gateway.home.parent / "second" / "config.yaml").write_text(json.dumps({"database": {"url": postgres_url}}))
     done = subprocess.run(
         [sys.executable, "-m", "hermes", "gateway"], env=environ, capture_output=True, text=True, timeout=30
     )

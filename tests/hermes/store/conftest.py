@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from hermes.store.database import Database
-from tests.support.postgres import postgres_database, postgres_server
+from tests.support.postgres import postgres_database
 
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'state.db'}"
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    with postgres_server() as server_url:
-        yield server_url
 
 
 @pytest.fixture(params=["file", "memory", "postgres"])
