@@ -45,7 +45,7 @@ OTHER_WRITES = {
     *("files", "file_delete"),
 }
 
-READS = ("/health", "/v1/models", "/v1/capabilities", "/health/detailed", "/metrics", "/api/sessions", "/v1/runs")
+READS = ("/v1/models", "/v1/capabilities", "/health/detailed", "/metrics", "/api/sessions", "/v1/runs")
 
 
 @dataclass
@@ -100,6 +100,7 @@ def test_new_work_is_refused_on_every_route_while_reads_go_on_and_the_open_run_c
             refused[name] = (answer.status_code, error.get("code"), int(answer.headers.get("retry-after", 0)) > 0)
     assert refused == {name: (503, "gateway_draining", True) for name in BEGIN_RUNS if name != "responses_websocket"}
     assert {path: client.get(path).status_code for path in READS} == dict.fromkeys(READS, 200)
+    assert client.get("/health").json()["status"] == "draining"
     assert client.get(f"/v1/runs/{draining.run_id}").json()["status"] == "running"
     assert client.get("/health/detailed?fail=degraded").status_code == 503
     began = time.monotonic()
@@ -107,6 +108,25 @@ def test_new_work_is_refused_on_every_route_while_reads_go_on_and_the_open_run_c
     assert draining.gateway.process is not None
     assert draining.gateway.process.wait(EXIT_SECONDS) == 0
     assert time.monotonic() - began < 5, "nothing was left to wait for"
+
+
+def test_a_load_balancer_is_told_before_anything_is_refused(
+    start_gateway: StartGateway, model: ScriptedModelServer
+) -> None:
+    gateway = start_gateway({"api_server": {"drain_delay": 60, "drain_timeout": 9}})
+    model.add(Step("Still here.", times=0))
+    assert gateway.client.get("/health").json()["status"] == "ok"
+    assert gateway.process is not None
+    gateway.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: gateway.client.get("/health").status_code == 503)
+    told = gateway.client.post("/v1/chat/completions", json=HI)
+    assert (told.status_code, told.headers["connection"]) == (200, "close")
+    run_id = gateway.client.post("/v1/runs", json={"input": "Hi"}).raise_for_status().json()["run_id"]
+    wait_for(lambda: gateway.client.get(f"/v1/runs/{run_id}").json()["status"] == "completed")
+    began = time.monotonic()
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.process.wait(EXIT_SECONDS) == 0
+    assert time.monotonic() - began < 5, "a second signal takes the delay away"
 
 
 def test_a_websocket_is_told_too(draining: Open) -> None:

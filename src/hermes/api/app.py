@@ -60,6 +60,8 @@ class Api:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         scope["hermes.headers"] = headers
         outgoing = Outgoing(send, names.request_id(scope["headers"]), self.services.http)
+        if self.services.stop.is_announced:
+            outgoing.close_connection()
         with log_context(request_id=outgoing.request_id.decode("ascii")):
             try:
                 await self._pass(scope, headers, receive, outgoing)
@@ -138,6 +140,11 @@ class Outgoing:
         self.is_event_stream = False
         self._is_done = False
         self._send = send
+
+    def close_connection(self) -> None:
+        """Behind this answer: a client that keeps its connections would ask a server that is no longer there."""
+        for headers in (self.base, self.headers):
+            headers.append((b"connection", b"close"))
 
     async def __call__(self, message: Message) -> None:
         if not self.is_cut:

@@ -138,10 +138,15 @@ class Check:
 
 
 class Stop:
-    """Set when the server stops; ends the streams that are still open. uvicorn alone waits for them for ever."""
+    """Set when the server stops; ends the streams that are still open. uvicorn alone waits for them for ever.
+
+    `is_announced` comes before: from then on /health tells load balancers to send nothing new, and each answer closes
+    its connection.
+    """
 
     def __init__(self) -> None:
         self.is_set = False
+        self.is_announced = False
         self._listeners: set[Callable[[], None]] = set()
 
     def set(self) -> None:
@@ -189,6 +194,11 @@ class Services:
     files: Files = field(default_factory=_absent)
     callbacks: Callbacks = field(default_factory=_absent)
     started_at: float = 0.0
+
+    @property
+    def is_leaving(self) -> bool:
+        """It takes no more runs, or will take none in a moment."""
+        return self.stop.is_announced or self.state() == "draining"
 
     def __post_init__(self) -> None:
         if not self.started_at:

@@ -119,7 +119,7 @@ def answers(url: str, timeout_seconds: float = 2.0) -> bool:
     connection = http.client.HTTPConnection(where.hostname or "127.0.0.1", where.port, timeout=timeout_seconds)
     try:
         connection.request("GET", "/health")
-        return connection.getresponse().status == 200
+        return connection.getresponse().status in (200, 503)  # 503: it lives, and is about to stop
     except (OSError, http.client.HTTPException):
         return False
     finally:
@@ -178,7 +178,8 @@ def _stop(home: Home, environ: Mapping[str, str], process: GatewayProcess) -> St
             "too; stop that one with: hermes -p default gateway stop",
             code="gateway_running",
         )
-    limit = _settings(home, environ).api_server.drain_timeout + MARGIN_SECONDS
+    api = _settings(home, environ).api_server
+    limit = api.drain_delay + api.drain_timeout + MARGIN_SECONDS
     began = time.monotonic()
     try:
         os.kill(process.pid, signal.SIGTERM)

@@ -150,6 +150,8 @@ async def _serve(
             gc.freeze()  # what the start made stays: pauses fall from 126 to 35 ms (DESIGN decision 2)
             gc.set_threshold(20_000, 50, 50)
             await signals.first.wait()
+            if api is not None:
+                await api.announce_stop(settings.api_server.drain_delay, signals)
             await _drain(engine, api, settings.api_server.drain_timeout, signals)
             for chore in chores:
                 chore.cancel()
@@ -226,6 +228,14 @@ class _Api:
         address = reachable(address_of(self._listener))
         homes = ProfileHomes(root, self._environ, self._services, address, _chores)
         return ProfileListener(self._app, homes, group)
+
+    async def announce_stop(self, delay_seconds: float, signals: _Signals) -> None:
+        """/health tells load balancers to send nothing new; what they send until they have noticed is still taken."""
+        self._services.stop.is_announced = True
+        if delay_seconds:
+            log.info("stopping: /health says so, and for %g s requests are still taken", delay_seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(signals.second.wait(), delay_seconds)
 
     async def stop(self) -> None:
         from hermes.api.access_log import AccessFile

@@ -103,14 +103,14 @@ def stop(home: Home, environ: Mapping[str, str]) -> None:
 
 
 def unit_text(home: Home, environ: Mapping[str, str]) -> str:
-    drain = load_settings(home, environ, is_lenient=True).api_server.drain_timeout
+    api = load_settings(home, environ, is_lenient=True).api_server
     who = f" of profile {home.name}" if home.is_profile else ""
     return UNIT.format(
         who=who,
         command=" ".join(_quoted(part, is_command=True) for part in _command(home)),
         home=_home_line(home),
         path=_environment("PATH", environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")),
-        stop=int(drain) + STOP_MARGIN_SECONDS,
+        stop=int(api.drain_delay + api.drain_timeout) + STOP_MARGIN_SECONDS,
     )
 
 

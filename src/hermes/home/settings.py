@@ -137,6 +137,12 @@ class ApiServerSettings(Section):
     max_queued_runs: int = Field(256, ge=0, description="Requests that may wait for a free place; then 429.")
     queue_timeout_seconds: float = Field(30, ge=0, description="Seconds a chat waits for a free place; then 429.")
     drain_timeout: float = Field(10, ge=0, description="Seconds that open runs get when the gateway stops.")
+    drain_delay: float = Field(
+        0,
+        ge=0,
+        description="Seconds that a stopping gateway still takes requests, while /health says 503 already: what a "
+        "load balancer needs to notice.",
+    )
     disconnect_grace: float = Field(
         2, ge=0, description="Seconds until a chat is cancelled whose client closed the connection."
     )

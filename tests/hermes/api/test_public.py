@@ -41,6 +41,20 @@ async def test_health_needs_no_key_and_says_what_is_published(server: Server, pa
     )
 
 
+@pytest.mark.parametrize("path", ["/health", "/v1/health"])
+async def test_a_server_that_is_about_to_stop_tells_load_balancers_and_keeps_no_connection(path: str) -> None:
+    services = make_services()
+    async with serving(services) as server:
+        assert "connection" not in (await server.client.get(path)).headers
+        services.stop.is_announced = True
+        response = await server.client.get(path, headers={"Authorization": ""})
+        assert (response.status_code, response.json()["status"]) == (503, "draining")
+        answers = [response, await server.client.get("/v1/models"), await server.client.get("/nowhere")]
+        assert [answer.headers["connection"] for answer in answers] == ["close"] * 3
+        state = (await server.client.get("/health/detailed")).json()
+    assert (state["gateway_state"], state["gateway_drainable"]) == ("draining", False)
+
+
 async def test_the_page_at_the_root_has_links_and_no_more(server: Server) -> None:
     response = await server.client.get("/", headers={"Authorization": ""})
     assert response.status_code == 200

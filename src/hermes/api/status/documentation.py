@@ -15,7 +15,7 @@ from hermes.api.documented import Answer, Documentation, Query
 
 
 class Health(Answer):
-    status: Literal["ok"]
+    status: Literal["ok", "draining"]
     platform: Literal["hermes-agent"]
     version: str
 
@@ -135,7 +135,7 @@ DOCUMENTATION: Mapping[str, Documentation] = {
             "unsupported_parameter",
         ),
     ),
-    "status.health.show": Documentation(answer=Health),
+    "status.health.show": Documentation(answer=Health, other_statuses=(503,)),
     "status.health.show_detailed": Documentation(
         answer=DetailedHealth, query=DetailedHealthQuery, other_statuses=(503,)
     ),

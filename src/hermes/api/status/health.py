@@ -19,8 +19,12 @@ CHECK_TIMEOUT_SECONDS = 2.0
 
 
 async def show(request: Request, services: Services) -> Response:
-    """Whether the server lives. Public, and the same whatever its state."""
-    return JsonAnswer({"status": "ok", "platform": PLATFORM, "version": services.version})
+    """Whether requests may be sent here: 200 `ok`, or 503 `draining` once the server is about to stop. Public.
+
+    For load balancers and monitors; it looks at nothing else, and says nothing else.
+    """
+    status, code = ("draining", 503) if services.is_leaving else ("ok", 200)
+    return JsonAnswer({"status": status, "platform": PLATFORM, "version": services.version}, code)
 
 
 async def show_detailed(request: Request, services: Services) -> Response:
@@ -39,7 +43,7 @@ async def show_detailed(request: Request, services: Services) -> Response:
         "readiness": {"status": status, "checks": checks},
         "platform": PLATFORM,
         "version": services.version,
-        "gateway_state": services.state(),
+        "gateway_state": "draining" if services.is_leaving else services.state(),
         "platforms": {
             "api_server": {
                 "state": "connected",
@@ -51,7 +55,7 @@ async def show_detailed(request: Request, services: Services) -> Response:
         "active_agents": runner.active,
         "queued_runs": runner.queued,
         "gateway_busy": runner.active > 0,
-        "gateway_drainable": services.state() == "running",
+        "gateway_drainable": services.state() == "running" and not services.is_leaving,
         "pid": os.getpid(),
         "uptime_seconds": round(now - services.started_at, 3),
         "rss_bytes": rss_bytes(),
