@@ -15,7 +15,8 @@ HermesError
 ├── ProfileElsewhere        503  the profile's own gateway serves it
 ├── ConfigError             CLI exit 2
 ├── StoreUnavailable        503
-│   └── StoreCorrupt        503
+│   ├── StoreCorrupt        503
+│   └── Fenced              503  other nodes took this one for dead; never told to a client
 ├── NoModel                 503  nothing answers: the message says how to connect one
 ├── ToolFailed              told to the model, never to the client as an HTTP error
 ├── LimitReached            a step, token, second or money limit of the run
@@ -118,6 +119,10 @@ class StoreUnavailable(HermesError):
 
 class StoreCorrupt(StoreUnavailable):
     code = "store_corrupt"
+
+
+class Fenced(StoreUnavailable):
+    """The node writes no more about the runs it had: they are another's."""
 
 
 class NoModel(HermesError):

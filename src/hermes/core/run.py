@@ -166,6 +166,8 @@ class Run:
     is_durable: bool = False
     resumed: int = 0
     request: Mapping[str, Any] = field(default_factory=dict)
+    node: str | None = None
+    """The id of the node that conducts it, or did; None: nobody does."""
     is_replay: bool = False
     """Set on the answer of `start` when an idempotency key named an earlier run; never stored."""
     warnings: tuple[str, ...] = ()

@@ -9,11 +9,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam
 
+from hermes.core.ports import ApprovalAnswer
 from hermes.core.run import TRANSITIONS, Run, RunStatus, Usage
 
+from . import approvals, started_calls
 from .encoding import clean, from_json, to_json
 from .schema import BROKEN, events, runs
 from .statement import Row, Statement
+
+_NOBODY_ASKS = ApprovalAnswer("deny", "policy", None, "the run ended before somebody answered")
 
 SETTABLE = frozenset({"model", "started_at", "resumed", "lease", "last_event", "last_seq", "request"})
 
@@ -66,7 +70,9 @@ def finish(
     last_event: str,
     last_seq: int,
 ) -> bool:
-    """Ends it. False, and nothing written, where it has ended already."""
+    """Ends it, and what still waited for an answer or a result in it. False, and nothing written, where it has ended
+    already.
+    """
     if not status.is_final:
         raise ValueError(f"a run does not end as {status}")
     values = {name: getattr(usage, name) for name in _USAGE}
@@ -80,7 +86,11 @@ def finish(
         "last_event": last_event,
         "last_seq": last_seq,
     }
-    return _finish(status).run(conn, values) == 1
+    has_ended = _finish(status).run(conn, values) == 1
+    if has_ended and status is not RunStatus.COMPLETED:
+        approvals.resolve_all(conn, run_id, _NOBODY_ASKS, now)
+        started_calls.forget_all(conn, run_id)
+    return has_ended
 
 
 def open_runs(conn: Connection) -> list[Run]:
@@ -135,6 +145,7 @@ _PLAIN = (
     "is_durable",
     "resumed",
     "request",
+    "node",
 )
 
 

@@ -1,0 +1,150 @@
+"""Nodes: the processes that conduct runs. One whose row is gone is dead to the others, and writes no more about any run.
+
+A run whose node has no row is nobody's: any node may claim it (docs/adr/0098).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, bindparam
+
+from hermes.core.errors import Fenced
+from hermes.core.node import Node
+from hermes.core.run import Run, RunStatus
+
+from . import runs as run_store
+from .schema import nodes, runs
+from .statement import Row, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many runs a node conducts, and how many that it took wait for their session or a free place."""
+
+    running: int = 0
+    queued: int = 0
+
+
+def register(conn: Connection, node: Node) -> None:
+    """From now on it may write about its runs. An earlier gateway of the same home is dead: the home's lock says so."""
+    if node.kind == "gateway" and node.home:
+        _DELETE_OF_HOME.run(conn, {"home": node.home, "host": node.host})
+    _INSERT.run(conn, {name: getattr(node, name) for name in _COLUMNS})
+
+
+def beat(conn: Connection, node_id: str, now: float, is_draining: bool, url: str | None) -> bool:
+    """It lives. False: the others took it for dead."""
+    return _BEAT.run(conn, {"node": node_id, "now": now, "draining": is_draining, "where": url}) == 1
+
+
+def check(conn: Connection, node_id: str) -> None:
+    """Raises Fenced when the others took it for dead. Until this transaction ends they cannot."""
+    if _CHECK.first(conn, {"node": node_id}) is None:
+        raise Fenced("another node took over the runs of this one, which had not been heard of for seconds")
+
+
+def remove(conn: Connection, node_id: str) -> bool:
+    """Waits for the transactions in which it writes. Its open runs are nobody's then."""
+    return _DELETE.run(conn, {"node": node_id}) == 1
+
+
+def remove_silent(conn: Connection, node_id: str, last_beat: int) -> bool:
+    """The same, where it has not been heard of since that beat."""
+    return _DELETE_SILENT.run(conn, {"node": node_id, "last_beat": last_beat}) == 1
+
+
+def listed(conn: Connection) -> list[Node]:
+    """Oldest first."""
+    return [_node(row) for row in _LISTED.all(conn, {})]
+
+
+def load(conn: Connection) -> dict[str, Load]:
+    """By the id of a node; a node that conducts nothing is not there."""
+    found: dict[str, Load] = {}
+    for node_id, status, count in _LOAD.all(conn, {}):
+        before = found.get(node_id, Load())
+        is_queued = status == RunStatus.QUEUED.value
+        found[node_id] = Load(before.running + count * (not is_queued), before.queued + count * is_queued)
+    return found
+
+
+def claim_orphans(conn: Connection, node_id: str, limit: int) -> list[Run]:
+    """Open runs that are nobody's, oldest first: they are this node's now. Nodes that claim at once get others each."""
+    claimed: list[Run] = []
+    for (run_id,) in _ORPHANS.all(conn, {"node": node_id, "limit": limit}):
+        _CLAIM.run(conn, {"run": run_id, "node": node_id})
+        run = run_store.get(conn, run_id)
+        assert run is not None  # the row is locked
+        claimed.append(run)
+    return claimed
+
+
+def give_back(conn: Connection, run_id: str, node_id: str) -> None:
+    """The node no longer conducts it: it is nobody's."""
+    _GIVE_BACK.run(conn, {"run": run_id, "node": node_id})
+
+
+def is_in_use(conn: Connection, session_id: str, node_id: str) -> bool:
+    """Whether another living node conducts a run of the session."""
+    return _IN_USE.first(conn, {"session": session_id, "node": node_id}) is not None
+
+
+_COLUMNS = tuple(column.name for column in nodes.columns)
+
+
+def _node(row: Row) -> Node:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    return Node(**values | {"is_draining": bool(values["is_draining"])})
+
+
+_IS = nodes.c.id == bindparam("node")
+_IS_OPEN = runs.c.finished_at.is_(None)
+_IS_SOMEBODYS = runs.c.node.in_(sa.select(nodes.c.id))
+_INSERT = Statement(sa.insert(nodes).values({name: bindparam(name) for name in _COLUMNS}))
+_DELETE_OF_HOME = Statement(
+    sa.delete(nodes).where(
+        nodes.c.home == bindparam("home"), nodes.c.host == bindparam("host"), nodes.c.kind == sa.literal("gateway")
+    )
+)
+_BEAT = Statement(
+    sa.update(nodes)
+    .where(_IS)
+    .values(
+        beat=nodes.c.beat + sa.literal(1),
+        beat_at=bindparam("now"),
+        is_draining=bindparam("draining"),
+        url=bindparam("where"),
+    )
+)
+# A beat changes no key, so that and this do not wait for each other; a DELETE waits for everyone who holds it.
+_CHECK = Statement(sa.select(nodes.c.id).where(_IS).with_for_update(read=True, key_share=True))
+_DELETE = Statement(sa.delete(nodes).where(_IS))
+_DELETE_SILENT = Statement(sa.delete(nodes).where(_IS, nodes.c.beat == bindparam("last_beat")))
+_LISTED = Statement(sa.select(*nodes.columns).order_by(nodes.c.started_at, nodes.c.id))
+_LOAD = Statement(
+    sa.select(runs.c.node, runs.c.status, sa.func.count())
+    .where(_IS_OPEN, runs.c.node.is_not(None))
+    .group_by(runs.c.node, runs.c.status)
+)
+_ORPHANS = Statement(
+    sa.select(runs.c.id)
+    .where(_IS_OPEN, sa.or_(runs.c.node.is_(None), sa.and_(runs.c.node != bindparam("node"), ~_IS_SOMEBODYS)))
+    .order_by(runs.c.created_at, runs.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_CLAIM = Statement(
+    sa.update(runs)
+    .where(runs.c.id == bindparam("run"))
+    .values(node=bindparam("node"), lease=runs.c.lease + sa.literal(1))
+)
+_GIVE_BACK = Statement(
+    sa.update(runs).where(runs.c.id == bindparam("run"), runs.c.node == bindparam("node")).values(node=sa.null())
+)
+_IN_USE = Statement(
+    sa.select(runs.c.id)
+    .where(runs.c.session_id == bindparam("session"), _IS_OPEN, runs.c.node != bindparam("node"), _IS_SOMEBODYS)
+    .limit(1)
+)
