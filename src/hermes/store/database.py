@@ -21,6 +21,8 @@ from sqlalchemy.exc import ArgumentError
 from hermes.core.errors import ConfigError
 from hermes.core.tally import StoreTally
 
+from .signals import NoSignals, Signals
+
 __all__ = ["Connection", "Database"]
 
 T = TypeVar("T")
@@ -34,6 +36,8 @@ class Database(ABC):
     """
 
     path: Path | None = None
+    is_shared: bool = False
+    """Whether processes of other homes and machines may use it, too."""
 
     @staticmethod
     async def open(url: str) -> Database:
@@ -93,6 +97,10 @@ class Database(ABC):
 
     @abstractmethod
     def read_now(self, function: Callable[[Connection, *Ts], T], *args: *Ts) -> T: ...
+
+    def signals(self) -> Signals:
+        """Made anew for each event loop, whose words it carries."""
+        return NoSignals()
 
     async def claim(self) -> bool:
         """Whether this process is the one gateway of the database. A file is its home's, whose lock says so."""

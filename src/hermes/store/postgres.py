@@ -28,6 +28,7 @@ from hermes.core.tally import StoreTally
 from .database import Database
 from .problems import may_be_done_again, translated
 from .revisions import bring_to_head
+from .signals import Signals
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ CONNECT_SECONDS = 5
 
 
 class PostgresDatabase(Database):
+    is_shared = True
+
     def __init__(self, url: URL) -> None:
         """Connects in a thread of the pool; `opened` says how that went."""
         self._place = url.set(password=None).render_as_string(hide_password=True)
@@ -84,6 +87,12 @@ class PostgresDatabase(Database):
 
     def read_now(self, function: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         return self._submit(lambda: self._read_here(function, args)).result()
+
+    def signals(self) -> Signals:
+        from .postgres_signals import PostgresSignals
+
+        _, arguments = self._engine.dialect.create_connect_args(self._engine.url)
+        return PostgresSignals({"connect_timeout": CONNECT_SECONDS, **arguments}, self._place)
 
     async def claim(self) -> bool:
         return await asyncio.wrap_future(self._submit(self._claim_here))
