@@ -21,6 +21,7 @@ import httpx
 import pytest
 
 from hermes.models.scripted import ScriptedModelServer
+from tests.support.database import url_for_process
 
 LISTENING = re.compile(r"^\[API Server\] API server listening on (http://\S+)$")
 START_SECONDS = 30
@@ -193,6 +194,8 @@ def make_gateway(
     (home / "config.yaml").chmod(0o600)
     key = key or secrets.token_hex(32)
     variables = _environ(root, home, key)
+    if database_url is None and "database" not in (config or {}):
+        database_url = url_for_process(home)
     if database_url is not None:
         variables["HERMES_DATABASE_URL"] = database_url
     return Gateway(home, workdir, {**variables, **(environ or {})}, key)

@@ -19,12 +19,13 @@ from hermes.store.database import Connection, Database
 from hermes.store.session_list import Listing
 from hermes.store.sqlite import READERS
 from tests.support.clock import FakeClock
+from tests.support.database import new_url
 from tests.support.store import a_session, keep_run
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await Database.open(f"sqlite:///{tmp_path / 'state.db'}")
+    database = await Database.open(new_url(tmp_path / "state.db"))
     yield database
     await database.close()
 

@@ -10,6 +10,7 @@ import pytest
 
 from hermes.cli.main import main
 from hermes.home.paths import Home
+from tests.support.database import is_postgres, new_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,10 @@ class Hermes:
     environ: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, *arguments: str) -> Done:
-        environ = {"HOME": str(self.home.path.parent), "HERMES_HOME": str(self.home.path), **self.environ}
+        environ = {"HOME": str(self.home.path.parent), "HERMES_HOME": str(self.home.path)}
+        if is_postgres():
+            environ["HERMES_DATABASE_URL"] = new_url(self.home.state_db)
+        environ |= self.environ
         with pytest.raises(SystemExit) as ended:
             main(arguments, environ)
         out, err = self.capture.readouterr()

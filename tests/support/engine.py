@@ -17,6 +17,7 @@ from hermes.core.ports import Action, ApprovalDesk, ApprovalQuestion, Tool
 from hermes.core.run import Ask, RunRequest
 from hermes.runs.runner import Runner, RunnerSettings
 from hermes.store.database import Database
+from tests.support.database import new_url
 from tests.support.tools import EchoTool
 
 
@@ -70,7 +71,7 @@ async def open_runner(
 ) -> AsyncIterator[Runner]:
     clock = clock or SystemClock()
     own = database is None
-    database = database or await Database.open("sqlite://")
+    database = database or await Database.open(new_url())
     agent = Agent(
         toolbox=Tools(tools),
         make_gate=AskingGate,

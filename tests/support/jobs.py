@@ -18,6 +18,7 @@ from hermes.runs.runner import Runner, RunnerSettings
 from hermes.runs.webhook import Webhooks
 from hermes.store.database import Database
 from tests.support.clock import FakeClock
+from tests.support.database import new_url
 from tests.support.engine import open_runner
 from tests.support.models import ScriptedModel, says
 from tests.support.tools import EchoTool
@@ -86,7 +87,7 @@ async def open_bench(
 ) -> AsyncIterator[Bench]:
     clock = clock or FakeClock(NOON)
     own = database is None
-    database = database or await Database.open("sqlite://")
+    database = database or await Database.open(new_url())
     webhooks = Webhooks(clock, lambda: SECRET, hosts=["127.0.0.1"])
     async with open_runner(model or talker(), *tools, database=database, clock=clock, settings=settings) as runner:
         jobs = Jobs(database, runner, webhooks, clock, ask=ask, rules=Rules(), keep_runs=keep_runs)

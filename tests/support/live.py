@@ -21,6 +21,7 @@ from hermes.runs.webhook import Webhooks
 from hermes.sessions import Sessions
 from hermes.store.database import Database
 from tests.support.api import KEY, make_services, serving
+from tests.support.database import new_url
 from tests.support.engine import open_runner
 from tests.support.tools import EchoTool
 
@@ -84,7 +85,7 @@ async def live(
     **services: Any,
 ) -> AsyncIterator[Live]:
     clock = clock or SystemClock()
-    database = await Database.open("sqlite://")
+    database = await Database.open(new_url())
     try:
         async with open_runner(model, *tools, database=database, clock=clock, settings=settings) as runner:
             webhooks = Webhooks(clock, lambda: SECRET, hosts=callback_hosts, resolve=resolve)

@@ -17,6 +17,7 @@ from hermes.files import Files
 from hermes.runs.runner import Runner, RunnerSettings
 from hermes.store.database import Database
 from tests.support.api import KEY, Server, make_services, serving, sse_events
+from tests.support.database import new_url
 from tests.support.engine import open_runner
 from tests.support.openresponses import check_response, check_stream
 from tests.support.tools import EchoTool
@@ -107,7 +108,7 @@ async def open_responses(
 ) -> AsyncIterator[Responses]:
     clock = clock or SystemClock()
     own = database is None
-    database = database or await Database.open("sqlite://")
+    database = database or await Database.open(new_url())
     async with open_runner(model, *tools, database=database, clock=clock, settings=runner_settings) as runner:
         services: Services = make_services(
             runner=runner,  # type: ignore[arg-type]

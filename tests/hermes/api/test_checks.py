@@ -18,6 +18,7 @@ from hermes.store import callbacks as callback_store
 from hermes.store import jobs as job_store
 from hermes.store.database import Connection, Database
 from tests.support.clock import FakeClock
+from tests.support.database import new_url
 from tests.support.engine import open_runner
 from tests.support.models import ScriptedModel
 from tests.support.store import keep_run
@@ -29,7 +30,7 @@ NAMES = ["state_db", "config", "model", "disk", "gateway", "background_queues", 
 async def parts(
     home: Home, clock: FakeClock, setting: ModelSetting | None = None
 ) -> AsyncIterator[tuple[Checks, Database, Runner, Models]]:
-    database = await Database.open("sqlite://")
+    database = await Database.open(new_url())
     create_home(home)
     settings = load_settings(home, {})
     models = Models(setting, environ={}, addresses={}, is_installed=lambda name: False)

@@ -19,6 +19,7 @@ from hermes.store.database import Database
 from tests.support import documents
 from tests.support.api import Server, hello, make_services, serving
 from tests.support.clock import FakeClock
+from tests.support.database import new_url
 
 TEXT = {"Content-Type": "text/plain"}
 UNKNOWN = f"file-{7:032x}"
@@ -26,7 +27,7 @@ UNKNOWN = f"file-{7:032x}"
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    database = await Database.open("sqlite://")
+    database = await Database.open(new_url())
     files = Files(
         database,
         tmp_path / "files",
@@ -153,10 +154,10 @@ async def test_a_body_that_is_neither_form_nor_file_is_415(server: Server, heade
 
 
 @pytest.mark.parametrize("put_it", [put, put_raw])
-async def test_a_file_over_the_limit_is_413(server: Server, put_it: Any, tmp_path: Path) -> None:
+async def test_a_file_over_the_limit_is_413(server: Server, put_it: Any) -> None:
     assert (await put_it(server, bytes(1 << 20))).status_code == 200
     assert error_of(await put_it(server, bytes((1 << 20) + 1)))[:2] == (413, "body_too_large")
-    assert len(list((tmp_path / "files").iterdir())) == 1
+    assert len((await server.client.get("/v1/files")).json()["data"]) == 1
 
 
 async def test_a_key_that_has_no_room_is_told_which_setting_gives_more(server: Server) -> None:

@@ -23,6 +23,7 @@ from hermes.core.key import Key, Scope
 from hermes.store import keys as key_store
 from hermes.store.database import Database
 from tests.support.clock import FakeClock
+from tests.support.database import new_url
 
 FIRST, SECOND = "f" * 40, "s" * 40
 BOT = Key(id="key_1", name="bot", scopes=frozenset({Scope.READ}), created_at=1.0, tool_items="mcp_call")
@@ -177,7 +178,7 @@ async def test_a_full_disk_locks_nobody_out(env: EnvFile) -> None:
 
 
 async def test_the_named_keys_of_a_database_and_of_its_file(tmp_path: Path) -> None:
-    database = await Database.open(f"sqlite:///{tmp_path}/state.db")
+    database = await Database.open(new_url(tmp_path / "state.db"))
     digest = hashlib.sha256(b"hk_bot").hexdigest()
     await database.write(key_store.add, BOT, digest, "cli")
     stored: StoredKeys | KeysInFile

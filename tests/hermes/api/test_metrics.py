@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hermes.core.run import RunStatus, Usage
 from hermes.store.database import Database
 from tests.support.api import AUTH, FakeRunner, Server, hello, make_services, serving
+from tests.support.database import new_url
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -34,7 +35,7 @@ def of(samples: Samples, name: str) -> dict[tuple[tuple[str, str], ...], float]:
 
 @pytest.fixture
 async def database() -> AsyncIterator[Database]:
-    opened = await Database.open("sqlite://")
+    opened = await Database.open(new_url())
     yield opened
     await opened.close()
 

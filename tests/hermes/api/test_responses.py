@@ -19,6 +19,7 @@ from hermes.store import sessions as session_store
 from hermes.store.database import Connection, Database
 from tests.support.api import AUTH
 from tests.support.clock import FakeClock
+from tests.support.database import new_url
 from tests.support.models import ScriptedModel, calls, says
 from tests.support.openresponses import check_input_items
 from tests.support.responses import OTHER_KEY, Responses, TwoKeys, error_of, open_responses, read_stream, text_of
@@ -718,7 +719,7 @@ async def test_a_chain_grows_by_its_new_turn_only() -> None:
 
 
 async def test_a_chain_survives_a_restart(tmp_path: Any) -> None:
-    url = f"sqlite:///{tmp_path}/state.db"
+    url = new_url(tmp_path / "state.db")
     database = await Database.open(url)
     async with open_responses(ScriptedModel([says("answer 1")]), database=database) as api:
         first = await api.create("one")

@@ -17,6 +17,7 @@ from hermes.store import jobs as job_store
 from hermes.store import runs as run_store
 from hermes.store.database import Connection, Database
 from tests.support.cli import Hermes, hermes_in
+from tests.support.database import new_url
 from tests.support.store import keep_run
 
 
@@ -153,7 +154,7 @@ def keep_history(hermes: Hermes, job_id: str) -> None:
         why = replace(entry, reason=Reason.FAILED, detail="no language model is connected", is_manual=True)
         job_store.add_run(conn, why, 10)
 
-    database = Database.open_now(f"sqlite:///{hermes.home.state_db}")
+    database = Database.open_now(new_url(hermes.home.state_db))
     database.write_now(fill)
     database.close_now()
 

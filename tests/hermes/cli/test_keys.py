@@ -13,6 +13,7 @@ from hermes.home.paths import create_home
 from hermes.store import keys as key_store
 from hermes.store.database import Database
 from tests.support.cli import Hermes
+from tests.support.database import new_url
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def test_add_shows_the_key_once_and_keeps_its_hash(hermes: Hermes) -> None:
     said, secret = done.out.splitlines()
     assert said == "The key bot (chat). It is shown this once; nobody can read it again:"
     assert re.fullmatch(r"hk_[0-9a-f]{64}", secret)
-    database = Database.open_now(f"sqlite:///{hermes.home.state_db}")
+    database = Database.open_now(new_url(hermes.home.state_db))
     key = database.read_now(key_store.by_digest, hashlib.sha256(secret.encode()).hexdigest())
     database.close_now()
     assert key is not None
@@ -69,7 +70,7 @@ def test_the_list_tells_what_each_may_do_and_has_spent(hermes: Hermes) -> None:
     for arguments in (("a", "--scope", "read"), ("b", "--budget-usd", "1"), ("c", "--scope", "admin")):
         hermes("keys", "add", *arguments)
     hermes("keys", "revoke", "c")
-    database = Database.open_now(f"sqlite:///{hermes.home.state_db}")
+    database = Database.open_now(new_url(hermes.home.state_db))
     spender = next(key for key in database.read_now(key_store.list_keys) if key.name == "b")
     database.write_now(key_store.spend, spender.id, 1.25)
     database.close_now()

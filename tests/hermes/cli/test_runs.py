@@ -16,6 +16,7 @@ from hermes.home.paths import create_home
 from hermes.store import events as event_store
 from hermes.store.database import Connection, Database
 from tests.support.cli import Hermes
+from tests.support.database import new_url
 from tests.support.store import keep_run
 
 USAGE = {"input_tokens": 10, "output_tokens": 5, "cost_usd": 0.25}
@@ -58,7 +59,7 @@ Done.
 
 def fill(hermes: Hermes, happened: list[RunEvent], **fields: Any) -> None:
     create_home(hermes.home)
-    database = Database.open_now(f"sqlite:///{hermes.home.state_db}")
+    database = Database.open_now(new_url(hermes.home.state_db))
 
     def keep(conn: Connection) -> None:
         keep_run(conn, **{"id": "r", "owner": "owner", "model": "m", **fields})
@@ -113,7 +114,7 @@ def test_every_event_there_is_can_be_shown() -> None:
 
 def test_the_list_has_the_owners_runs_the_newest_first(hermes: Hermes) -> None:
     fill(hermes, [], created_at=1.0, status=RunStatus.COMPLETED, finished_at=2.0, output="All\ndone\x1b")
-    database = Database.open_now(f"sqlite:///{hermes.home.state_db}")
+    database = Database.open_now(new_url(hermes.home.state_db))
     failed = {"status": RunStatus.FAILED, "finished_at": 3.0, "error": {"message": "broke"}, "created_at": 2.0}
     database.write_now(lambda conn: keep_run(conn, "r2", "s2", owner="owner", **failed))
     database.write_now(lambda conn: keep_run(conn, "foreign", "s3", owner="key_1"))

@@ -17,6 +17,7 @@ from hermes.home.paths import create_home
 from hermes.store import sessions as session_store
 from hermes.store.database import Connection, Database
 from tests.support.cli import Hermes
+from tests.support.database import new_url
 from tests.support.store import a_session, keep_run
 
 SAID = [
@@ -36,7 +37,7 @@ class Terminal(io.StringIO):
 
 def fill(hermes: Hermes, **sessions: dict[str, Any]) -> None:
     create_home(hermes.home)
-    database = Database.open_now(f"sqlite:///{hermes.home.state_db}")
+    database = Database.open_now(new_url(hermes.home.state_db))
 
     def keep(conn: Connection) -> None:
         for session_id, fields in sessions.items():
@@ -187,7 +188,7 @@ def test_pruning_deletes_what_was_idle_for_so_long_but_not_what_runs(hermes: Her
         busy={"last_active": now - 60 * 86_400},
         foreign={"last_active": 1.0, "owner": "key_1"},
     )
-    database = Database.open_now(f"sqlite:///{hermes.home.state_db}")
+    database = Database.open_now(new_url(hermes.home.state_db))
     database.write_now(lambda conn: keep_run(conn, "r", "busy"))
     database.close_now()
     refused = hermes("sessions", "prune", "--older-than", "30d")

@@ -10,6 +10,7 @@ from hermes.home.paths import create_home
 from hermes.store import jobs as job_store
 from hermes.store.database import Connection, Database
 from tests.support.cli import Hermes
+from tests.support.database import new_url
 
 
 def test_where_nothing_is_it_says_how_to_begin_and_makes_nothing(hermes: Hermes) -> None:
@@ -23,7 +24,7 @@ def test_jobs_the_model_and_problems_are_told_without_a_gateway(hermes: Hermes) 
     create_home(hermes.home)
     set_config(hermes.home.config_file, ["model", "default"], "qwen3")
     set_config(hermes.home.config_file, ["modle"], "x")
-    database = Database.open_now(f"sqlite:///{hermes.home.state_db}")
+    database = Database.open_now(new_url(hermes.home.state_db))
 
     def keep(conn: Connection) -> None:
         for number, due in enumerate((10.0, 4_000_000_000.0)):

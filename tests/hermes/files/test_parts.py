@@ -17,13 +17,14 @@ from hermes.files.parts import has_files, in_request, with_files
 from hermes.store.database import Database
 from tests.support import documents
 from tests.support.clock import FakeClock
+from tests.support.database import new_url
 
 PLACE = "messages[0].content[0].file.file_data"
 
 
 @pytest.fixture
 async def files(tmp_path: Path) -> AsyncIterator[Files]:
-    database = await Database.open("sqlite://")
+    database = await Database.open(new_url())
     yield Files(database, tmp_path / "files", FakeClock(), UploadSettings(text_characters=1000))
     await database.close()
 

@@ -16,6 +16,7 @@ from hermes.store import jobs as job_store
 from hermes.store import sessions as session_store
 from hermes.store.database import Database
 from tests.support.clock import FakeClock
+from tests.support.database import new_url
 from tests.support.engine import ask
 from tests.support.jobs import NOON, SECRET, Bench, open_bench, receiving, talker, until
 from tests.support.models import ScriptedModel, says
@@ -109,7 +110,7 @@ async def test_a_receiver_that_wants_no_more_is_told_no_more() -> None:
 
 
 async def test_a_delivery_survives_a_restart(tmp_path: Path) -> None:
-    database = await Database.open(f"sqlite:///{tmp_path / 'state.db'}")
+    database = await Database.open(new_url(tmp_path / "state.db"))
     clock = FakeClock(NOON)
     try:
         async with receiving(503, 200) as receiver:
@@ -141,7 +142,7 @@ async def test_a_process_that_died_while_it_told_is_followed_by_another_after_it
 
 
 async def test_two_processes_tell_a_receiver_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.db'}"
+    url = new_url(tmp_path / "state.db")
     clock = FakeClock(NOON)
     one, two = await Database.open(url), await Database.open(url)
     try:

@@ -22,6 +22,7 @@ from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store.database import Database
 from tests.support.clock import FakeClock
+from tests.support.database import new_url
 from tests.support.jobs import NOON, open_bench, talker, until
 from tests.support.models import ScriptedModel, says
 
@@ -320,7 +321,7 @@ async def test_a_skill_that_is_not_there_is_a_warning_of_the_run() -> None:
 
 async def test_two_schedulers_on_one_database_fire_each_due_time_once(tmp_path: Path) -> None:
     """Two processes in all but name: each has its own database, runner and loop on the same file."""
-    url = f"sqlite:///{tmp_path / 'state.db'}"
+    url = new_url(tmp_path / "state.db")
     clock = FakeClock(NOON)
     one, two = await Database.open(url), await Database.open(url)
     try:
@@ -347,7 +348,7 @@ async def test_two_schedulers_on_one_database_fire_each_due_time_once(tmp_path: 
 
 
 async def test_a_job_that_another_process_made_is_noticed_within_seconds(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.db'}"
+    url = new_url(tmp_path / "state.db")
     mine, theirs = await Database.open(url), await Database.open(url)
     try:
         async with open_bench(database=mine) as bench:
@@ -400,7 +401,7 @@ async def test_the_loop_outlives_a_store_that_fails_and_does_not_spin() -> None:
 
 
 async def test_a_draining_gateway_starts_nothing_and_its_next_start_is_late(tmp_path: Path) -> None:
-    database = await Database.open(f"sqlite:///{tmp_path / 'state.db'}")
+    database = await Database.open(new_url(tmp_path / "state.db"))
     clock = FakeClock(NOON)
     try:
         async with open_bench(database=database, clock=clock) as bench:

@@ -17,6 +17,7 @@ from hermes.runs.budget import within_budget
 from hermes.store import audit
 from hermes.store import keys as key_store
 from hermes.store.database import Database
+from tests.support.database import new_url
 from tests.support.engine import ask, open_runner
 from tests.support.models import ScriptedModel, calls, says
 from tests.support.tools import EchoTool
@@ -26,7 +27,7 @@ BOT = Key(id="key_1", name="bot", scopes=frozenset(Scope), created_at=1.0, budge
 
 @pytest.fixture
 async def database() -> AsyncIterator[Database]:
-    database = await Database.open("sqlite://")
+    database = await Database.open(new_url())
     await database.write(key_store.add, BOT, "d" * 64, "cli")
     yield database
     await database.close()

@@ -21,6 +21,7 @@ from hermes.store import sessions as session_store
 from hermes.store.callbacks import Callback
 from hermes.store.database import Connection, Database
 from tests.support.clock import FakeClock
+from tests.support.database import new_url
 from tests.support.engine import ask, open_runner
 from tests.support.models import ScriptedModel, says
 from tests.support.receiver import Receiver, receiving
@@ -71,9 +72,9 @@ class Engine:
 
 
 @asynccontextmanager
-async def engine(*answers: Any, model: ScriptedModel | None = None, url: str = "sqlite://") -> AsyncIterator[Engine]:
+async def engine(*answers: Any, model: ScriptedModel | None = None, url: str | None = None) -> AsyncIterator[Engine]:
     clock = FakeClock()
-    database = await Database.open(url)
+    database = await Database.open(url or new_url())
     try:
         async with (
             receiving(*answers) as receiver,
@@ -202,7 +203,7 @@ async def test_many_ends_at_once_are_told_a_few_at_a_time_and_all_of_them() -> N
 
 
 async def test_what_was_not_sent_before_a_restart_is_sent_after_it(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.db'}"
+    url = new_url(tmp_path / "state.db")
     async with receiving() as receiver:
         async with engine(url=url) as before:
             before.callbacks = Callbacks(

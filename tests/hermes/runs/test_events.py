@@ -19,6 +19,7 @@ from hermes.store import events as event_store
 from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store.database import Connection, Database
+from tests.support.database import give_back, new_url
 from tests.support.engine import ask, open_runner
 from tests.support.models import ScriptedModel, says
 
@@ -64,7 +65,8 @@ def test_every_reader_gets_every_event_once_in_order(
         return [kept async for kept in log.follow("run", after)]
 
     async def play() -> None:
-        database = await open_with_runs("sqlite://", "run")
+        url = new_url()
+        database = await open_with_runs(url, "run")
         log = EventLog(database, SystemClock(), kept_in_memory=kept_in_memory, read_at_once=read_at_once)
         flusher = asyncio.create_task(log.flush_forever())
         recorder = log.open("run", "s", "o")
@@ -100,6 +102,7 @@ def test_every_reader_gets_every_event_once_in_order(
         flusher.cancel()
         await asyncio.gather(flusher, *(task for _, task in readers), return_exceptions=True)
         await database.close()
+        give_back(url)
 
     asyncio.run(play())
 
@@ -134,7 +137,7 @@ async def _all(runner, run_id: str) -> list[KeptEvent]:
 
 
 async def test_an_event_that_cannot_be_kept_is_not_sent_and_uses_up_no_number(tmp_path):
-    database = await open_with_runs(f"sqlite:///{tmp_path}/state.db", "good", "bad")
+    database = await open_with_runs(new_url(tmp_path / "state.db"), "good", "bad")
     log = EventLog(database, SystemClock())
     flusher = asyncio.create_task(log.flush_forever())
     good, bad = log.open("good", "s", "o"), log.open("bad", "s", "o")
@@ -169,7 +172,7 @@ async def test_many_deltas_of_a_busy_moment_become_one_event():
 
 
 async def test_text_that_comes_right_after_a_commit_gathers_and_what_is_awaited_does_not_wait_for_it():
-    database = await open_with_runs("sqlite://", "run")
+    database = await open_with_runs(new_url(), "run")
     log = EventLog(database, SystemClock())
     flusher = asyncio.create_task(log.flush_forever())
     recorder = log.open("run", "s", "o")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from hermes.store import events as event_store
 from hermes.store import sessions as session_store
 from hermes.store import started_calls
 from hermes.store.database import Database
+from tests.support.database import copy_of, new_url
 from tests.support.engine import ask, open_runner
 from tests.support.models import ScriptedModel, calls, says
 from tests.support.tools import EchoTool
@@ -44,7 +44,7 @@ class Machine:
 
     @asynccontextmanager
     async def open(self, path: Path) -> AsyncIterator[tuple[Runner, Database]]:
-        database = await Database.open(f"sqlite:///{path}")
+        database = await Database.open(new_url(path))
         try:
             async with open_runner(self.model, self.write, self.read, database=database) as runner:
                 yield runner, database
@@ -58,10 +58,7 @@ def _answer(request: Any) -> Any:
 
 
 def copy(path: Path, to: Path) -> Path:
-    with sqlite3.connect(path) as there, sqlite3.connect(to) as here:
-        there.backup(here)
-    there.close()
-    here.close()
+    copy_of(path, to)
     return to
 
 
@@ -95,7 +92,7 @@ async def test_a_run_goes_on_from_a_copy_taken_at_any_of_its_events(tmp_path: Pa
 
 async def check_resumed(path: Path, run_id: str) -> tuple[str, int]:
     second = Machine()
-    before = Database.open_now(f"sqlite:///{path}")
+    before = Database.open_now(new_url(path))
     own = [k.message for k in before.read_now(session_store.messages_of_run, session_of(before, run_id), run_id)]
     kept_before = before.read_now(event_store.after, run_id, 0, 1000)
     marked = before.read_now(started_calls.of_run, run_id)

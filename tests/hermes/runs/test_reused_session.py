@@ -16,6 +16,7 @@ from hermes.core.model import Model
 from hermes.runs.runner import Runner
 from hermes.store import sessions as session_store
 from hermes.store.database import Database
+from tests.support.database import new_url
 from tests.support.engine import AskingGate, Tools, ask
 from tests.support.models import ScriptedModel, says
 from tests.support.store import a_session
@@ -49,7 +50,7 @@ class Bench:
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    database, tools, allowances = await Database.open("sqlite://"), Closing(), Allowances()
+    database, tools, allowances = await Database.open(new_url()), Closing(), Allowances()
     agent = Agent(
         toolbox=tools,
         make_gate=AskingGate,

@@ -27,6 +27,7 @@ from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store.database import Database
 from tests.support.clock import FakeClock
+from tests.support.database import copy_of, new_url
 from tests.support.engine import ask, open_runner
 from tests.support.models import ScriptedModel, calls, says
 from tests.support.tools import EchoTool
@@ -337,19 +338,17 @@ async def test_draining_lets_a_run_finish_that_needs_no_longer():
 
 
 async def test_what_a_killed_process_left_open_is_told_as_interrupted_with_its_text(tmp_path):
-    url = f"sqlite:///{tmp_path}/state.db"
+    url = new_url(tmp_path / "state.db")
     database = await Database.open(url)
     model = ScriptedModel([[TextDelta("half an ans"), asyncio.Event()]])
     async with open_runner(model, database=database) as runner:
         run = await runner.start(ask(session_id="s"))
         queued = await runner.start(ask("and this?", session_id="s"))
         await until(runner, run, events.MessageDelta)
-        copy = tmp_path / "copy.db"  # what a kill would leave behind
         await database.write(lambda conn: conn.exec_driver_sql("SELECT 1"))
-        for name in ("state.db", "state.db-wal"):
-            (tmp_path / name.replace("state", "copy")).write_bytes((tmp_path / name).read_bytes())
+        copy = copy_of(tmp_path / "state.db", tmp_path / "copy.db")  # what a kill would leave behind
     await database.close()
-    left = await Database.open(f"sqlite:///{copy}")
+    left = await Database.open(copy)
     async with open_runner(ScriptedModel([]), database=left) as runner:
         assert (await runner.recover()).interrupted == 2
         reason = "the server stopped while it ran"
@@ -413,7 +412,7 @@ async def test_a_resent_history_gets_back_the_server_s_part_of_its_turns():
 
 
 async def test_a_run_whose_end_cannot_be_kept_does_not_take_the_others_with_it(tmp_path):
-    database = await Database.open(f"sqlite:///{tmp_path}/state.db")
+    database = await Database.open(new_url(tmp_path / "state.db"))
     hold = asyncio.Event()
     model = ScriptedModel([[hold, *says("lost")], says("kept")])
     async with open_runner(model, database=database) as runner:

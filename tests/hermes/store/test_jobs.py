@@ -13,6 +13,7 @@ from hermes.core.job import CatchUp, Job, JobRun, JobState, Reason
 from hermes.core.run import RunStatus, Usage
 from hermes.store import jobs, runs, sessions
 from hermes.store.database import Database
+from tests.support.database import new_url
 from tests.support.store import keep_run, keep_session
 
 JOB = Job(
@@ -218,7 +219,7 @@ async def test_a_session_keeps_the_title_that_it_has(database: Database) -> None
 
 
 def test_two_processes_claim_one_due_time_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.db'}"
+    url = new_url(tmp_path / "state.db")
     one, two = Database.open_now(url), Database.open_now(url)
     try:
         one.write_now(keep)

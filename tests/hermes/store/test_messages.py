@@ -11,6 +11,7 @@ from hermes.core.message import AudioPart, ContentPart, FilePart, ImagePart, Mes
 from hermes.store import sessions
 from hermes.store.database import Database
 from hermes.store.messages import COLUMNS, decode, encode
+from tests.support.database import new_url
 from tests.support.store import keep_session
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"))
@@ -38,7 +39,7 @@ def test_a_message_survives_its_row(message: Message) -> None:
 
 @given(st.lists(messages, max_size=5))
 def test_a_session_gives_back_what_was_said_in_it_in_order(said: list[Message]) -> None:
-    database = Database.open_now("sqlite://")
+    database = Database.open_now(new_url())
     database.write_now(keep_session)
     database.write_now(sessions.add_messages, "s", None, said, 2.0)
     assert database.read_now(sessions.history, "s") == said

@@ -12,6 +12,7 @@ from hermes.core.event import KeptEvent, MessageDelta, RunStarted
 from hermes.core.run import TRANSITIONS, RunStatus, Usage
 from hermes.store import events, runs
 from hermes.store.database import Connection, Database
+from tests.support.database import new_url
 from tests.support.store import a_run, keep_run
 
 
@@ -46,7 +47,7 @@ async def test_a_run_of_an_unknown_session_is_refused(database: Database) -> Non
 
 @pytest.mark.parametrize(("before", "after"), list(product(RunStatus, RunStatus)))
 def test_a_status_changes_only_along_the_legal_transitions(before: RunStatus, after: RunStatus) -> None:
-    database = Database.open_now("sqlite://")
+    database = Database.open_now(new_url())
     database.write_now(lambda conn: keep_run(conn, status=before))
     is_legal = after in TRANSITIONS[before]
     assert database.write_now(runs.set_status, "r", after, 5.0) is is_legal
@@ -170,7 +171,7 @@ async def test_pages_of_runs_show_each_once(database: Database) -> None:
     ],
 )
 def test_a_list_of_runs_goes_along_an_index(options: dict[str, Any], index: str) -> None:
-    database = Database.open_now("sqlite://")
+    database = Database.open_now(new_url())
 
     def plan(conn: Connection) -> str:
         driver: Any = conn.connection.driver_connection

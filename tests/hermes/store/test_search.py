@@ -16,6 +16,7 @@ from hermes.store import search, sessions
 from hermes.store.database import Connection, Database
 from hermes.store.search import Filter, Hit
 from hermes.store.snippet import Term
+from tests.support.database import new_url
 from tests.support.store import a_session, keep_session
 
 
@@ -220,7 +221,7 @@ def test_words_of_the_query_language_are_words(memory: Database, query: str) -> 
 
 @pytest.fixture(scope="module")
 def open_memory() -> Iterator[Database]:
-    database = Database.open_now("sqlite://")
+    database = Database.open_now(new_url())
     database.write_now(search.catch_up)
     yield database
     database.close_now()
