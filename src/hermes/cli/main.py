@@ -30,6 +30,7 @@ COMMANDS = {
     "sessions": ("hermes.cli.sessions", "List, show, search, export and delete sessions."),
     "runs": ("hermes.cli.runs", "List, watch, approve and stop runs."),
     "cron": ("hermes.cli.cron", "Make and run jobs: prompts that run at a time."),
+    "db": ("hermes.cli.db", "Check, back up, restore and move the database."),
     "tools": ("hermes.cli.tools", "Show what the agent can do."),
     "models": ("hermes.cli.models", "Serve a scripted model, for demos and tests."),
     "version": ("hermes.cli.version", "Show the version."),

@@ -115,7 +115,7 @@ class Database(ABC):
 
 
 def _made(url: str) -> Database:
-    parsed = _parse(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         from .sqlite import SqliteDatabase
 
@@ -125,7 +125,8 @@ def _made(url: str) -> Database:
     return PostgresDatabase(parsed)
 
 
-def _parse(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """Raises ConfigError for what is no URL, or another database's."""
     try:
         parsed = make_url(url)
     except ArgumentError as error:

@@ -1,11 +1,24 @@
-"""Whether a database file is whole: asked from outside, without opening it for writing or changing its schema."""
+"""Whether a database is whole: asked from outside, without writing to it or changing its schema."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, inspect
+
+from . import invariants, search
+from .connecting import open_file, reading, shown
+from .invariants import Finding
+from .problems import translated
+from .revisions import has_version, revision
+from .schema import HEAD, metadata
+
+__all__ = ["Checked", "Finding", "Integrity", "check_database", "examine"]
 
 MOST_TOLD = 5
 
@@ -19,17 +32,142 @@ class Integrity:
     newest: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """`place` is without a password. `revision` None: it is damaged, or not ours. `examined`: what was looked at."""
+
+    place: str
+    revision: str | None
+    findings: tuple[Finding, ...]
+    examined: tuple[str, ...]
+
+
 def examine(path: Path) -> Integrity:
     """Reads the whole file. It may be in use meanwhile; where it is not, no file is made beside it."""
-    is_in_use = path.with_name(f"{path.name}-wal").exists()
-    how = "mode=ro" if is_in_use else "mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=5)) as conn:
+        with closing(open_file(path)) as conn:
             rows = conn.execute(f"PRAGMA quick_check({MOST_TOLD})").fetchall()
             problems = tuple(str(row[0]) for row in rows if row[0] != "ok")
             return Integrity(problems, None if problems else _newest(conn))
     except sqlite3.Error as error:
         return Integrity((str(error),))
+
+
+def check_database(url: str, *, is_full: bool = False) -> Checked:
+    """All that can be found wrong, also while gateways use it: one snapshot of it is read. `is_full` compares every
+    index with its table, too, which takes a few times as long (SQLite only).
+
+    Damage is a finding. Raises NotFound `database_not_found`, StoreUnavailable or ConfigError where it cannot be asked.
+    """
+    place = shown(url)
+    try:
+        with reading(url) as conn:
+            return _checked(conn, place, is_full)
+    except sqlite3.DatabaseError as error:
+        return Checked(place, None, (_damaged([str(error)]),), ("pages",))
+    except sa.exc.DatabaseError as error:
+        problem = translated(error, place)
+        if isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(error.orig, sqlite3.OperationalError):
+            return Checked(place, None, (_damaged([str(error.orig)]),), ("pages",))
+        raise problem from error
+
+
+def _checked(conn: Connection, place: str, is_full: bool) -> Checked:
+    examined = ["pages and indexes" if is_full else "pages"]
+    if problems := _damage(conn, is_full):  # what else a damaged file says is not worth telling
+        return Checked(place, None, (_damaged(problems),), tuple(examined))
+    if not has_version(conn):
+        return Checked(place, None, (_NOT_OURS,), tuple(examined))
+    found = revision(conn)
+    findings = list(_references(conn))
+    examined.append("references")
+    if found != HEAD:
+        return Checked(place, found, (*findings, _other_schema(found)), tuple(examined))
+    findings += _schema(conn)
+    examined.append("schema")
+    if not findings:
+        findings += [*invariants.check(conn), *_search(conn)]
+        examined += ["runs and events", "sessions and messages", "approvals", "jobs", "search index"]
+    return Checked(place, found, tuple(findings), tuple(examined))
+
+
+def _damage(conn: Connection, is_full: bool) -> list[str]:
+    if conn.dialect.name != "sqlite":  # the server checks its own pages as it reads them
+        rows = conn.exec_driver_sql(
+            "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE NOT i.indisvalid "
+            "AND c.relnamespace = current_schema()::regnamespace"
+        )
+        return [f"the index {row[0]} is not valid" for row in rows]
+    pragma = "integrity_check" if is_full else "quick_check"
+    rows = conn.exec_driver_sql(f"PRAGMA {pragma}({MOST_TOLD})")
+    return [str(row[0]) for row in rows if row[0] != "ok"]
+
+
+def _references(conn: Connection) -> Iterator[Finding]:
+    """PostgreSQL never lets one be broken."""
+    if conn.dialect.name != "sqlite":
+        return
+    broken: dict[tuple[str, str], int] = {}
+    for table, _, parent, _ in conn.exec_driver_sql("PRAGMA foreign_key_check"):
+        broken[table, parent] = broken.get((table, parent), 0) + 1
+    for (table, parent), count in sorted(broken.items()):
+        yield Finding(
+            "reference_broken", f"{count} rows of {table} belong to a row of {parent} that does not exist", _RESTORE
+        )
+
+
+def _schema(conn: Connection) -> Iterator[Finding]:
+    found = inspect(conn)
+    there = set(found.get_table_names())
+    for table in metadata.sorted_tables:
+        if table.name not in there:
+            yield Finding("schema_differs", f"the table {table.name} is missing", _RESTORE)
+            continue
+        columns = {column["name"] for column in found.get_columns(table.name)}
+        if missing := sorted({column.name for column in table.columns} - columns):
+            yield Finding("schema_differs", f"the table {table.name} has no {', '.join(missing)}", _RESTORE)
+        indexes = {index["name"] for index in found.get_indexes(table.name)}
+        if missing := sorted({str(index.name) for index in table.indexes} - indexes):
+            yield Finding("schema_differs", f"the table {table.name} has no index {', '.join(missing)}", _RESTORE)
+
+
+def _search(conn: Connection) -> Iterator[Finding]:
+    if search.has_orphans(conn):
+        yield Finding(
+            "search_index_stale",
+            "the search index holds words of messages that were deleted; they are never found",
+            "hermes db vacuum makes it anew",
+        )
+
+
+def _damaged(problems: list[str]) -> Finding:
+    return Finding(
+        "damaged",
+        f"the database is damaged: {'; '.join(problems)}",
+        "stop the gateway and restore a backup (hermes db restore), or move the file away and begin with an empty one",
+    )
+
+
+def _other_schema(found: str | None) -> Finding:
+    if found is not None and found < HEAD:
+        return Finding(
+            "old_schema",
+            f"the schema is {found}, and this program's is {HEAD}: what is in it was not looked at",
+            "hermes db upgrade; the next start of a gateway does the same",
+        )
+    return Finding(
+        "newer_schema",
+        f"the schema is {found!r}, and this program knows it up to {HEAD}: it is older than the database",
+        "install the newer hermes-server again",
+    )
+
+
+_RESTORE = "hermes db restore a backup"
+_NOT_OURS = Finding(
+    "not_ours",
+    "it is empty, or the database of another program",
+    "start the gateway, which makes one, or look at database.url",
+)
 
 
 def _newest(conn: sqlite3.Connection) -> float | None:

@@ -49,7 +49,7 @@ class PostgresDatabase(Database):
     def __init__(self, url: URL) -> None:
         """Connects in a thread of the pool; `opened` says how that went."""
         self._place = url.set(password=None).render_as_string(hide_password=True)
-        self._engine = _engine(url)
+        self._engine = make_engine(url)
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hermes-store")
         self._local = threading.local()
         self._open: set[Connection] = set()
@@ -241,7 +241,7 @@ def _roll_back(driver: Any) -> None:
         driver.execute("ROLLBACK")
 
 
-def _engine(url: URL) -> Any:
+def make_engine(url: URL) -> Any:
     try:
         return create_engine(
             url.set(drivername="postgresql+psycopg"),

@@ -26,16 +26,21 @@ _LOCK = 0x6865726D6573
 
 def bring_to_head(conn: Connection, place: str) -> None:
     """Raises StoreUnavailable where the database is not ours, or newer than this program."""
-    if _has_version(conn) and revision(conn) == HEAD:
+    if has_version(conn) and revision(conn) == HEAD:
         return
     with _alone(conn):  # of two processes that open it at once, the second finds it done
-        if not _has_version(conn):
+        if not has_version(conn):
             if inspect(conn).get_table_names():
                 raise StoreUnavailable(f"{place} is a database of another program: move it away, or set database.url")
             metadata.create_all(conn, checkfirst=False)
             conn.execute(insert_into(alembic_version).values(version_num=HEAD))
         elif revision(conn) != HEAD:
             _upgrade(conn, place)
+
+
+def has_version(conn: Connection) -> bool:
+    """Whether it is one of ours, at whatever schema."""
+    return conn.dialect.has_table(conn, alembic_version.name)
 
 
 def revision(conn: Connection) -> str | None:
@@ -65,10 +70,6 @@ def _upgrade(conn: Connection, place: str) -> None:
             f"this program is older than the database {place} (revision {found!r}, known up to {HEAD!r}): "
             "install the newer hermes-server again, or move the file away"
         ) from error
-
-
-def _has_version(conn: Connection) -> bool:
-    return conn.dialect.has_table(conn, alembic_version.name)
 
 
 @contextmanager

@@ -17,8 +17,6 @@ from .encoding import clean, from_json, to_json
 from .schema import BROKEN, events, runs
 from .statement import Row, Statement
 
-_NOBODY_ASKS = ApprovalAnswer("deny", "policy", None, "the run ended before somebody answered")
-
 SETTABLE = frozenset({"model", "started_at", "resumed", "lease", "last_event", "last_seq", "request"})
 
 
@@ -117,6 +115,7 @@ def list_runs(
     return [_run(row) for row in statement.all(conn, values)]
 
 
+_NOBODY_ASKS = ApprovalAnswer("deny", "policy", None, "the run ended before somebody answered")
 _USAGE = (
     "input_tokens",
     "output_tokens",

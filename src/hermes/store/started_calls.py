@@ -21,6 +21,11 @@ def forget(conn: Connection, run_id: str, tool_call_id: str) -> None:
     _FORGET.run(conn, {"run": run_id, "call": tool_call_id})
 
 
+def forget_all(conn: Connection, run_id: str) -> None:
+    """The run has ended: nobody asks any more."""
+    _FORGET_ALL.run(conn, {"run": run_id})
+
+
 _MARK = Statement(
     lambda insert: (
         insert(started_calls)
@@ -34,3 +39,4 @@ _FORGET = Statement(
         started_calls.c.run_id == bindparam("run"), started_calls.c.tool_call_id == bindparam("call")
     )
 )
+_FORGET_ALL = Statement(delete(started_calls).where(started_calls.c.run_id == bindparam("run")))

@@ -62,6 +62,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("session_id"),
         sa.ForeignKeyConstraint(["session_id"], ["sessions.id"], ondelete="CASCADE"),
     )
+    # earlier versions left these behind runs that did not end by themselves
+    op.execute("DELETE FROM started_calls WHERE run_id IN (SELECT id FROM runs WHERE finished_at IS NOT NULL)")
+    op.execute(
+        "UPDATE approvals SET resolved_at = expires_at, choice = 'deny', outcome = 'policy' "
+        "WHERE resolved_at IS NULL AND run_id IN (SELECT id FROM runs WHERE finished_at IS NOT NULL)"
+    )
 
 
 def downgrade() -> None:
