@@ -6,10 +6,14 @@ It comes from the driver as it is, or wrapped by SQLAlchemy (`DBAPIError.orig`);
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
 from hermes.core.errors import Conflict, StoreCorrupt, StoreUnavailable
+from hermes.home.disk import is_full, is_read_only, no_room, read_only
+
+from .holder import holder_of
 
 
 def translated(error: BaseException, place: str) -> BaseException:
@@ -39,15 +43,45 @@ def is_duplicate(error: BaseException) -> bool:
     )
 
 
+def is_damage(error: BaseException) -> bool:
+    """The file itself is broken; what else SQLite may say of it (a full disk, a lock) passes."""
+    origin = _origin(error)
+    return isinstance(origin, sqlite3.Error) and getattr(origin, "sqlite_errorcode", 0) & 0xFF in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    )
+
+
 def may_be_done_again(error: BaseException) -> bool:
-    """A PostgreSQL that went away, is just starting, or chose this transaction to end a deadlock."""
+    """A PostgreSQL that went away, is just starting, has too many guests, became a standby just now, or chose this
+    transaction to end a deadlock."""
     origin = _origin(error)
     if not _is_postgres(origin):
         return False
-    state = getattr(origin, "sqlstate", None)
+    state = _state(origin)
     if state is None:
         return type(origin).__name__ in ("OperationalError", "ConnectionTimeout")
-    return state.startswith(("08", "40")) or state in ("57P01", "57P02", "57P03", "53300")
+    return state.startswith(("08", "40")) or state in ("57P01", "57P02", "57P03", "53300", READ_ONLY)
+
+
+READ_ONLY = "25006"
+_REFUSALS = (
+    ("password authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("is not permitted to log in", "28000"),
+    ("does not exist", "3D000"),
+    ("permission denied for database", "42501"),
+)
+"""A server that lets nobody in says why in words only; where it speaks another language, it counts as away."""
+
+
+def _state(error: BaseException) -> str | None:
+    """The SQLSTATE, also of a connection that was refused, for which the driver has none."""
+    state: str | None = getattr(error, "sqlstate", None)
+    if state is not None or "FATAL:" not in str(error):
+        return state
+    return next((known for words, known in _REFUSALS if words in str(error)), None)
 
 
 def _is_postgres(error: BaseException) -> bool:
@@ -55,23 +89,45 @@ def _is_postgres(error: BaseException) -> bool:
 
 
 def _postgres_problem(error: BaseException, place: str) -> BaseException:
-    state: str = getattr(error, "sqlstate", None) or ""
-    text = str(error).strip().partition("\n")[0]
+    state = _state(error) or ""
+    what, text = f"the database {place}", str(error).strip().partition("\n")[0]
     match state[:2]:
         case "23":
-            return Conflict(f"the database {place} refused a write: {text}")
+            return Conflict(f"{what} refused a write: {text}")
+        case "" if "too many clients" in text or "connection slots" in text:
+            return StoreUnavailable(_TOO_MANY.format(what=what, text=text))
+        case "53" if state == "53300":
+            return StoreUnavailable(_TOO_MANY.format(what=what, text=text))
         case "" | "08" | "57" | "40" if type(error).__name__ != "ProgrammingError":
-            return StoreUnavailable(f"the database {place} cannot be reached: {text}")
-        case "28" | "3D":
-            return StoreUnavailable(f"the database {place} does not let us in: {text}")
+            return StoreUnavailable(
+                f"{what} cannot be reached: {text}. Start the server, or mend database.url (HERMES_DATABASE_URL)"
+            )
+        case "28":
+            return StoreUnavailable(
+                f"{what} does not let us in: {text}. Mend user or password in database.url, or pg_hba.conf there"
+            )
+        case "3D":
+            return StoreUnavailable(
+                f"{what} does not let us in: {text}. Make it (createuser, createdb --owner), or mend database.url"
+            )
+        case "42" if state == "42501":
+            return StoreUnavailable(f"{what} allows us too little: {text}. Its owner must be the user of database.url")
         case "53":
-            return StoreUnavailable(f"the database {place} has no room left: {text}")
+            return StoreUnavailable(f"{what} has no room left: {text}. Free some disk space on the server")
         case "XX":
-            return StoreCorrupt(f"the database {place} is damaged: {text}")
-        case "25" if state == "25006":
-            return StoreUnavailable(f"the database {place} is read-only: it may be a standby")
+            return StoreCorrupt(f"{what} is damaged: {text}. Restore a backup of the server's")
+        case "25" if state == READ_ONLY:
+            return StoreUnavailable(
+                f"{what} is read-only, as a standby is: name the primary in database.url (with several hosts, "
+                "?target_session_attrs=read-write finds it)"
+            )
         case _:
             return error  # ours to mend, not the database's
+
+
+_TOO_MANY = (
+    "{what} has no connection left for us: {text}. Raise max_connections on the server, or stop what else uses it"
+)
 
 
 def is_orphan(error: BaseException) -> bool:
@@ -87,27 +143,28 @@ def _origin(error: BaseException) -> BaseException:
 
 
 def _unavailable(error: sqlite3.Error, place: str) -> StoreUnavailable:
+    file, what = Path(place), f"the database {place}"
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the low byte is the kind, the rest its finer reason
         case sqlite3.SQLITE_FULL:
-            return StoreUnavailable(f"no room left for the database {place}: free some disk space")
+            return StoreUnavailable(no_room(file, what))
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if is_full(file):  # SQLite's files beside it found none
+            return StoreUnavailable(no_room(file, what))
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY if is_read_only(file):
+            return StoreUnavailable(read_only(file, what))
         case sqlite3.SQLITE_READONLY:
-            return StoreUnavailable(
-                f"the database {place} is read-only: make the file and its directory writable for this user"
-            )
+            return StoreUnavailable(f"{what} is read-only: make the file and its directory writable for this user")
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            return StoreUnavailable(
-                f"cannot open the database {place}: its directory must exist, and this user own both"
-            )
+            return StoreUnavailable(f"cannot open {what}: its directory must exist, and this user own both")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StoreUnavailable(
-                f"another process holds the database {place} locked: stop it, or try again when it is done"
-            )
+            holder = holder_of(file)
+            who = f"another process ({holder})" if holder is not None else "another process"
+            return StoreUnavailable(f"{who} holds {what} locked: try again when it is done, or stop it")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return StoreCorrupt(
-                f"the database {place} is damaged ({error}): restore a backup, "
-                f"or move the file away and start with an empty one"
+                f"{what} is damaged ({error}): stop the gateway and restore a backup (hermes db restore), or move the "
+                "file away and begin with an empty one; `hermes db check` tells how bad it is"
             )
         case sqlite3.SQLITE_IOERR:
-            return StoreUnavailable(f"the disk failed under the database {place}: {error}")
+            return StoreUnavailable(f"the disk failed under {what} ({error}): the system's log says more (dmesg)")
         case _:
-            return StoreUnavailable(f"the database {place} refused: {error}")
+            return StoreUnavailable(f"{what} refused: {error}")

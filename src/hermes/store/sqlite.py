@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from hermes.core.errors import StoreUnavailable
 from hermes.core.tally import StoreTally
+from hermes.home.disk import refusal
 
 from .database import Database
 from .problems import translated
@@ -194,9 +196,16 @@ def _make_file(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise PermissionError(f"{path.parent} is not writable")
+            raise PermissionError(errno.EACCES, "Permission denied", str(path.parent))
     except OSError as error:
+        if error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise StoreUnavailable(refusal(error, path)) from error
         raise StoreUnavailable(
-            f"cannot open the database {path} for writing ({error.strerror or error}): "
-            "its directory must exist, and this user must own both"
+            f"cannot open the database {path} for writing ({error.strerror or error}): {_way_out(error)}"
         ) from error
+
+
+def _way_out(error: OSError) -> str:
+    if error.errno == errno.EISDIR:
+        return "move that directory away"
+    return "its directory must exist, and this user must own both"

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -170,12 +169,21 @@ def test_a_lock_that_another_process_keeps_is_told_and_the_next_write_succeeds(
 ) -> None:
     monkeypatch.setattr("hermes.store.sqlite.BUSY_SECONDS", 0.05)
     database = Database.open_now(url)
-    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreUnavailable, match="another process holds"):
-        database.write_now(keep_session)
-    other.execute("ROLLBACK")
-    other.close()
+    script = "import sqlite3, sys; sqlite3.connect(sys.argv[1], isolation_level=None).execute('BEGIN IMMEDIATE'); "
+    script += "print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "state.db")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(StoreUnavailable, match=r"another process .*holds the database .*state\.db locked") as caught:
+            database.write_now(keep_session)
+        if Path("/proc/locks").exists():
+            assert f"(pid {other.pid}: {Path(sys.executable).name})" in caught.value.message
+        other.communicate("go")
     database.write_now(keep_session)
     database.close_now()
 

@@ -1,0 +1,90 @@
+"""What a database says is told in words with the way out; nobody is sent the wrong way."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from hermes.core.errors import StoreCorrupt, StoreUnavailable
+from hermes.store.problems import is_damage, may_be_done_again, translated
+
+PLACE = "postgresql://hermes@db:5432/hermes"
+REFUSED = 'connection failed: connection to server at "db", port 5432 failed: FATAL:  '
+
+
+def sqlite_error(code: int, words: str = "disk I/O error") -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(words)
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ('password authentication failed for user "hermes"', "Mend user or password in database.url"),
+        ('database "hermes" does not exist', "Make it (createuser, createdb --owner)"),
+        ('no pg_hba.conf entry for host "10.0.0.9"', "or pg_hba.conf there"),
+    ],
+)
+def test_a_server_that_lets_nobody_in_is_not_waited_for(words: str, told: str) -> None:
+    error = psycopg.OperationalError(REFUSED + words)
+    assert not may_be_done_again(error)
+    problem = translated(error, PLACE)
+    assert isinstance(problem, StoreUnavailable)
+    assert "does not let us in" in problem.message and told in problem.message
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (REFUSED + "the database system is starting up", "cannot be reached"),
+        (REFUSED + "sorry, too many clients already", "Raise max_connections"),
+        (REFUSED + "remaining connection slots are reserved for roles with SUPERUSER", "Raise max_connections"),
+        ('connection failed: connection to server at "db", port 5432 failed: Connection refused', "Start the server"),
+        ("server closed the connection unexpectedly", "cannot be reached"),
+    ],
+)
+def test_a_server_that_is_away_for_a_moment_is_waited_for(words: str, told: str) -> None:
+    error = psycopg.OperationalError(words)
+    assert may_be_done_again(error)
+    assert told in str(translated(error, PLACE))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (psycopg.errors.ReadOnlySqlTransaction("cannot execute INSERT"), "name the primary in database.url"),
+        (psycopg.errors.TooManyConnections("too many"), "Raise max_connections"),
+        (psycopg.errors.AdminShutdown("terminating connection"), "cannot be reached"),
+    ],
+)
+def test_what_a_server_says_in_a_code_is_told_and_waited_for(error: psycopg.Error, told: str) -> None:
+    assert may_be_done_again(error)
+    assert told in str(translated(error, PLACE))
+
+
+def test_a_server_without_room_is_told_at_once() -> None:
+    error = psycopg.errors.DiskFull("could not extend file")
+    assert not may_be_done_again(error)
+    assert "Free some disk space on the server" in str(translated(error, PLACE))
+
+
+def test_only_damage_is_called_damage() -> None:
+    assert is_damage(sqlite_error(sqlite3.SQLITE_CORRUPT, "database disk image is malformed"))
+    assert is_damage(sqlite_error(sqlite3.SQLITE_NOTADB, "file is not a database"))
+    for code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN):
+        assert not is_damage(sqlite_error(code))
+
+
+def test_damage_names_the_commands_that_mend_it(tmp_path: Path) -> None:
+    problem = translated(sqlite_error(sqlite3.SQLITE_CORRUPT, "malformed"), str(tmp_path / "state.db"))
+    assert isinstance(problem, StoreCorrupt)
+    assert "hermes db check" in problem.message and "hermes db restore" in problem.message
+
+
+def test_a_disk_that_fails_while_it_has_room_is_told_as_failing(tmp_path: Path) -> None:
+    problem = str(translated(sqlite_error(sqlite3.SQLITE_IOERR), str(tmp_path / "state.db")))
+    assert "the disk failed under the database" in problem and "dmesg" in problem
