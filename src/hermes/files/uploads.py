@@ -1,17 +1,10 @@
-"""Files that clients uploaded: bytes on disk, each under its id alone, and their records in the store.
-
-Bytes are whole on disk before the record says that they are there, and the record is gone before the bytes go: after
-a crash at any moment, every listed file is whole (docs/adr/0079). What such a crash leaves behind is swept at a start.
-"""
+"""Files that clients uploaded: their records in the store, their bytes where its database is (`storage`)."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,17 +13,19 @@ from typing import BinaryIO
 from hermes.core.clock import Clock
 from hermes.core.errors import InvalidInput, NotFound, StoreUnavailable, TooLarge
 from hermes.core.file import FILE_ID, PURPOSES, File, new_file_id
+from hermes.files.chunks import Chunks
+from hermes.files.disk import Disk
 from hermes.files.documents import Documents
-from hermes.files.kinds import Kind, kind_of
-from hermes.home.files import make_private_directory, open_private, sync_directory
+from hermes.files.kinds import Kind
+from hermes.files.storage import Arriving, Storage
 from hermes.store import files as file_store
+from hermes.store import turns
 from hermes.store.database import Connection, Database
 from hermes.store.files import Order
 
 MAX_NAME_CHARACTERS = 1024
 EXPIRY_SECONDS = (3600, 30 * 24 * 3600)
 _GATHERED_BYTES = 1 << 20
-_PART = ".part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +46,20 @@ class Files:
         self.settings = settings or UploadSettings()
         self.documents = Documents()
         self._database = database
-        self._directory = directory
+        self._storage = _storage(database, directory)
         self._clock = clock
         self._arriving: set[str] = set()
         self._arriving_bytes: Counter[str] = Counter()  # by owner: what is not in the store yet takes room, too
 
     async def receive(self, owner: str, declared_bytes: int = 0) -> Incoming:
         """Where the bytes of a new file go. Raises TooLarge when `declared_bytes` are more than there may come."""
-        directory = self._home()
+        storage = self._where()
         if declared_bytes > self.settings.max_bytes:
             raise too_large(self.settings.max_bytes)
         await self._sweep_expired()
         taken = await self._database.read(file_store.total_bytes, owner)
         self._check_room(taken, max(declared_bytes, 1))
-        return Incoming(self, directory, owner, taken)
+        return Incoming(self, storage, owner, taken)
 
     async def list_files(
         self, owner: str, *, limit: int = 10_000, order: Order = "desc", after: str | None = None, purpose: str | None
@@ -91,12 +86,14 @@ class Files:
     async def open(self, file_id: str, owner: str, param: str | None = None) -> tuple[File, BinaryIO]:
         """Its record, and its bytes open for reading: they stay readable when the file is deleted meanwhile."""
         record = await self.get(file_id, owner, param)
-        try:
-            return record, await asyncio.to_thread(_open, self._home() / record.id)
-        except FileNotFoundError:  # deleted just now, or taken out of the home by hand
-            raise no_file(file_id, param) from None
-        except OSError as error:  # a link in its place, a right taken away
-            raise StoreUnavailable(f"cannot read {self._home() / record.id}: {error.strerror or error}") from error
+        return record, await self.open_part(record, 0, record.bytes, param)
+
+    async def open_part(self, record: File, start: int, end: int, param: str | None = None) -> BinaryIO:
+        """Stands at byte `start`, and has what follows to `end` at least. Raises NotFound `file_not_found`."""
+        file = await self._where().open(record, start, end)
+        if file is None:  # deleted just now, or taken out of the home by hand
+            raise no_file(record.id, param)
+        return file
 
     async def delete(self, file_id: str, owner: str) -> None:
         """Raises NotFound `file_not_found`."""
@@ -104,37 +101,25 @@ class Files:
         is_known = FILE_ID.fullmatch(file_id) is not None
         if not is_known or not await self._database.write(file_store.delete, file_id, owner, now, durable=True):
             raise no_file(file_id)
-        await asyncio.to_thread(_unlink, self._home(), [file_id])
+        await self._where().remove([file_id])
 
     async def sweep(self) -> int:
         """Removes what no record names: uploads that broke off, bytes whose record is gone. Returns how many.
 
-        Call it at the start of the one process that serves this home.
+        Call it at the start of a process that serves this home.
         """
         await self._sweep_expired()
-        if self._directory is None or not self._directory.is_dir():
-            return 0
-        with _told_as_unavailable(self._directory):
-            found = await asyncio.to_thread(os.listdir, self._directory)
-        known = await self._database.read(file_store.all_ids)
-        orphans = [
-            name
-            for name in found
-            if FILE_ID.fullmatch(name.removesuffix(_PART))
-            and name not in known
-            and name.removesuffix(_PART) not in self._arriving
-        ]
-        await asyncio.to_thread(_unlink, self._directory, orphans)
-        return len(orphans)
+        return 0 if self._storage is None else await self._storage.sweep(self._arriving)
 
-    async def keep(self, record: File) -> None:
-        """The record of bytes that are in their place."""
+    async def keep(self, record: File, bytes_: Arriving) -> None:
+        """Both, or neither: the room is looked at once more, with what other uploads took meanwhile."""
 
-        def insert(conn: Connection) -> None:
-            self._check_room(file_store.total_bytes(conn, record.owner), record.bytes)
-            file_store.insert(conn, record)
+        def check(conn: Connection) -> None:
+            turns.wait_for(conn, "files", record.owner)
+            taken = file_store.total_bytes(conn, record.owner)
+            self._check_room(taken - file_store.counted(record.bytes), record.bytes)
 
-        await self._database.write(insert, durable=True)
+        await bytes_.keep(record, check)
 
     def arriving(self, file_id: str, *, is_over: bool = False) -> None:
         """What is on its way is not swept."""
@@ -159,13 +144,13 @@ class Files:
         return await self._database.read(file_store.get, file_id, owner, self._clock.now())
 
     async def _sweep_expired(self) -> None:
-        if self._directory is not None:
+        if self._storage is not None:
             gone = await self._database.write(file_store.delete_expired, self._clock.now())
             if gone:
-                await asyncio.to_thread(_unlink, self._directory, gone)
+                await self._storage.remove(gone)
 
     def _check_room(self, taken: int, added: int) -> None:
-        if taken + max(added, file_store.LEAST_COUNTED_BYTES) > self.settings.total_bytes:
+        if taken + file_store.counted(added) > self.settings.total_bytes:
             raise TooLarge(
                 f"this key's files take {taken} bytes and may take {self.settings.total_bytes} together: delete some, "
                 "or raise uploads.total_mb",
@@ -173,26 +158,24 @@ class Files:
                 param="file",
             )
 
-    def _home(self) -> Path:
-        if self._directory is None:
+    def _where(self) -> Storage:
+        if self._storage is None:
             raise StoreUnavailable("there is no home here, so no place for files")
-        return self._directory
+        return self._storage
 
 
 class Incoming:
     """A file on its way in. Leaving the context without `keep` removes what came so far."""
 
-    def __init__(self, files: Files, directory: Path, owner: str, taken: int) -> None:
+    def __init__(self, files: Files, storage: Storage, owner: str, taken: int) -> None:
         self.id = new_file_id()
         self._files = files
         self._owner = owner
         self._taken = taken
-        self._path = directory / self.id
-        self._part = directory / f"{self.id}{_PART}"
+        self._arriving = storage.begin(self.id)
         self._most = files.settings.max_bytes
         self._gathered = bytearray()
         self._digest = hashlib.sha256()
-        self._file: BinaryIO | None = None
         self.bytes = 0
 
     async def __aenter__(self) -> Incoming:
@@ -203,7 +186,7 @@ class Incoming:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await asyncio.to_thread(self._drop)
+            await asyncio.to_thread(self._arriving.drop)
         finally:
             self._files.arriving(self.id, is_over=True)
             self._files.arrived(self._owner, -self.bytes, self._taken)
@@ -238,41 +221,17 @@ class Incoming:
             created_at=now,
             expires_at=None if expires_after_seconds is None else now + expires_after_seconds,
         )
-        try:
-            await self._files.keep(record)
-        except Exception:  # when only the waiting is cancelled the record is kept, and its bytes must be there
-            await asyncio.to_thread(self._path.unlink, missing_ok=True)
-            raise
+        await self._files.keep(record, self._arriving)
         return record
 
     def _flush(self) -> None:
-        with _told_as_unavailable(self._part.parent):
-            if self._file is None:
-                make_private_directory(self._part.parent)
-                self._file = open(self._part, "xb", opener=open_private)  # noqa: SIM115 closed by _finish or _drop
-            self._file.write(self._gathered)
+        self._arriving.append(self._gathered)
         self._digest.update(self._gathered)
         self._gathered.clear()
 
     def _finish(self) -> Kind:
-        """On disk, whole, under its own name; what it is."""
         self._flush()
-        assert self._file is not None
-        with _told_as_unavailable(self._part.parent):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            with self._part.open("rb") as file:
-                kind = kind_of(file)
-            self._part.rename(self._path)
-            sync_directory(self._path.parent)
-        return kind
-
-    def _drop(self) -> None:
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # a full disk, told already
-                self._file.close()
-            self._part.unlink(missing_ok=True)
+        return self._arriving.finish()
 
 
 def no_file(file_id: str, param: str | None = None) -> NotFound:
@@ -300,21 +259,7 @@ def check_expiry(seconds: int | None) -> None:
         raise InvalidInput(f"expires_after[seconds] must be from {least} to {most}", param="expires_after[seconds]")
 
 
-def _open(path: Path) -> BinaryIO:
-    """A link in its place is not followed."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-    return os.fdopen(os.open(path, flags), "rb")
-
-
-def _unlink(directory: Path, names: Sequence[str]) -> None:
-    with _told_as_unavailable(directory):
-        for name in names:
-            (directory / name).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _told_as_unavailable(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailable(f"cannot change {directory}: {error.strerror or error}") from error
+def _storage(database: Database, directory: Path | None) -> Storage | None:
+    if directory is None:
+        return None
+    return Chunks(database, directory) if database.is_shared else Disk(database, directory)

@@ -54,6 +54,11 @@ def list_files(
     return [_file(row) for row in _list(order, after is not None, purpose is not None).all(conn, values)]
 
 
+def counted(size: int) -> int:
+    """What a file of so many bytes counts as."""
+    return max(size, LEAST_COUNTED_BYTES)
+
+
 def total_bytes(conn: Connection, owner: str) -> int:
     """What counts against the owner's allowance."""
     row = _TOTAL.first(conn, {"owner": owner})

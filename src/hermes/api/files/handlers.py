@@ -141,13 +141,9 @@ async def content(request: Request, services: Services) -> ASGIApp:
 
     Always as an attachment, with the type that the bytes have. One `Range` of bytes is honoured (206).
     """
-    record, file = await services.files.open(request.path_params["file_id"], owner_of(request).id)
-    try:
-        wanted = _wanted(request, record)
-    except BaseException:
-        file.close()
-        raise
-    start, end, is_part = wanted
+    record = await services.files.get(request.path_params["file_id"], owner_of(request).id)
+    start, end, is_part = _wanted(request, record)
+    file = await services.files.open_part(record, start, start if request.method == "HEAD" else end)
     return FileAnswer(record, file, start, end, is_part=is_part)
 
 
@@ -173,7 +169,7 @@ def file_object(file: File) -> dict[str, Any]:
 
 
 class FileAnswer:
-    """Sends bytes `start` to `end` of an open file, and closes it."""
+    """Sends bytes `start` to `end` of a file that stands at `start`, and closes it."""
 
     def __init__(self, record: File, file: BinaryIO, start: int, end: int, *, is_part: bool) -> None:
         self.record = record
@@ -187,7 +183,6 @@ class FileAnswer:
             status = 206 if self.is_part else 200
             await send({"type": "http.response.start", "status": status, "headers": self._headers()})
             left = 0 if scope["method"] == "HEAD" else self.end - self.start
-            self.file.seek(self.start)
             while left > 0:
                 piece = await asyncio.to_thread(self.file.read, min(left, PIECE_BYTES))
                 if not piece:
