@@ -202,6 +202,7 @@ MEANINGS = {
     "request_timeout": "The body did not come in time.",
     "conflict": "The thing is not in a state for this.",
     "idempotency_key_conflict": "The `Idempotency-Key` was used with another body.",
+    "session_busy": "Another process of this home, a terminal perhaps, is in the middle of a turn of the session.",
     "approval_not_pending": "The run waits for no such approval.",
     "approval_not_active": "The run has ended, or never asked.",
     "run_not_active": "The run has ended, or is stopping already.",

@@ -27,6 +27,7 @@ from hermes.models.choice import ModelSetting
 from hermes.models.resolve import Models
 from hermes.models.settle import EmbeddedBuiltin, Progress
 from hermes.runs.callbacks import Callbacks
+from hermes.runs.node import Identity
 from hermes.runs.runner import Runner, RunnerSettings
 from hermes.runs.webhook import Webhooks
 from hermes.sessions import Sessions
@@ -76,11 +77,13 @@ async def open_engine(
     database_url: str | None = None,
     clock: Clock | None = None,
     platform: str = "api_server",
+    kind: str = "library",
     progress: Progress | None = None,
 ) -> AsyncIterator[Engine]:
     """`home` None: nothing on disk but what tools write; the database is in memory unless a URL is given.
 
     `environ` is the process's own; keys of providers are looked up in `settings.environ` too, which holds the .env.
+    `kind` is what this process is among those that use the database: a `gateway` takes over what others left behind.
     `progress` hears of what takes long: the built-in model being put together and warmed.
     Raises StoreUnavailable when the database cannot be opened.
     """
@@ -109,7 +112,12 @@ async def open_engine(
     webhooks = Webhooks(clock, lambda: callback_secret(home, api.callback_secret), hosts=api.callback_hosts)
     try:
         async with Runner(
-            database=database, agent=agent, models=models.resolve, clock=clock, settings=runner_settings
+            database=database,
+            agent=agent,
+            models=models.resolve,
+            clock=clock,
+            settings=runner_settings,
+            identity=Identity(kind, str(home.path) if home is not None else ""),
         ) as runner:
             yield Engine(
                 settings=settings,

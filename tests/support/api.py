@@ -157,7 +157,7 @@ class FakeRunner:
         await self.get(run_id, owner)
         self.steers.append((run_id, text))
 
-    def has_pending_steer(self, run_id: str) -> bool:
+    async def has_pending_steer(self, run_id: str) -> bool:
         return any(steered == run_id for steered, _ in self.steers)
 
     async def stop(self, run_id: str, owner: str, reason: str = "stopped by the user") -> None:

@@ -121,7 +121,8 @@ class ProfileHomes:
         lock = self._lock(home)
         known.is_open = True
         try:
-            async with open_engine(settings, home=home, environ=self._environ) as engine:
+            async with open_engine(settings, home=home, environ=self._environ, kind="gateway") as engine:
+                engine.runner.node.url = f"{self._address}/p/{name}"
                 services, api = build_api(engine, bound_host=self._listener.settings.host)
                 keys.named = StoredKeys(engine.database)
                 services.http = known.door.services.http  # what is counted at the door is shown in its /metrics

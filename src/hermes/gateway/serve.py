@@ -136,7 +136,8 @@ async def _serve(
 
     signals = _Signals()
     address = address_of(listener) if listener is not None else None
-    async with open_engine(settings, home=home, environ=environ, progress=_Progress()) as engine:
+    async with open_engine(settings, home=home, environ=environ, kind="gateway", progress=_Progress()) as engine:
+        engine.runner.node.url = address
         api = _Api(home, engine, settings, environ, listener) if listener is not None else None
         if not await engine.database.claim():
             raise ConfigError("another gateway uses the database of database.url: in this version one can at a time")

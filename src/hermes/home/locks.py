@@ -72,6 +72,38 @@ def lock_gateway(pid_file: Path, *, now: float, name: str = "") -> GatewayLock:
     return lock
 
 
+class NodeLock:
+    """Held by a process for as long as it conducts runs: whoever finds it free knows that the process is gone."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises Conflict when another holds it, OSError where no file can be made."""
+        make_private_directory(path.parent)
+        self._path = path
+        self._handle = open_private(path, os.O_RDWR | os.O_CREAT)
+        if not _try_lock(self._handle) and not _try_again(self._handle):
+            os.close(self._handle)
+            raise Conflict(f"another process holds {path}")
+
+    def release(self) -> None:
+        self._path.unlink(missing_ok=True)
+        os.close(self._handle)
+
+
+def is_held(path: Path) -> bool:
+    """Whether the process that made it lives. The file of one that does not is removed."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        if not _try_lock(handle):
+            return True
+        path.unlink(missing_ok=True)
+        return False
+    finally:
+        os.close(handle)
+
+
 def running_gateway(pid_file: Path) -> GatewayProcess | None:
     """The process that holds the lock now. A pid that a killed gateway left behind does not count."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hermes.agent.turn import TurnResult
@@ -19,11 +20,22 @@ from hermes.runs.resume import Progress
 
 @dataclass(slots=True)
 class Steers:
-    """A turn takes them right before each call of its model: the first time is when the model is first asked."""
+    """A turn takes them right before each call of its model: the first time is when the model is first asked.
+
+    `last` is the number of the newest that was taken up from the store.
+    """
 
     clock: Clock
     messages: list[Message] = field(default_factory=list)
     first_taken_at: float | None = None
+    last: int = 0
+
+    def add(self, said: Sequence[tuple[int, str]]) -> None:
+        """Numbered, oldest first; what was added before is left out."""
+        for number, text in said:
+            if number > self.last:
+                self.last = number
+                self.messages.append(Message("user", text))
 
     def take(self) -> tuple[Message, ...]:
         if self.first_taken_at is None:
@@ -35,8 +47,9 @@ class Steers:
 @dataclass(slots=True)
 class Active:
     """A run this process conducts. `why` is set when its turn was ended from outside; `is_parked`: it goes on when
-    the gateway starts again. `began` on the clock that never goes back; `waited` are seconds in line. `progress` is of
-    a run that is resumed; its model is found when it goes on. `lost` is the text of the answer that it gives anew.
+    a gateway starts, or at another node; `is_lost`: another node has it. `began` on the clock that never goes back;
+    `waited` are seconds in line. `progress` is of a run that is resumed; its model is found when it goes on. `lost` is
+    the text of the answer that it gives anew.
     """
 
     run: Run
@@ -51,6 +64,7 @@ class Active:
     turn: asyncio.Task[TurnResult | Exception] | None = None
     why: RunEvent | None = None
     is_parked: bool = False
+    is_lost: bool = False
     progress: Progress | None = None
     lost: str = ""
     done: asyncio.Event = field(default_factory=asyncio.Event)

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hermes.core import event as events
 from hermes.core.clock import Clock
 from hermes.core.errors import Conflict, InvalidInput
 from hermes.core.ports import ApprovalAnswer, ApprovalQuestion
-from hermes.core.run import RunStatus
-from hermes.runs.events import Operation, Recorder
+from hermes.core.run import Run, RunStatus
+from hermes.runs.events import Recorder
 from hermes.store import approvals as approval_store
 from hermes.store import audit
 from hermes.store import runs as run_store
-from hermes.store.approvals import PendingApproval
-from hermes.store.database import Connection
+from hermes.store.database import Connection, Database
 
 ALIASES = {"approve": "once", "approved": "once", "allow": "once", "denied": "deny", "reject": "deny"}
 CHOICES = ("once", "session", "always", "deny")
 
 Asked = Mapping[str, tuple[str, ApprovalAnswer | None]]
 """By the id of a tool call: the id of the question about it, and its answer when there is one."""
-
-
-@dataclass(slots=True)
-class _Waiting:
-    pending: PendingApproval
-    answer: asyncio.Future[ApprovalAnswer]
-    is_kept: bool = False
 
 
 def parse_choice(choice: object) -> str:
@@ -43,39 +35,47 @@ def parse_choice(choice: object) -> str:
 
 
 class Desk:
-    """The approvals of one run (`core.ports.ApprovalDesk`).
+    """The approvals of one run (`core.ports.ApprovalDesk`). The answer is the question's row, whoever wrote it.
 
     `asked` gives what an earlier process asked about a call: a question that is still open is asked again under its
     id, an answer that was given holds.
     """
 
-    def __init__(self, recorder: Recorder, clock: Clock, timeout_seconds: float, asked: Asked | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        recorder: Recorder,
+        clock: Clock,
+        timeout_seconds: float,
+        asked: Asked | None = None,
+    ) -> None:
+        self._database = database
         self._recorder = recorder
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._asked = dict(asked or {})
-        self._waiting: dict[str, _Waiting] = {}
-
-    @property
-    def pending(self) -> list[PendingApproval]:
-        return [waiting.pending for waiting in self._waiting.values() if waiting.is_kept]
+        self._waiting: dict[str, asyncio.Future[ApprovalAnswer]] = {}
 
     async def ask(self, question: ApprovalQuestion) -> ApprovalAnswer:
         earlier = self._asked.pop(question.tool_call_id, None)
-        if earlier is not None:
-            approval_id, answer = earlier
-            if answer is not None:
-                return answer
-            question = replace(question, id=approval_id)
-        return await self._ask(question)
+        if earlier is None:
+            return await self._ask(question)
+        approval_id, answer = earlier
+        if answer is not None:
+            return answer
+        given = await self._database.read(approval_store.get_answer, approval_id)
+        if given is not None:  # while nobody conducted the run
+            await self._tell(approval_id, given)
+            return given
+        return await self._ask(replace(question, id=approval_id))
 
     async def _ask(self, question: ApprovalQuestion) -> ApprovalAnswer:
         now = self._clock.now()
         expires_at = now + self._timeout_seconds
-        waiting = _Waiting(PendingApproval(question, expires_at), asyncio.get_running_loop().create_future())
+        answer: asyncio.Future[ApprovalAnswer] = asyncio.get_running_loop().create_future()
 
         def show() -> None:
-            self._waiting[question.id] = waiting
+            self._waiting[question.id] = answer
 
         try:
             await self._recorder.record(
@@ -87,66 +87,83 @@ class Desk:
                 is_durable=True,
                 before_sent=show,
             )
-            waiting.is_kept = True
+            await self.settle()  # answered in the moment in which it was asked
             timer = asyncio.ensure_future(self._clock.sleep(self._timeout_seconds))
             try:
-                await asyncio.wait((waiting.answer, timer), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((answer, timer), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 timer.cancel()
-            if not waiting.answer.done() and self._waiting.pop(question.id, None) is not None:
-                answer = ApprovalAnswer("deny", "timeout", None, f"nobody answered within {self._timeout_seconds:g} s")
-                await self._resolve(question.id, answer)
-                return answer
-            return await waiting.answer
+            if not answer.done():
+                await self._expire(question.id)
+            return await answer
         finally:
             self._waiting.pop(question.id, None)
 
-    async def answer(
-        self, choice: str, *, approval_id: str | None, all_pending: bool, by: str | None, reason: str | None
-    ) -> int:
-        """How many questions this answered. It is kept when this returns.
-
-        Raises Conflict `approval_not_active` when nothing waits, `approval_not_pending` when that one does not.
-        """
-        if approval_id is not None and approval_id not in self._waiting:
-            raise Conflict(f"approval {approval_id!r} is not pending", code="approval_not_pending", param="approval_id")
-        if not self._waiting:
-            raise Conflict("nothing waits for an approval in this run", code="approval_not_active")
-        if approval_id is not None:
-            chosen = [approval_id]
-        else:
-            chosen = list(self._waiting) if all_pending else [next(iter(self._waiting))]
-        answer = ApprovalAnswer(choice, "user", by, reason)
-        for one in chosen:
-            waiting = self._waiting.pop(one)
+    async def settle(self) -> None:
+        """Take up the answers that are kept: each is an event of the run, and goes to whoever waits for it."""
+        for approval_id in tuple(self._waiting):
+            given = await self._database.read(approval_store.get_answer, approval_id)
+            answer = self._waiting.pop(approval_id, None) if given is not None else None
+            if given is None or answer is None:
+                continue
             try:
-                await self._resolve(one, answer, waiting.pending.question)
-            except BaseException:
-                self._waiting[one] = waiting  # not kept, so not given
-                raise
-            waiting.answer.set_result(answer)
-        return len(chosen)
+                await self._tell(approval_id, given)
+            finally:
+                if not answer.done():
+                    answer.set_result(given)
 
-    async def _resolve(
-        self, approval_id: str, answer: ApprovalAnswer, question: ApprovalQuestion | None = None
-    ) -> None:
-        now = self._clock.now()
-        operations: list[Operation] = [lambda conn: approval_store.resolve(conn, approval_id, answer, now)]
-        if answer.choice == "always" and question is not None:
-            pattern, who = question.pattern, answer.by or self._recorder.owner
-            told = {"approval_id": approval_id, "run_id": question.run_id}
-            operations.append(lambda conn: audit.record(conn, now, who, "approval.always", pattern, told))
-        if not self._waiting:
-            operations.append(self._set_status(RunStatus.RUNNING))
+    async def _expire(self, approval_id: str) -> None:
+        """Nobody answered, unless somebody does in this moment: of the two one wins."""
+        late = ApprovalAnswer("deny", "timeout", None, f"nobody answered within {self._timeout_seconds:g} s")
+        fence, now = self._recorder.fence, self._clock.now()
+
+        def resolve(conn: Connection) -> None:
+            fence(conn)
+            approval_store.resolve(conn, approval_id, late, now)
+
+        await self._database.write(resolve, durable=True)
+        await self.settle()
+
+    async def _tell(self, approval_id: str, answer: ApprovalAnswer) -> None:
         await self._recorder.record(
             events.ApprovalResponded(approval_id, answer.choice, answer.by, answer.outcome),
-            operations=operations,
+            operations=() if self._waiting else (self._set_status(RunStatus.RUNNING),),
             is_durable=True,
         )
 
     def _set_status(self, status: RunStatus) -> Callable[[Connection], object]:
         run_id, now = self._recorder.run_id, self._clock.now()
         return lambda conn: run_store.set_status(conn, run_id, status, now)
+
+
+def give_answer(
+    conn: Connection,
+    run: Run,
+    answer: ApprovalAnswer,
+    *,
+    approval_id: str | None,
+    all_pending: bool,
+    now: float,
+) -> int:
+    """Answers the named question of the run, or the oldest that waits, or all that wait: how many.
+
+    Raises Conflict `approval_not_active` when nothing waits, `approval_not_pending` when that one does not.
+    """
+    waiting = [one.question for one in approval_store.pending(conn, run.id)]
+    if approval_id is not None:
+        chosen = [question for question in waiting if question.id == approval_id]
+    else:
+        chosen = waiting if all_pending else waiting[:1]
+    given = [question for question in chosen if approval_store.resolve(conn, question.id, answer, now)]
+    if approval_id is not None and not given:
+        raise Conflict(f"approval {approval_id!r} is not pending", code="approval_not_pending", param="approval_id")
+    if not given:
+        raise Conflict("nothing waits for an approval in this run", code="approval_not_active")
+    if answer.choice == "always":
+        for question in given:
+            told = {"approval_id": question.id, "run_id": run.id}
+            audit.record(conn, now, answer.by or run.owner, "approval.always", question.pattern, told)
+    return len(given)
 
 
 def _requested(question: ApprovalQuestion, expires_at: float) -> events.ApprovalRequested:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from hermes.core import event as events
 from hermes.core.errors import Conflict, InvalidInput, NotFound
@@ -13,6 +14,7 @@ from hermes.core.message import AudioPart, ImagePart
 from hermes.core.model import Model
 from hermes.core.run import Run, RunRequest, RunStatus
 from hermes.core.session import Session
+from hermes.runs.line import Decision
 from hermes.store import events as event_store
 from hermes.store import idempotency as idempotency_store
 from hermes.store import keys as key_store
@@ -59,34 +61,41 @@ def new_session(request: RunRequest, now: float) -> Session:
     )
 
 
-def new_run(request: RunRequest, session: Session, model: Model, now: float, *, is_running: bool) -> Run:
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What is kept now: the run, with its first events, or `is_replay`, the earlier run of a used key."""
+
+    run: Run
+    opened: Sequence[KeptEvent] = ()
+    is_replay: bool = False
+
+
+def new_run(request: RunRequest, session: Session, model: Model, now: float, node_id: str) -> Run:
     return Run(
         id=new_id("run"),
         session_id=session.id,
         owner=request.owner,
         source=request.source,
-        status=RunStatus.RUNNING if is_running else RunStatus.QUEUED,
+        status=RunStatus.QUEUED,
         created_at=now,
         updated_at=now,
-        started_at=now if is_running else None,
         model=model.name,
         is_durable=request.is_durable,
-        request=request_data(request) if request.is_durable or not is_running else {},
+        node=node_id,
     )
 
 
-def opening(run: Run, request: RunRequest, clashes: Sequence[str]) -> list[KeptEvent]:
-    """The events that are kept together with the run itself."""
-    happened: list[RunEvent] = [events.RunStarted(run.session_id, run.model)] if run.status is RunStatus.RUNNING else []
-    happened += [events.Warned(warning) for warning in request.warnings]
-    happened += [events.Warned(f"the client's tool {name!r} hides the server's") for name in clashes]
-    return [KeptEvent(seq, run.created_at, event) for seq, event in enumerate(happened, 1)]
-
-
 def begin(
-    conn: Connection, run: Run, session: Session, request: RunRequest, opening: Sequence[KeptEvent]
-) -> Run | None:
-    """One transaction: claim, session, run, its messages and first events. Gives the earlier run of a used key."""
+    conn: Connection,
+    fence: Callable[[Connection], None],
+    run: Run,
+    session: Session,
+    request: RunRequest,
+    clashes: Sequence[str],
+    decide: Callable[[Connection, Run], Decision],
+) -> Begun:
+    """One transaction: claim, session, place in the line, run, its messages and first events."""
+    fence(conn)
     now = run.created_at
     claim = request.idempotency
     if claim is not None:
@@ -98,20 +107,42 @@ def begin(
                     code="idempotency_key_conflict",
                     param="Idempotency-Key",
                 )
-            return run_store.get(conn, earlier.run_id)
+            first = run_store.get(conn, earlier.run_id)
+            assert first is not None  # the claim of a run that was deleted is free
+            return Begun(first, is_replay=True)
     if request.session_id:
         turns.wait_for(conn, "session", session.id)
     known = session_store.get(conn, session.id) if request.session_id else None
     if known is None:
         session_store.create(conn, session)
     check_owner(known, session.owner)
+    run = _placed(run, request, decide(conn, run))
+    opened = _opening(run, request, clashes)
     run_store.insert(conn, run)
     for keep in request.keep:
         keep(conn, run)
     if run.status is RunStatus.RUNNING:
         session_store.add_messages(conn, session.id, run.id, request.messages, now)
-    event_store.append(conn, run.id, opening)
-    return None
+    event_store.append(conn, run.id, opened)
+    return Begun(run, opened)
+
+
+def _placed(run: Run, request: RunRequest, decision: Decision) -> Run:
+    return replace(
+        run,
+        status=RunStatus.RUNNING if decision.is_running else RunStatus.QUEUED,
+        started_at=run.created_at if decision.is_running else None,
+        created_at=decision.created_at,
+        request=request_data(request) if request.is_durable or not decision.is_running else {},
+    )
+
+
+def _opening(run: Run, request: RunRequest, clashes: Sequence[str]) -> list[KeptEvent]:
+    """The events that are kept together with the run itself."""
+    happened: list[RunEvent] = [events.RunStarted(run.session_id, run.model)] if run.status is RunStatus.RUNNING else []
+    happened += [events.Warned(warning) for warning in request.warnings]
+    happened += [events.Warned(f"the client's tool {name!r} hides the server's") for name in clashes]
+    return [KeptEvent(seq, run.created_at, event) for seq, event in enumerate(happened, 1)]
 
 
 def check_owner(known: Session | None, owner: str) -> None:
@@ -120,15 +151,26 @@ def check_owner(known: Session | None, owner: str) -> None:
         raise NotFound(f"no session {known.id!r}", code="session_not_found")
 
 
-def take_up(conn: Connection, run: Run, request: RunRequest, now: float) -> float | None:
-    """The queued run begins: its messages come behind those of the runs before it. Gives what its key may spend.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """`left_usd`: what its key may still spend, None where nothing limits it."""
+
+    left_usd: float | None = None
+
+
+def take_up(
+    conn: Connection, run: Run, request: RunRequest, now: float, begins: Callable[[Connection, Run], bool]
+) -> Taken | None:
+    """The queued run begins: its messages come behind those of the runs before it. None when it is not its turn.
 
     Raises NotFound `run_not_found` where its session, and the run with it, was deleted while it waited; Unauthorized
     where its key was revoked, BudgetExceeded where the runs before it spent what was left.
     """
+    if not begins(conn, run):
+        return None
     key = key_store.check_in_force(conn, run.owner) if run.owner != OWNER else None
     left = run.request if run.is_durable else {}
     if not run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request=left):
         raise NotFound(f"no run {run.id!r}: it was deleted", code="run_not_found")
     session_store.add_messages(conn, run.session_id, run.id, request.messages, now)
-    return None if key is None else key.left_usd
+    return Taken(None if key is None else key.left_usd)

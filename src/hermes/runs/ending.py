@@ -17,6 +17,8 @@ from hermes.core.run import Run, RunStatus, Usage
 from hermes.runs.events import Recorder
 from hermes.store import keys as key_store
 from hermes.store import runs as run_store
+from hermes.store import sessions as session_store
+from hermes.store import steers as steer_store
 from hermes.store.database import Connection
 
 
@@ -29,10 +31,13 @@ async def record_end(
     messages: list[Message],
     last_usage: Usage,
     output: str | None,
+    *,
+    may_be_steered: bool = False,
     before_sent: Callable[[], None] | None = None,
 ) -> None:
     """One transaction: what is left to keep of its messages, its usage, its status and its last event.
 
+    What was said to the run and came too late for its model stays in the session (`may_be_steered`: look for it).
     `before_sent` is called between the commit and the moment a reader sees it.
     """
     usage = recorder.usage + last_usage
@@ -48,6 +53,12 @@ async def record_end(
         )
         if has_ended and usage.cost_usd and run.owner != OWNER:
             key_store.spend(conn, run.owner, usage.cost_usd)
+        unheard = steer_store.waiting(conn, run.id) if may_be_steered else ()
+        if unheard:
+            session_store.add_messages(
+                conn, run.session_id, run.id, [Message("user", text) for _, text in unheard], now
+            )
+            steer_store.forget(conn, run.id)
 
     await recorder.record(
         *messages,

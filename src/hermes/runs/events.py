@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from hermes.core.clock import Clock
-from hermes.core.errors import HermesError, NotFound
+from hermes.core.errors import Fenced, HermesError, NotFound
 from hermes.core.event import (
     ClientToolCalled,
     KeptEvent,
@@ -27,7 +27,7 @@ from hermes.core.event import (
     is_final,
 )
 from hermes.core.message import Message
-from hermes.core.run import Usage
+from hermes.core.run import Run, Usage
 from hermes.store import client_calls as client_call_store
 from hermes.store import events as event_store
 from hermes.store import runs as run_store
@@ -45,6 +45,30 @@ GATHER_SECONDS = 0.01
 A lone stream is never held up: its tokens come further apart."""
 
 Operation = Callable[[Connection], Any]
+
+
+async def _nobody(run: Run, mark: int) -> bool:
+    return False
+
+
+def _no_fence(conn: Connection) -> None:
+    pass
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What the list has to do with other nodes.
+
+    `fence` gives what each of its transactions begins with; when that raises Fenced, `fenced` is called, and nothing of
+    the transaction was kept. `kept` hears which run has new events. `mark` is taken before a run's events are read;
+    `elsewhere` waits for what another node adds to an open run after that mark; False: nobody adds to it.
+    """
+
+    fence: Callable[[], Callable[[Connection], None]] = lambda: _no_fence
+    fenced: Callable[[], None] = lambda: None
+    kept: Callable[[str], None] = lambda run_id: None
+    mark: Callable[[str], int] = lambda run_id: 0
+    elsewhere: Callable[[Run, int], Awaitable[bool]] = _nobody
 
 
 @dataclass(slots=True)
@@ -103,9 +127,15 @@ class Recorder:
         """When the model gave its first text, on the clock that never goes back."""
         self.tail = _Tail(before=last_seq)
         self.entries: list[_Entry] = []
+        self.is_lost = False
         self._log = log
         self._said: list[str] = []
         self._gathering: _Delta | None = None
+
+    @property
+    def fence(self) -> Callable[[Connection], None]:
+        """What every transaction that writes about the run begins with."""
+        return self._log.surroundings.fence()
 
     @property
     def said_so_far(self) -> str:
@@ -149,6 +179,8 @@ class Recorder:
         records how the run ended even where something before it was lost. `before_sent` is called between the commit
         and the moment a reader sees the events: what it frees is free for whoever acts on them.
         """
+        if self.is_lost:
+            raise _lost()
         if self.tail.broken is not None and not is_end:
             raise self.tail.broken
         self._close_gathering()
@@ -182,6 +214,8 @@ class Recorder:
         """What waits, numbered. Only the flusher calls it."""
         self._close_gathering()
         entries, self.entries = self.entries, []
+        if self.is_lost:
+            return [], []
         kept = [event for entry in entries for event in entry.events]
         first = self.last_seq + 1
         self.last_seq += len(kept)
@@ -234,8 +268,10 @@ class EventLog:
         *,
         kept_in_memory: int = KEPT_IN_MEMORY,
         read_at_once: int = READ_AT_ONCE,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.clock = clock
+        self.surroundings = surroundings or Surroundings()
         self.kept_in_memory = kept_in_memory
         self._read_at_once = read_at_once
         self._database = database
@@ -257,6 +293,13 @@ class EventLog:
         if recorder is not None:
             recorder.tail.wake()
 
+    def lose(self, recorder: Recorder) -> None:
+        """The run is another node's: nothing more of it is kept here, and its readers go on from the store."""
+        recorder.is_lost = True
+        entries, recorder.entries = recorder.entries, []
+        _give_up(recorder, entries, _lost())
+        self.close(recorder.run_id)
+
     def touch(self, recorder: Recorder, *, is_urgent: bool = False) -> None:
         """`is_urgent`: somebody waits for the commit."""
         self._dirty[recorder.run_id] = recorder
@@ -270,9 +313,11 @@ class EventLog:
         Raises NotFound when the run is unknown, StoreUnavailable when its events can no longer be kept.
         """
         position = after
+        is_over = False
         while True:
             recorder = self._live.get(run_id)
             if recorder is None or position < recorder.tail.before:
+                mark = self.surroundings.mark(run_id)
                 rows = await self._database.read(event_store.after, run_id, position, self._read_at_once)
                 for kept in rows:
                     position = kept.seq
@@ -280,9 +325,9 @@ class EventLog:
                     if is_final(kept.event):
                         return
                 if not rows and recorder is None and run_id not in self._live:
-                    if position == 0 and await self._database.read(run_store.get, run_id) is None:
-                        raise NotFound(f"no run {run_id!r}", code="run_not_found")
-                    return  # it has ended, or was parked
+                    if is_over:
+                        return
+                    is_over = await self._is_over(run_id, position, mark)
                 continue
             tail = recorder.tail
             async for kept in self._follow_tail(run_id, tail, position):
@@ -290,6 +335,15 @@ class EventLog:
                 yield kept
                 if is_final(kept.event):
                     return
+
+    async def _is_over(self, run_id: str, position: int, mark: int) -> bool:
+        """Whether what is kept by now is all there will be; what is not is waited for."""
+        run = await self._database.read(run_store.get, run_id)
+        if run is None:
+            if position == 0:
+                raise NotFound(f"no run {run_id!r}", code="run_not_found")
+            return True
+        return run.status.is_final or not await self.surroundings.elsewhere(run, mark)  # (parked, where nobody goes on)
 
     async def _follow_tail(self, run_id: str, tail: _Tail, position: int) -> AsyncIterator[KeptEvent]:
         """Live events behind `position`; ends when the reader has fallen out of the tail or the run is closed."""
@@ -338,7 +392,12 @@ class EventLog:
         operations = [operation for _, _, entries in taken for entry in entries for operation in entry.operations]
         is_durable = any(entry.is_durable for _, _, entries in taken for entry in entries)
         try:
-            await self._database.write(_commit, rows, operations, durable=is_durable)
+            await self._database.write(_commit, self.surroundings.fence(), rows, operations, durable=is_durable)
+        except Fenced as error:
+            self.surroundings.fenced()
+            for recorder, _, entries in taken:
+                _give_up(recorder, entries, error)
+            return True
         except Exception as error:  # noqa: BLE001 whatever it was, the runs are told and the flusher lives on
             if len(taken) > 1 and not is_last_try:
                 return False
@@ -350,13 +409,20 @@ class EventLog:
                     entry.before_sent()
             if happened:
                 recorder.tail.extend(happened, self.kept_in_memory)
+                self.surroundings.kept(recorder.run_id)
             for entry in entries:
                 if entry.done is not None and not entry.done.done():
                     entry.done.set_result(None)
         return True
 
 
-def _commit(conn: Connection, rows: list[tuple[str, list[KeptEvent]]], operations: list[Operation]) -> None:
+def _commit(
+    conn: Connection,
+    fence: Callable[[Connection], None],
+    rows: list[tuple[str, list[KeptEvent]]],
+    operations: list[Operation],
+) -> None:
+    fence(conn)
     for run_id, kept in rows:
         event_store.append(conn, run_id, kept)
     for operation in operations:
@@ -368,9 +434,17 @@ def _fail(recorder: Recorder, entries: list[_Entry], error: Exception) -> None:
     told = error if isinstance(error, HermesError) else HermesError(f"an event could not be kept: {error}")
     level = logging.INFO if isinstance(error, NotFound) else logging.ERROR  # deleted, or in trouble
     log.log(level, "events of %s could not be kept: %s", recorder.run_id, error)
-    recorder.last_seq = recorder.tail.last_seq  # the numbers were not used up
     recorder.tail.broken = told
     recorder.tail.wake()
+    _give_up(recorder, entries, told)
+
+
+def _lost() -> Fenced:
+    return Fenced("the run goes on at another node")
+
+
+def _give_up(recorder: Recorder, entries: list[_Entry], error: HermesError) -> None:
+    recorder.last_seq = recorder.tail.last_seq  # the numbers were not used up
     for entry in entries:
         if entry.done is not None and not entry.done.done():
-            entry.done.set_exception(told)
+            entry.done.set_exception(error)

@@ -8,26 +8,78 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from hermes.core.errors import Busy
+from hermes.core.errors import Busy, Conflict
+from hermes.core.run import Run
+from hermes.store import nodes as node_store
+from hermes.store.database import Connection
 
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """A run's place. `is_running` once it has both its session's pen and one of the slots."""
+    """A run's place. `is_running` once it has both its session's pen and one of the slots. `run_id` where the rows of
+    the runs are the line."""
 
     session_id: str
     owner: str
+    run_id: str = ""
     is_running: bool = False
     has_pen: bool = False
     ready: asyncio.Future[None] | None = field(default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a run that is about to be kept runs at once, and since when it stands in line."""
+
+    is_running: bool
+    created_at: float
+
+
+class AnyLine(Protocol):
+    """Of one process (`Line`), or of all nodes of a database (`shared_line.SharedLine`)."""
+
+    max_running: int
+    max_waiting: int
+    running: int
+
+    @property
+    def waiting(self) -> int: ...
+
+    def join(self, session_id: str, owner: str, *, is_resumed: bool = False) -> Place: ...
+
+    def decide(self, conn: Connection, run: Run, place: Place) -> Decision: ...
+
+    def settle(self, place: Place, run: Run) -> None: ...
+
+    async def wait(self, place: Place) -> None: ...
+
+    def begins(self, conn: Connection, run: Run) -> bool: ...
+
+    def began(self, place: Place, *, is_its_turn: bool) -> None: ...
+
+    def leave(self, place: Place) -> None: ...
+
+    def heard(self, word: str) -> None: ...
+
+
+def full(running: int, waiting: int) -> Busy:
+    return Busy(
+        f"{running} runs are going on and {waiting} wait; try again in a moment "
+        "(settings: api_server.max_concurrent_runs, api_server.max_queued_runs).",
+        retry_after_seconds=2,
+    )
+
+
 class Line:
-    def __init__(self, max_running: int = 32, max_waiting: int = 256) -> None:
+    """`node_id`: another process's run of a session is respected where both keep their runs in one file."""
+
+    def __init__(self, max_running: int = 32, max_waiting: int = 256, *, node_id: str | None = None) -> None:
         self.max_running = max_running
         self.max_waiting = max_waiting
         self.running = 0
+        self._node_id = node_id
         self._sessions: dict[str, deque[Place]] = {}
         self._owners: OrderedDict[str, deque[Place]] = OrderedDict()
         self._waiting = 0
@@ -47,11 +99,7 @@ class Line:
             self.running += 1
             return place
         if self._waiting >= self.max_waiting and not is_resumed:
-            raise Busy(
-                f"{self.running} runs are going on and {self._waiting} wait; try again in a moment "
-                "(settings: api_server.max_concurrent_runs, api_server.max_queued_runs).",
-                retry_after_seconds=2,
-            )
+            raise full(self.running, self._waiting)
         self._waiting += 1
         place.ready = asyncio.get_running_loop().create_future()
         if pens is None:
@@ -60,6 +108,28 @@ class Line:
         else:
             pens.append(place)
         return place
+
+    def decide(self, conn: Connection, run: Run, place: Place) -> Decision:
+        """What `join` said. Raises Conflict `session_busy` when another process is in the middle of the session."""
+        if self._node_id is not None and node_store.is_in_use(conn, run.session_id, self._node_id):
+            raise Conflict(
+                f"session {run.session_id!r} is in use by another hermes process; try again when its turn is over",
+                code="session_busy",
+            )
+        return Decision(place.is_running, run.created_at)
+
+    def settle(self, place: Place, run: Run) -> None:
+        pass
+
+    def begins(self, conn: Connection, run: Run) -> bool:
+        """`wait` has returned, so it is its turn."""
+        return True
+
+    def began(self, place: Place, *, is_its_turn: bool) -> None:
+        pass
+
+    def heard(self, word: str) -> None:
+        pass
 
     async def wait(self, place: Place) -> None:
         """Until the place runs. Cancelling it leaves the place in the line: `leave` gives it up."""

@@ -97,7 +97,7 @@ def _calls(answer: Message) -> set[str]:
     return {call.id for call in answer.tool_calls}
 
 
-def left_behind(conn: Connection, run: Run) -> tuple[list[Message], set[str], list[str]]:
+def left_behind(conn: Connection, run: Run) -> tuple[list[Message], set[str], list[tuple[int, str]]]:
     """The run's own messages, its calls that took effect and have no result, and what was said to it unheard."""
     own = [kept.message for kept in session_store.messages_of_run(conn, run.session_id, run.id)]
     return own, started_call_store.of_run(conn, run.id), steer_store.waiting(conn, run.id)

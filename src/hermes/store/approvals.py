@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from hermes.core.ports import ApprovalAnswer, ApprovalQuestion
 
 from .encoding import clean, from_json, to_json
 from .schema import approvals
-from .statement import Row, Statement
+from .statement import InsertInto, Row, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class PendingApproval:
 
 
 def ask(conn: Connection, question: ApprovalQuestion, expires_at: float, now: float) -> None:
-    """Asking again under the same id (after a restart) gives the open question new time."""
+    """Asking again under the same id (after a restart) gives the open question new time, and leaves an answered one as
+    it is."""
     if _EXTEND.run(conn, {"approval": question.id, "expires_at": expires_at}):
         return
     values: dict[str, Any] = {name: getattr(question, name) for name in _PLAIN}
@@ -85,7 +86,12 @@ def _answer(answer: ApprovalAnswer, now: float) -> dict[str, Any]:
     }
 
 
-_INSERT = Statement(insert(approvals).values({name: bindparam(name) for name in (*_PLAIN, "created_at", "expires_at")}))
+def _insert(insert: InsertInto) -> Any:
+    row: dict[str, Any] = {name: bindparam(name) for name in (*_PLAIN, "created_at", "expires_at")}
+    return insert(approvals).values(row).on_conflict_do_nothing()
+
+
+_INSERT = Statement(_insert)
 _OPEN = approvals.c.resolved_at.is_(None)
 _BY_ID = approvals.c.id == bindparam("approval")
 _BY_RUN = approvals.c.run_id == bindparam("run")

@@ -1,4 +1,4 @@
-"""Nodes: the processes that conduct runs. One whose row is gone is dead to the others, and writes no more about any run.
+"""Nodes: the processes that conduct runs. One whose row is gone is dead to the others, and writes no more.
 
 A run whose node has no row is nobody's: any node may claim it (docs/adr/0098).
 """
@@ -81,6 +81,11 @@ def claim_orphans(conn: Connection, node_id: str, limit: int) -> list[Run]:
     return claimed
 
 
+def runs_of(conn: Connection, node_id: str) -> list[str]:
+    """The ids of the open runs that it conducts."""
+    return [str(run_id) for (run_id,) in _RUNS_OF.all(conn, {"node": node_id})]
+
+
 def give_back(conn: Connection, run_id: str, node_id: str) -> None:
     """The node no longer conducts it: it is nobody's."""
     _GIVE_BACK.run(conn, {"run": run_id, "node": node_id})
@@ -140,6 +145,7 @@ _CLAIM = Statement(
     .where(runs.c.id == bindparam("run"))
     .values(node=bindparam("node"), lease=runs.c.lease + sa.literal(1))
 )
+_RUNS_OF = Statement(sa.select(runs.c.id).where(_IS_OPEN, runs.c.node == bindparam("node")))
 _GIVE_BACK = Statement(
     sa.update(runs).where(runs.c.id == bindparam("run"), runs.c.node == bindparam("node")).values(node=sa.null())
 )

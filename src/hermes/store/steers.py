@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select
+
+from hermes.core.run import RunStatus
 
 from .encoding import clean
-from .schema import steers
+from .schema import runs, steers
 from .statement import Statement
 
 
-def add(conn: Connection, run_id: str, text: str, now: float) -> None:
+def add(conn: Connection, run_id: str, text: str, now: float) -> bool:
+    """False where the run has ended, or is being stopped. Its end waits for this transaction, so that it finds this."""
+    if _OPEN.first(conn, {"run": run_id}) is None:
+        return False
     _ADD.run(conn, {"run_id": run_id, "text": clean(text), "created_at": now})
+    return True
 
 
-def waiting(conn: Connection, run_id: str) -> list[str]:
-    """Oldest first."""
-    return [text for (text,) in _WAITING.all(conn, {"run": run_id})]
+def waiting(conn: Connection, run_id: str, after: int = 0) -> list[tuple[int, str]]:
+    """Oldest first, each with its number; those behind `after`."""
+    return [(number, text) for number, text in _WAITING.all(conn, {"run": run_id, "after": after})]
 
 
 def heard(conn: Connection, run_id: str) -> None:
@@ -23,8 +29,25 @@ def heard(conn: Connection, run_id: str) -> None:
     _HEARD.run(conn, {"run": run_id, "of_run": run_id})
 
 
+def forget(conn: Connection, run_id: str) -> None:
+    """The run has ended."""
+    _FORGET.run(conn, {"run": run_id})
+
+
+_OPEN = Statement(
+    select(runs.c.id)
+    .where(
+        runs.c.id == bindparam("run"),
+        runs.c.finished_at.is_(None),
+        runs.c.status != literal(RunStatus.STOPPING.value),
+    )
+    .with_for_update(read=True)
+)
 _OF_RUN = steers.c.run_id == bindparam("run")
 _ADD = Statement(insert(steers).values({name: bindparam(name) for name in ("run_id", "text", "created_at")}))
-_WAITING = Statement(select(steers.c.text).where(_OF_RUN).order_by(steers.c.id))
+_WAITING = Statement(
+    select(steers.c.id, steers.c.text).where(_OF_RUN, steers.c.id > bindparam("after")).order_by(steers.c.id)
+)
+_FORGET = Statement(delete(steers).where(_OF_RUN))
 _FIRST = select(func.min(steers.c.id)).where(steers.c.run_id == bindparam("of_run")).scalar_subquery()
 _HEARD = Statement(delete(steers).where(_OF_RUN, steers.c.id == _FIRST))

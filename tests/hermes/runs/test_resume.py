@@ -252,7 +252,7 @@ async def test_what_was_said_to_a_run_and_not_heard_is_heard_after_the_restart(t
 def _steers(conn: Any, run_id: str) -> list[str]:
     from hermes.store import steers
 
-    return steers.waiting(conn, run_id)
+    return [text for _, text in steers.waiting(conn, run_id)]
 
 
 async def test_runs_that_waited_in_line_go_on_in_their_order(tmp_path: Path):

@@ -63,9 +63,11 @@ async def test_steers_wait_in_order_until_they_are_heard(database: Database) -> 
     await database.write(keep_run)
     for text in ("first", "second"):
         await database.write(steers.add, "r", text, 1.0)
-    assert await database.read(steers.waiting, "r") == ["first", "second"]
+    waiting = await database.read(steers.waiting, "r")
+    assert [text for _, text in waiting] == ["first", "second"]
+    assert await database.read(steers.waiting, "r", waiting[0][0]) == waiting[1:]
     await database.write(steers.heard, "r")
-    assert await database.read(steers.waiting, "r") == ["second"]
+    assert await database.read(steers.waiting, "r") == waiting[1:]
     await database.write(steers.heard, "r")
     await database.write(steers.heard, "r")
     assert await database.read(steers.waiting, "r") == []

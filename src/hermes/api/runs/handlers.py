@@ -156,7 +156,7 @@ async def steer(request: Request, services: Services) -> Response:
     if not text.strip():
         raise InvalidInput("input must say something", param="input")
     await services.runner.steer(run.id, run.owner, text)
-    pending = services.runner.has_pending_steer(run.id)
+    pending = await services.runner.has_pending_steer(run.id)
     answer = {"object": "hermes.run.steer", "run_id": run.id, "status": "accepted", "pending_steer": pending}
     return JsonAnswer(answer)
 
@@ -193,9 +193,8 @@ async def _told(run: Run, services: Services) -> dict[str, Any]:
     pending = await services.runner.pending_approvals(run.id, run.owner)
     if pending and run.status is RunStatus.RUNNING:  # it began to wait after it was read
         run = await services.runner.get(run.id, run.owner)
-    return run_object(
-        run, [approval_object(one) for one in pending], has_pending_steer=services.runner.has_pending_steer(run.id)
-    )
+    has_steer = await services.runner.has_pending_steer(run.id)
+    return run_object(run, [approval_object(one) for one in pending], has_pending_steer=has_steer)
 
 
 async def _resolved(call: RunCall, services: Services) -> RunRequest:

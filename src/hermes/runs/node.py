@@ -1,0 +1,186 @@
+"""This process among the nodes of its database: that it lives, which others do not, and what they tell each other.
+
+On PostgreSQL a node beats, and one that has been silent for seconds is taken for dead. In a file of SQLite's own, a
+process holds a lock that the system lets go of when it dies. A database in memory has no other process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hermes import __version__
+from hermes.core.clock import Clock
+from hermes.core.ids import new_id
+from hermes.core.node import Node
+from hermes.home.locks import NodeLock, is_held
+from hermes.store import nodes as node_store
+from hermes.store.database import Connection, Database
+from hermes.store.signals import EVERYONE
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 1.0
+SILENT_SECONDS = 5.0
+"""A node that was not heard of for so long is dead to the others: with the beat, a take-over begins within 7 s."""
+LOOK_SECONDS = 5.0
+"""How often a file's gateway looks for processes that died beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """`kind`: a `gateway` takes over what others left behind; `home` tells it from the gateways of other homes."""
+
+    kind: str = "library"
+    home: str = ""
+
+
+class Watch:
+    """Which peers are silent, by this node's own observation: no clock of another machine counts, and neither does
+    time in which it could not look."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._looked_at = 0.0
+
+    def silent(self, peers: Sequence[Node]) -> list[Node]:
+        """Call it at least every three seconds."""
+        now = self._clock.monotonic()
+        if now - self._looked_at > 3 * BEAT_SECONDS:
+            self._seen.clear()
+        self._looked_at = now
+        known = {
+            peer.id: seen for peer in peers if (seen := self._seen.get(peer.id)) is not None and seen[0] == peer.beat
+        }
+        self._seen = {peer.id: known.get(peer.id, (peer.beat, now)) for peer in peers}
+        return [peer for peer in peers if now - self._seen[peer.id][1] >= SILENT_SECONDS]
+
+
+class Membership:
+    """`enter` before the first run, `leave` behind the last."""
+
+    def __init__(self, database: Database, clock: Clock, identity: Identity | None = None) -> None:
+        self.id = new_id("node")
+        self.identity = identity or Identity()
+        self.url: str | None = None
+        self.is_shared = database.is_shared
+        self.signals = database.signals()
+        self._database = database
+        self._clock = clock
+        self._watch = Watch(clock)
+        self._started_at = clock.now()
+        self._locks = database.path.parent / "run" if database.path is not None else None
+        self._lock: NodeLock | None = None
+        self._rejoining = asyncio.Lock()
+
+    @property
+    def is_alone(self) -> bool:
+        """In memory: there are no others."""
+        return not self.is_shared and self._locks is None
+
+    @property
+    def seconds_between_looks(self) -> float | None:
+        """None: nothing to look for."""
+        if self.is_shared:
+            return BEAT_SECONDS
+        return LOOK_SECONDS if self._locks is not None and self.identity.kind == "gateway" else None
+
+    async def enter(self) -> None:
+        """Raises StoreUnavailable."""
+        if self.is_alone:
+            return
+        if self._locks is not None:
+            self._lock = await asyncio.to_thread(NodeLock, _lock_file(self._locks, self.id))
+        await self._database.write(node_store.register, self._node())
+
+    async def leave(self) -> None:
+        """Whatever it still conducts is nobody's from now on."""
+        if not self.is_alone:
+            await self._database.write(node_store.remove, self.id)
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    async def rejoin(self, lost: str) -> None:
+        """Under a new id, since the others took `lost` for dead; of several calls for one loss the first does it."""
+        async with self._rejoining:
+            if self.id != lost:
+                return
+            self.id = new_id("node")
+            await self._database.write(node_store.register, self._node())
+            self.signals.rename(self.id)
+
+    def fence(self) -> Callable[[Connection], None]:
+        """What each transaction begins with that writes about runs which this node has now: it raises Fenced when the
+        others took it for dead since."""
+        if not self.is_shared:
+            return _no_fence
+        node_id = self.id
+        return lambda conn: node_store.check(conn, node_id)
+
+    async def beat(self, *, is_draining: bool) -> bool:
+        """False: the others took it for dead."""
+        if not self.is_shared:
+            return True
+        return await self._database.write(node_store.beat, self.id, self._clock.now(), is_draining, self.url)
+
+    async def bury(self) -> int:
+        """Nodes that are dead lose their row, and with it their runs. How many did."""
+        if self.is_alone:
+            return 0
+        peers = [node for node in await self._database.read(node_store.listed) if node.id != self.id]
+        if self.is_shared:
+            return await self._bury_silent(peers)
+        dead = [peer for peer in peers if not await asyncio.to_thread(self._holds_lock, peer.id)]
+        for peer in dead:
+            await self._database.write(node_store.remove, peer.id)
+        return len(dead)
+
+    async def _bury_silent(self, peers: Sequence[Node]) -> int:
+        buried = 0
+        for peer in self._watch.silent(peers):
+            if await self._database.write(node_store.remove_silent, peer.id, peer.beat):
+                log.warning("node %s on %s was silent for %g s: its runs are taken over", *_name(peer), SILENT_SECONDS)
+                buried += 1
+        return buried
+
+    def tell_everyone(self, word: str) -> None:
+        self.signals.send(EVERYONE, word)
+
+    def tell(self, node_id: str, word: str) -> None:
+        self.signals.send(node_id, word)
+
+    def _holds_lock(self, node_id: str) -> bool:
+        assert self._locks is not None
+        return is_held(_lock_file(self._locks, node_id))
+
+    def _node(self) -> Node:
+        return Node(
+            id=self.id,
+            kind=self.identity.kind,
+            home=self.identity.home,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            url=self.url,
+            started_at=self._started_at,
+            beat_at=self._clock.now(),
+        )
+
+
+def _no_fence(conn: Connection) -> None:
+    pass
+
+
+def _name(node: Node) -> tuple[str, str]:
+    return node.id, f"{node.host}:{node.pid}"
+
+
+def _lock_file(directory: Path, node_id: str) -> Path:
+    return directory / f"{node_id}.lock"

@@ -1,0 +1,165 @@
+"""Open runs that nobody conducts: of an earlier process, of a node that died, or given back by one that stops."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from hermes.core import event as events
+from hermes.core.errors import HermesError
+from hermes.core.event import KeptEvent, RunEvent
+from hermes.core.message import Message
+from hermes.core.run import Run, RunRequest, RunStatus, Usage
+from hermes.runs.active import Active, Steers
+from hermes.runs.approvals import Desk
+from hermes.runs.beginning import new_session
+from hermes.runs.conduct import Conductor
+from hermes.runs.ending import record_end
+from hermes.runs.resume import Progress, left_behind, progress_of, resumable, unfinished_text
+from hermes.store import events as event_store
+from hermes.store import nodes as node_store
+from hermes.store import runs as run_store
+from hermes.store import sessions as session_store
+from hermes.store.database import Connection
+from hermes.store.requests import messages_of
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 8
+"""Few, so that other nodes get their part of what a dead one left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """How many runs go on, and how many could only be told as interrupted or cancelled."""
+
+    resumed: int = 0
+    interrupted: int = 0
+
+    def __add__(self, other: Recovered) -> Recovered:
+        return Recovered(self.resumed + other.resumed, self.interrupted + other.interrupted)
+
+
+class TakeOver:
+    def __init__(self, conductor: Conductor, approval_timeout_seconds: float) -> None:
+        self._conductor = conductor
+        self._database = conductor.database
+        self._clock = conductor.clock
+        self._approval_timeout_seconds = approval_timeout_seconds
+        self._strays: set[str] = set()
+
+    async def claim_all(self, why: str) -> Recovered:
+        """Until none is left, or other nodes have them. `why` is told to their readers. Raises StoreUnavailable."""
+        await self._give_back_strays()
+        taken = Recovered()
+        while True:
+            fence, node_id = self._conductor.node.fence(), self._conductor.node.id
+            claimed = await self._database.write(_claim, fence, node_id)
+            for run in claimed:
+                taken += await self._take(run, node_id, why)
+            if len(claimed) < AT_ONCE:
+                return taken
+
+    async def _take(self, run: Run, node_id: str, why: str) -> Recovered:
+        earlier = self._conductor.active.get(run.id)
+        if earlier is not None:  # lost to another node, which has lost it, too
+            await earlier.done.wait()
+        try:
+            return await self._go_on(run, why)
+        except HermesError as error:
+            log.error("%s could not be taken over now: %s", run.id, error.message)
+            await self._database.write(node_store.give_back, run.id, node_id)
+            return Recovered()
+
+    async def _go_on(self, run: Run, why: str) -> Recovered:
+        kept = [one async for one in self._stored(run.id)]
+        own, started, steers = await self._database.read(left_behind, run)
+        progress = progress_of(kept, own, started)
+        request = None if run.status is RunStatus.STOPPING else resumable(run)
+        if request is None:
+            await self._tell_left(run, kept, progress)
+            return Recovered(interrupted=1)
+        await self._resume(run, request, kept, progress, steers, why)
+        return Recovered(resumed=1)
+
+    async def _resume(
+        self,
+        run: Run,
+        request: RunRequest,
+        kept: list[KeptEvent],
+        progress: Progress,
+        steers: list[tuple[int, str]],
+        why: str,
+    ) -> None:
+        conductor, clock = self._conductor, self._clock
+        session = await self._database.read(session_store.get, run.session_id) or new_session(request, run.created_at)
+        last_seq = kept[-1].seq if kept else 0
+        recorder = conductor.log.open(run.id, run.session_id, run.owner, last_seq, is_durable=True)
+        recorder.usage = run.usage
+        desk = Desk(self._database, recorder, clock, self._approval_timeout_seconds, progress.asked)
+        steering = Steers(clock)
+        steering.add(steers)
+        has_begun = run.status is not RunStatus.QUEUED
+        try:
+            if has_begun:
+                resumed = events.RunResumed(why, progress.void_after)
+                count, now = run.resumed + 1, clock.now()
+                await recorder.record(
+                    resumed,
+                    operations=(lambda conn: run_store.set_resumed(conn, run.id, count, now),),
+                    is_durable=True,
+                )
+        except BaseException:
+            conductor.log.close(run.id)
+            raise
+        place = conductor.line.join(run.session_id, run.owner, is_resumed=True)
+        conductor.line.settle(place, run)
+        active = Active(run, request, None, recorder, desk, place, steering, clock.monotonic())
+        if has_begun:
+            active.progress, active.lost = progress, unfinished_text(kept, progress.void_after)
+        conductor.begin(active, session)
+
+    async def _tell_left(self, run: Run, kept: list[KeptEvent], progress: Progress) -> None:
+        recorder = self._conductor.log.open(run.id, run.session_id, run.owner, kept[-1].seq if kept else 0)
+        said = unfinished_text(kept, progress.void_after)
+        messages = list(messages_of(run.request)) if run.status is RunStatus.QUEUED else []
+        if said:
+            messages.append(Message("assistant", said))
+        recorder.usage = run.usage
+        if run.status is RunStatus.STOPPING:  # whoever stopped it was told that it would
+            final: RunEvent = events.RunCancelled("stopped by the user")
+            status = RunStatus.CANCELLED
+        else:
+            final, status = events.RunInterrupted("the server stopped while it ran"), RunStatus.INTERRUPTED
+        now = self._clock.now()
+        try:
+            await record_end(recorder, run, now, status, final, messages, Usage(), said or None, may_be_steered=True)
+        finally:
+            self._conductor.log.close(run.id)
+        self._conductor.ended(run.id)
+
+    async def _stored(self, run_id: str) -> AsyncIterator[KeptEvent]:
+        after = 0
+        while rows := await self._database.read(event_store.after, run_id, after, 500):
+            for kept in rows:
+                yield kept
+            after = rows[-1].seq
+
+    async def _give_back_strays(self) -> None:
+        """Runs that the rows give to this node and that it does not conduct: what their end failed to keep, say.
+
+        Seen twice, since one that begins in this moment is not here yet.
+        """
+        conductor = self._conductor
+        found = set(await self._database.read(node_store.runs_of, conductor.node.id)) - set(conductor.active)
+        for run_id in found & self._strays:
+            log.warning("%s is open and nobody conducts it: it is taken up again", run_id)
+            await self._database.write(node_store.give_back, run_id, conductor.node.id)
+        self._strays = found - self._strays
+
+
+def _claim(conn: Connection, fence: object, node_id: str) -> list[Run]:
+    assert callable(fence)
+    fence(conn)
+    return node_store.claim_orphans(conn, node_id, AT_ONCE)
