@@ -59,7 +59,7 @@ docs-check: $(VENV)/.dev
 docs: $(VENV)/.dev ## write docs/reference anew from the code
 	@$(BIN)/python tools/generate_docs.py
 
-bench: $(VENV)/.dev ## measure, and print the table of budgets
+bench: $(VENV)/.dev ## measure, and print the table of budgets (ARGS=nodes: durability and many nodes)
 	@$(BIN)/python -m bench $(ARGS)
 
 build: $(VENV)/.dev ## build the wheel and the sdist, and look into them

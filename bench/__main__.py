@@ -1,4 +1,4 @@
-"""`python -m bench [--quick]`: measures, and prints the table of budgets beside a bare relay in the same run."""
+"""`python -m bench [nodes] [--quick]`: measures, and prints the table of budgets beside a baseline in the same run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from bench import nodes
 from bench.measures import FULL, QUICK, everything
 from bench.servers import Upstream
 from bench.table import markdown
@@ -21,6 +22,9 @@ QUIET_CORES = 0.1
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "part", nargs="?", choices=["server", "nodes"], default="server", help="nodes: many on one PostgreSQL"
+    )
     parser.add_argument("--quick", action="store_true", help="under a minute, with one repetition: a first impression")
     parser.add_argument("--out", type=Path, help="write the table to this file as well")
     options = parser.parse_args()
@@ -31,9 +35,14 @@ def main() -> int:
         print(f"{time.monotonic() - began:5.0f} s  {what} …", file=sys.stderr, flush=True)
 
     with Upstream() as upstream:
-        rows = everything(upstream, QUICK if options.quick else FULL, tell)
+        if options.part == "nodes":
+            table = markdown(
+                nodes.everything(upstream, nodes.QUICK if options.quick else nodes.FULL, tell), "held against"
+            )
+        else:
+            table = markdown(everything(upstream, QUICK if options.quick else FULL, tell))
     others = (busy_seconds() - busy_before - own_seconds()) / (time.monotonic() - began)
-    text = f"{machine(others)}\n\n{markdown(rows)}\n"
+    text = f"{machine(others)}\n\n{table}\n"
     print(text)
     if options.out is not None:
         options.out.write_text(text, encoding="utf-8")

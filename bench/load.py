@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import cast
 
 import uvloop
@@ -33,6 +33,7 @@ class Job:
     path: str = "/v1/chat/completions"
     message: str | None = "bench:tokens=20"
     key: str = "none"
+    headers: dict[str, str] = field(default_factory=dict)
     warm_up_turns: int = 0
     ramp_seconds: float = 0.0
     stamps: bool = False
@@ -229,6 +230,7 @@ class Connection(asyncio.Protocol):
 
 def request_bytes(job: Job) -> bytes:
     head = f"{job.path} HTTP/1.1\r\nHost: 127.0.0.1:{job.port}\r\nAuthorization: Bearer {job.key}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in job.headers.items())
     if job.message is None:
         return f"GET {head}\r\n".encode()
     body = json.dumps({"model": "bench", "stream": True, "messages": [{"role": "user", "content": job.message}]})

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -110,13 +110,23 @@ class Relay(Server):
 class Home:
     """A home of its own, with a model named in it, so that nothing is probed."""
 
-    def __init__(self, upstream: Upstream, *, max_concurrent_runs: int = 32) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        max_concurrent_runs: int = 32,
+        drain_timeout: float = 10.0,
+        database_url: str | None = None,
+        key: str | None = None,
+    ) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="hermes-bench-"))
-        self.key = secrets.token_hex(32)
+        self.key = key or secrets.token_hex(32)
+        self.database_url = database_url
         self.port = free_port()
         (self.path / "config.yaml").write_text(
             f"model:\n  default: bench\n  provider: custom\n  base_url: {upstream.url}\n"
             f"api_server:\n  enabled: true\n  port: {self.port}\n  max_concurrent_runs: {max_concurrent_runs}\n"
+            f"  drain_timeout: {drain_timeout:g}\n"
         )
         env_file = self.path / ".env"
         env_file.write_text(f"API_SERVER_KEY={self.key}\n")
@@ -126,7 +136,8 @@ class Home:
     def environ(self) -> dict[str, str]:
         """What the gateway starts with: this machine's own provider keys and settings stay out of it."""
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "TMPDIR") if name in os.environ}
-        return {**kept, "HERMES_HOME": str(self.path), "HOME": str(self.path)}
+        database = {"HERMES_DATABASE_URL": self.database_url} if self.database_url else {}
+        return {**kept, **database, "HERMES_HOME": str(self.path), "HOME": str(self.path)}
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
@@ -158,17 +169,33 @@ def free_port() -> int:
 
 def load(server: Server, **job: Any) -> Seen:
     """Runs a `Job` on the server from a process of its own."""
-    wanted = Job(port=server.port, key=server.key, **job)
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.load"],
-        input=json.dumps(asdict(wanted)),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    if done.returncode:
-        raise RuntimeError(f"the load generator failed:\n{done.stderr}")
-    return Seen.from_json(done.stdout)
+    [seen] = load_all([server], **job)
+    return seen
+
+
+def load_all(servers: Sequence[Server], **job: Any) -> list[Seen]:
+    """The same `Job` on each of them at once."""
+    generators = [
+        subprocess.Popen(
+            [sys.executable, "-m", "bench.load"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in servers
+    ]
+    for server, generator in zip(servers, generators, strict=True):
+        assert generator.stdin is not None
+        generator.stdin.write(json.dumps(asdict(Job(port=server.port, key=server.key, **job))) + "\n")
+        generator.stdin.flush()
+    seen = []
+    for generator in generators:
+        said, errors = generator.communicate(timeout=300)
+        if generator.returncode:
+            raise RuntimeError(f"the load generator failed:\n{errors}")
+        seen.append(Seen.from_json(said))
+    return seen
 
 
 def post_chat(

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Row:
-    """One figure over some repetitions. `budget` is None where there is none; `is_floor`: more is better."""
+    """One figure over some repetitions. `budget` is None where there is none; `is_floor`: more is better. `relay`: the
+    same of what it is held against in the same run.
+    """
 
     name: str
     unit: str
@@ -33,8 +35,8 @@ class Row:
         return "hit" if factor <= 1 else f"**missed, ×{factor:.3g}**"
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    lines = ["| what | budget | ours | bare relay | |", "|---|---|---|---|---|"]
+def markdown(rows: Sequence[Row], against: str = "bare relay") -> str:
+    lines = [f"| what | budget | ours | {against} | |", "|---|---|---|---|---|"]
     for row in rows:
         sign = "≥" if row.is_floor else "≤"
         budget = f"{sign} {number(row.budget)} {row.unit}" if row.budget is not None else ""

@@ -133,7 +133,7 @@ def test_a_second_gateway_on_the_same_home_is_refused(gateway: Gateway):
         timeout=30,
     )
     assert second.returncode != 0
-    assert f"already runs (pid {gateway.pid})" in second.stderr
+    assert f"already runs at {gateway.url} (pid {gateway.pid})" in second.stderr
     assert gateway.client.get("/health").status_code == 200
 
 

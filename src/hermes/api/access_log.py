@@ -16,7 +16,8 @@ from typing import BinaryIO
 
 import orjson
 
-from hermes.home.files import open_private
+from hermes.home.disk import refusal
+from hermes.home.files import ends_within_a_line, open_private
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("hermes.access")
@@ -62,6 +63,7 @@ class AccessFile:
         self._lines: list[bytes] = []
         self._file: BinaryIO | None = None
         self._has_failed = False
+        self._is_torn = False
         self._second = (0, "")
 
     def __call__(self, line: AccessLine) -> None:
@@ -85,10 +87,11 @@ class AccessFile:
         try:
             if lines:
                 self._write(b"".join(lines))
+                self._has_failed = False
         except OSError as error:
             if not self._has_failed:
                 self._has_failed = True
-                log.error("%s cannot be written: %s", self._path, error)
+                log.error("requests are not logged: %s", refusal(error, self._path))
 
     def close(self) -> None:
         self.flush()
@@ -103,7 +106,11 @@ class AccessFile:
             self._file = None
         if self._file is None:
             self._file = open(self._path, "ab", buffering=0, opener=open_private)  # noqa: SIM115 closed by `close`
-        self._file.write(data)
+            self._is_torn = ends_within_a_line(self._path)
+        if self._is_torn:
+            data = b"\n" + data
+        self._is_torn = True  # a full disk may take a part of it
+        self._is_torn = self._file.write(data) < len(data)
 
     def _now(self) -> str:
         now = int(time.time())

@@ -97,10 +97,12 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
             raise
         _say(error.message)
         sys.exit(2 if isinstance(error, ConfigError | InvalidInput) else 1)
-    except OSError as error:  # a full disk, a file of somebody else: its own words name the file
+    except OSError as error:  # a full disk, a file of somebody else
         if environ.get("HERMES_DEBUG") == "1":
             raise
-        _say(str(error))
+        from hermes.home.disk import refusal
+
+        _say(refusal(error))
         sys.exit(1)
     sys.exit(0)
 

@@ -16,9 +16,11 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _NOT_OURS = (errno.EACCES, errno.EPERM)
 
 
-def refusal(error: OSError, place: Path) -> str:
+def refusal(error: OSError, place: Path | None = None) -> str:
     """`place` is what was to be written where `error` names no file."""
     named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else place
+    if named is None:
+        return f"{error}: free some disk space" if error.errno in _NO_ROOM else str(error)
     if error.errno in _NO_ROOM:
         return no_room(named)
     if error.errno == errno.EROFS:
@@ -27,7 +29,7 @@ def refusal(error: OSError, place: Path) -> str:
         return f"this user may not write {named}: give it to the user who runs hermes, or set HERMES_HOME elsewhere"
     if error.errno == errno.EIO:
         return f"the disk failed under {named}: look at what the system's log says of it (dmesg)"
-    return f"{named}: {error.strerror or error}"
+    return str(error) if error.filename is not None else f"{named}: {error.strerror or error}"
 
 
 def no_room(place: Path, what: str | None = None) -> str:

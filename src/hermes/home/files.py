@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FILE_MODE = 0o600
@@ -29,19 +30,30 @@ def make_private_directory(path: Path) -> None:
 def write_private(path: Path, text: str) -> None:
     """Replaces the file in one step, so that no reader ever sees half of it. A symbolic link stays a link."""
     target = path.resolve()
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    with naming(path):
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                if hasattr(os, "fchmod"):
+                    os.fchmod(file.fileno(), FILE_MODE)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        sync_directory(target.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError from inside says which file it was about: a full disk names none, a temporary name helps nobody."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            if hasattr(os, "fchmod"):
-                os.fchmod(file.fileno(), FILE_MODE)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
         raise
-    sync_directory(target.parent)
 
 
 def open_private(path: str | Path, flags: int) -> int:
@@ -50,6 +62,14 @@ def open_private(path: str | Path, flags: int) -> int:
     if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(handle).st_mode) & 0o077 and flags & os.O_CREAT:
         os.fchmod(handle, FILE_MODE)
     return handle
+
+
+def ends_within_a_line(file: Path) -> bool:
+    """A full disk, a kill or a power cut took the rest of it."""
+    with suppress(OSError), file.open("rb") as opened:
+        opened.seek(-1, os.SEEK_END)
+        return opened.read(1) != b"\n"
+    return False
 
 
 def too_open(paths: Iterable[Path]) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hermes.core.errors import Conflict
-from hermes.home.files import make_private_directory, open_private
+from hermes.home.files import make_private_directory, naming, open_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,21 @@ def lock_gateway(pid_file: Path, *, now: float, name: str = "") -> GatewayLock:
         os.close(handle)
         other = running_gateway(pid_file)
         who = f"the gateway of profile {name}" if name else "the gateway of this home"
-        pid = (
-            f" (pid {other.pid}); stop it with: {command} gateway stop"
-            if other is not None
-            else "; it is just starting"
+        if other is None:
+            raise Conflict(f"{who} already runs; it is just starting", code="gateway_running")
+        where = f" at {other.url}" if other.url else ""
+        raise Conflict(
+            f"{who} already runs{where} (pid {other.pid}); use that one, stop it with: {command} gateway stop, or give "
+            "this one a home of its own (HERMES_HOME, or hermes -p NAME)",
+            code="gateway_running",
         )
-        raise Conflict(f"{who} already runs{pid}", code="gateway_running")
     lock = GatewayLock(handle)
-    lock.announce(GatewayProcess(os.getpid(), now))
+    try:
+        with naming(pid_file):
+            lock.announce(GatewayProcess(os.getpid(), now))
+    except OSError:
+        os.close(handle)
+        raise
     return lock
 
 

@@ -13,13 +13,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
 from hermes.core.redact import Redactor
-from hermes.home.files import make_private_directory, open_private
+from hermes.home.disk import refusal
+from hermes.home.files import ends_within_a_line, make_private_directory, open_private
+from hermes.home.log_repeats import Repeats
 from hermes.home.paths import Home
 
 LOG_NAME = "gateway.log"
@@ -50,6 +52,9 @@ def configure_logging(home: Home | None, level: str = "info", *, redactor: Redac
         file = PrivateRotatingFile(home.logs_dir / LOG_NAME)
         file.setFormatter(JsonFormatter(redact))
         root.addHandler(file)
+    if level != "debug":
+        for handler in root.handlers:
+            handler.addFilter(Repeats())
 
 
 def hide_in_logs(values: Iterable[str]) -> None:
@@ -113,21 +118,39 @@ class LineFormatter(logging.Formatter):
 
 
 class PrivateRotatingFile(logging.handlers.RotatingFileHandler):
-    """Readable by the owner alone. A full disk is said once on stderr, and the gateway goes on."""
+    """Readable by the owner alone. A disk that takes nothing is said once on stderr, and the gateway goes on."""
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES, backups: int = BACKUPS) -> None:
         super().__init__(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", delay=True)
+        self._is_failing = False
         self._has_failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._is_failing = False
+        super().emit(record)
+        if self._has_failed and not self._is_failing:
+            self._has_failed = False
+            sys.stderr.write(f"{self.baseFilename} is written again{os.linesep}")
 
     def _open(self) -> IO[Any]:  # type: ignore[override]
         opener: Callable[[str, int], int] = open_private
-        return open(self.baseFilename, self.mode, encoding=self.encoding, errors="backslashreplace", opener=opener)
+        path, mode = self.baseFilename, self.mode
+        file = open(path, mode, encoding=self.encoding, errors="backslashreplace", opener=opener)  # noqa: SIM115 logging closes it
+        if ends_within_a_line(Path(path)):
+            file.write("\n")
+        return file
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 — logging's name
+        self._is_failing = True
+        stream, self.stream = self.stream, None  # logging opens it anew where it is None
+        with suppress(OSError):  # what it still holds of the line is not to come out, torn, before a later one
+            if stream is not None:
+                stream.close()
         if not self._has_failed:
             self._has_failed = True
             error = sys.exc_info()[1]
-            sys.stderr.write(f"{self.baseFilename} cannot be written: {error}{os.linesep}")
+            why = refusal(error, Path(self.baseFilename)) if isinstance(error, OSError) else str(error)
+            sys.stderr.write(f"the log cannot be written: {why}{os.linesep}")
 
 
 def _printable(text: str) -> str:

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -79,7 +80,8 @@ class Process(asyncio.SubprocessProtocol):
             await asyncio.wait_for(self.gone.wait(), grace_seconds + 6)
         except TimeoutError:
             if self._control is not None:
-                self._control.kill()
+                with suppress(ProcessLookupError):  # its end was not heard of yet: this process was slow itself
+                    self._control.kill()
             await asyncio.to_thread(kill_marked, {self.id})
 
     def write(self, data: str) -> None:

@@ -12,6 +12,7 @@ from hermes.api.access_log import AccessFile, AccessLine
 from hermes.core.redact import Redactor
 from hermes.home.logs import record_fields
 from tests.support.api import KEY, FakeRunner, Server, make_services, serving
+from tests.support.quota import files_end_at
 
 LINE = AccessLine("GET", "/v1/models", 200, 0.00123, "owner", "req_1")
 
@@ -112,4 +113,25 @@ async def test_a_disk_that_cannot_be_written_is_told_once(tmp_path: Path, caplog
             assert (await server.client.get("/health")).status_code == 200
             sink.flush()
     sink.close()
-    assert caplog.text.count("cannot be written") == 1
+    assert caplog.text.count("requests are not logged") == 1
+
+
+async def test_a_line_that_a_full_disk_cut_off_does_not_swallow_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    for _ in range(2):  # the second one finds what the first one left
+        sink = AccessFile(path)
+        for is_full in (False, True, False, True):
+            with files_end_at(path.stat().st_size + 200 if is_full else None):
+                sink(LINE)
+                sink(LINE)
+                sink.flush()
+        sink.close()
+    whole = [_is_whole(line) for line in path.read_text().splitlines()]
+    assert whole == [True, True, True, False, True, True, True, False] * 2
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        return bool(json.loads(line))
+    except ValueError:
+        return False

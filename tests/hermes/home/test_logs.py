@@ -7,14 +7,16 @@ import json
 import logging
 import os
 import stat
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hermes.core.redact import Redactor
-from hermes.home.logs import PrivateRotatingFile, configure_logging, log_context
+from hermes.home.logs import JsonFormatter, PrivateRotatingFile, configure_logging, log_context
 from hermes.home.paths import Home
+from tests.support.quota import files_end_at
 
 
 @pytest.fixture
@@ -132,3 +134,46 @@ def test_a_log_that_cannot_be_written_is_said_once(tmp_path: Path, capsys: pytes
     for _ in range(3):
         handler.handle(logging.makeLogRecord({"msg": "lost"}))
     assert capsys.readouterr().err.count("cannot be written") == 1
+
+
+def test_a_line_that_a_full_disk_cut_off_does_not_swallow_the_next_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.log"
+    handler = PrivateRotatingFile(path)
+    handler.setFormatter(JsonFormatter(Redactor()))
+    for number in range(4):
+        with files_end_at(path.stat().st_size + 30 if number in (1, 2) else None):
+            handler.handle(logging.makeLogRecord({"msg": f"line {number} " + "x" * 100}))
+    handler.close()
+    first, *torn, last = path.read_text().splitlines()
+    assert [json.loads(line)["message"][:6] for line in (first, last)] == ["line 0", "line 3"]
+    assert [len(line) for line in torn] == [30, 29]  # the second one ends the first
+    told = capsys.readouterr().err.splitlines()
+    assert [line.startswith("the log cannot be written: ") for line in told] == [True, False]
+    assert told[1] == f"{path} is written again"
+
+
+def test_a_log_goes_on_behind_a_line_that_a_kill_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "x.log").write_text("whole\nto")
+    handler = PrivateRotatingFile(tmp_path / "x.log")
+    handler.handle(logging.makeLogRecord({"msg": "next"}))
+    handler.close()
+    assert (tmp_path / "x.log").read_text() == "whole\nto\nnext\n"
+
+
+def test_trouble_that_lasts_does_not_fill_the_log(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(home)
+    for number in range(200):
+        logging.getLogger("hermes.jobs").error("due jobs cannot be started: no room left")
+        logging.getLogger("hermes.runs").warning("events of run_%d could not be kept", number)
+        logging.getLogger("hermes.api").info("all the same")
+    assert Counter(line["logger"] for line in lines(home)) == {"hermes.jobs": 1, "hermes.runs": 30, "hermes.api": 200}
+    assert len(capsys.readouterr().err.splitlines()) == 31
+
+
+def test_everything_is_told_where_somebody_looks_for_faults(home: Home) -> None:
+    configure_logging(home, "debug")
+    for _ in range(50):
+        logging.getLogger("hermes.jobs").error("the same")
+    assert len(lines(home)) == 50

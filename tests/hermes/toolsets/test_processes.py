@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from hermes.toolsets.processes import MARK, Processes, kill_marked, reap
+from hermes.toolsets.processes import MARK, Process, Processes, kill_marked, reap
 
 from .conftest import Bench, alive_within, gone_within, living
 from .test_terminal import number
@@ -120,6 +121,23 @@ async def test_a_supervisor_that_is_killed_takes_its_command_with_it(bench: Benc
     assert "killed by signal 9" in result.content
     with pytest.raises(psutil.NoSuchProcess):
         psutil.Process(supervisor.pid)
+
+
+class EndedUnheard(asyncio.SubprocessTransport):
+    """A process that has ended, of which its owner was not told yet."""
+
+    def get_pipe_transport(self, fd: int) -> None:
+        return None
+
+    def kill(self) -> None:
+        raise ProcessLookupError
+
+
+async def test_a_process_that_ended_while_we_were_slow_is_no_failure_to_kill_it(tmp_path: Path) -> None:
+    process = Process("proc_x", "s", "r", "true", tmp_path / "log", background=False)
+    process.connection_made(EndedUnheard())
+
+    await process.kill_and_wait(grace_seconds=-6)  # the time to wait for its end is over
 
 
 def test_a_session_id_names_no_path(tmp_path: Path) -> None:
