@@ -77,13 +77,13 @@ async def open_engine(
     database_url: str | None = None,
     clock: Clock | None = None,
     platform: str = "api_server",
-    kind: str = "library",
+    identity: Identity | None = None,
     progress: Progress | None = None,
 ) -> AsyncIterator[Engine]:
     """`home` None: nothing on disk but what tools write; the database is in memory unless a URL is given.
 
     `environ` is the process's own; keys of providers are looked up in `settings.environ` too, which holds the .env.
-    `kind` is what this process is among those that use the database: a `gateway` takes over what others left behind.
+    `identity` is what other processes know this one by.
     `progress` hears of what takes long: the built-in model being put together and warmed.
     Raises StoreUnavailable when the database cannot be opened.
     """
@@ -117,7 +117,7 @@ async def open_engine(
             models=models.resolve,
             clock=clock,
             settings=runner_settings,
-            identity=Identity(kind, str(home.path) if home is not None else ""),
+            identity=identity,
         ) as runner:
             yield Engine(
                 settings=settings,

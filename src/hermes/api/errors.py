@@ -73,7 +73,6 @@ RULES: dict[str, Rule] = {
     "request_timeout": Rule(408, INVALID),
     "conflict": Rule(409, INVALID, may_retry=False),
     "idempotency_key_conflict": Rule(409, INVALID, may_retry=False),
-    "session_busy": Rule(409, INVALID, may_retry=True),
     "approval_not_pending": Rule(409, INVALID, may_retry=False),
     "approval_not_active": Rule(409, INVALID, may_retry=False),
     "run_not_active": Rule(409, INVALID, may_retry=False),

@@ -27,6 +27,7 @@ from hermes.home.logs import hide_in_logs
 from hermes.home.names import PROVIDER_NAMES, env_names
 from hermes.home.paths import DEFAULT_PROFILE, PROFILE_NAME, Home, profile_home
 from hermes.home.settings import Settings, load_settings, secret_values
+from hermes.runs.node import Identity
 
 log = logging.getLogger(__name__)
 
@@ -121,14 +122,12 @@ class ProfileHomes:
         lock = self._lock(home)
         known.is_open = True
         try:
-            async with open_engine(settings, home=home, environ=self._environ, kind="gateway") as engine:
-                engine.runner.node.url = f"{self._address}/p/{name}"
+            identity = Identity("gateway", str(home.path), f"{self._address}/p/{name}")
+            async with open_engine(settings, home=home, environ=self._environ, identity=identity) as engine:
                 services, api = build_api(engine, bound_host=self._listener.settings.host)
                 keys.named = StoredKeys(engine.database)
                 services.http = known.door.services.http  # what is counted at the door is shown in its /metrics
                 await engine.files.sweep()
-                if not await engine.database.claim():
-                    raise ConfigError(f"the database of profile {name!r} is in use by another gateway")
                 await engine.runner.recover()
                 async with asyncio.TaskGroup() as group:
                     chores = [group.create_task(chore) for chore in self._chores(engine, settings)]

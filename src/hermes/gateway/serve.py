@@ -133,14 +133,13 @@ async def _serve(
     home: Home, settings: Settings, environ: Mapping[str, str], listener: socket.socket | None, lock: GatewayLock
 ) -> None:
     from hermes.app import open_engine
+    from hermes.runs.node import Identity
 
     signals = _Signals()
     address = address_of(listener) if listener is not None else None
-    async with open_engine(settings, home=home, environ=environ, kind="gateway", progress=_Progress()) as engine:
-        engine.runner.node.url = address
+    identity = Identity("gateway", str(home.path), address)
+    async with open_engine(settings, home=home, environ=environ, identity=identity, progress=_Progress()) as engine:
         api = _Api(home, engine, settings, environ, listener) if listener is not None else None
-        if not await engine.database.claim():
-            raise ConfigError("another gateway uses the database of database.url: in this version one can at a time")
         await _recover(engine)  # before anything can start a run: it could not be told from one left open
         async with asyncio.TaskGroup() as group:
             if api is not None:

@@ -34,10 +34,12 @@ LOOK_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`kind`: a `gateway` takes over what others left behind; `home` tells it from the gateways of other homes."""
+    """`kind`: a `gateway` takes over what others left behind; `home` tells it from the gateways of other homes; `url`:
+    where it answers."""
 
     kind: str = "library"
     home: str = ""
+    url: str | None = None
 
 
 class Watch:
@@ -68,7 +70,6 @@ class Membership:
     def __init__(self, database: Database, clock: Clock, identity: Identity | None = None) -> None:
         self.id = new_id("node")
         self.identity = identity or Identity()
-        self.url: str | None = None
         self.is_shared = database.is_shared
         self.signals = database.signals()
         self._database = database
@@ -128,7 +129,7 @@ class Membership:
         """False: the others took it for dead."""
         if not self.is_shared:
             return True
-        return await self._database.write(node_store.beat, self.id, self._clock.now(), is_draining, self.url)
+        return await self._database.write(node_store.beat, self.id, self._clock.now(), is_draining)
 
     async def bury(self) -> int:
         """Nodes that are dead lose their row, and with it their runs. How many did."""
@@ -168,7 +169,7 @@ class Membership:
             host=socket.gethostname(),
             pid=os.getpid(),
             version=__version__,
-            url=self.url,
+            url=self.identity.url,
             started_at=self._started_at,
             beat_at=self._clock.now(),
         )

@@ -102,10 +102,6 @@ class Database(ABC):
         """Made anew for each event loop, whose words it carries."""
         return NoSignals()
 
-    async def claim(self) -> bool:
-        """Whether this process is the one gateway of the database. A file is its home's, whose lock says so."""
-        return True
-
     @abstractmethod
     async def close(self) -> None:
         """Finishes the writes that were asked for before; later ones raise StoreUnavailable."""

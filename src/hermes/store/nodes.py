@@ -34,9 +34,9 @@ def register(conn: Connection, node: Node) -> None:
     _INSERT.run(conn, {name: getattr(node, name) for name in _COLUMNS})
 
 
-def beat(conn: Connection, node_id: str, now: float, is_draining: bool, url: str | None) -> bool:
+def beat(conn: Connection, node_id: str, now: float, is_draining: bool) -> bool:
     """It lives. False: the others took it for dead."""
-    return _BEAT.run(conn, {"node": node_id, "now": now, "draining": is_draining, "where": url}) == 1
+    return _BEAT.run(conn, {"node": node_id, "now": now, "draining": is_draining}) == 1
 
 
 def check(conn: Connection, node_id: str) -> None:
@@ -120,7 +120,6 @@ _BEAT = Statement(
         beat=nodes.c.beat + sa.literal(1),
         beat_at=bindparam("now"),
         is_draining=bindparam("draining"),
-        url=bindparam("where"),
     )
 )
 # A beat changes no key, so that and this do not wait for each other; a DELETE waits for everyone who holds it.

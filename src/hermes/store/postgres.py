@@ -37,7 +37,6 @@ Ts = TypeVarTuple("Ts")
 
 CONNECTIONS = 8
 """Of one node. A write holds one for a millisecond."""
-CLAIM = 0x6865726D6573 + 1
 PATIENCE_SECONDS = 20.0
 """How long a call waits for a server that is gone, as one is while it restarts."""
 CONNECT_SECONDS = 5
@@ -54,7 +53,6 @@ class PostgresDatabase(Database):
         self._local = threading.local()
         self._open: set[Connection] = set()
         self._tally = StoreTally()
-        self._claimed: Connection | None = None
         self._depth = 0
         self._counting = threading.Lock()
         self._is_closed = False
@@ -94,17 +92,12 @@ class PostgresDatabase(Database):
         _, arguments = self._engine.dialect.create_connect_args(self._engine.url)
         return PostgresSignals({"connect_timeout": CONNECT_SECONDS, **arguments}, self._place)
 
-    async def claim(self) -> bool:
-        return await asyncio.wrap_future(self._submit(self._claim_here))
-
     async def close(self) -> None:
         await asyncio.to_thread(self.close_now)
 
     def close_now(self) -> None:
         self._is_closed = True
         self._threads.shutdown()
-        if self._claimed is not None:
-            self._claimed.close()
         for conn in self._open:
             with contextlib.suppress(Exception):
                 conn.close()
@@ -115,16 +108,6 @@ class PostgresDatabase(Database):
         if self._is_closed:
             raise StoreUnavailable(f"the database {self._place} is closed")
         return self._threads.submit(work)
-
-    def _claim_here(self) -> bool:
-        """A connection of its own holds the lock: the server lets go of it when this process is gone."""
-        conn = self._engine.connect()
-        driver: Any = conn.connection.driver_connection
-        if not driver.execute("SELECT pg_try_advisory_lock(%s)", (CLAIM,)).fetchone()[0]:
-            conn.close()
-            return False
-        self._claimed = conn
-        return True
 
     def _bring_to_head(self) -> None:
         try:
@@ -185,6 +168,8 @@ class PostgresDatabase(Database):
             conn = self._engine.connect()
             driver: Any = conn.connection.driver_connection
             driver.execute("SET synchronous_commit = off")  # what must outlive a power cut says so, write by write
+            # a node that stands still in the middle of a write must not hold up the others for longer than that
+            driver.execute("SET idle_in_transaction_session_timeout = '3s'")
             self._local.conn = conn
             self._open.add(conn)
         return conn
