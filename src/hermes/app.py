@@ -18,7 +18,6 @@ from hermes.core.ports import ApprovalDesk
 from hermes.core.redact import Redactor
 from hermes.core.run import Ask, Limits
 from hermes.files import Files, UploadSettings
-from hermes.home.callback_secret import callback_secret
 from hermes.home.paths import Home
 from hermes.home.settings import ModelSettings, Settings, secret_values
 from hermes.jobs.definition import rules_of
@@ -29,8 +28,10 @@ from hermes.models.settle import EmbeddedBuiltin, Progress
 from hermes.runs.callbacks import Callbacks
 from hermes.runs.node import Identity
 from hermes.runs.runner import Runner, RunnerSettings
+from hermes.runs.signing import signing_secret
 from hermes.runs.webhook import Webhooks
 from hermes.sessions import Sessions
+from hermes.store import facts
 from hermes.store.database import Database
 from hermes.toolsets.environment import child_environment
 from hermes.toolsets.processes import reap
@@ -90,7 +91,7 @@ async def open_engine(
     clock = clock or SystemClock()
     keys = {**environ, **settings.environ}
     secrets = secret_values(settings, keys)
-    database = await Database.open(database_url or _database_url(settings, home))
+    database = await _open_database(database_url or _database_url(settings, home), home)
     if home is not None:
         await asyncio.to_thread(reap, home.run_dir)  # what tools of a killed gateway left running
     models = _models(settings, keys, clock, progress)
@@ -109,7 +110,7 @@ async def open_engine(
         queue_timeout_seconds=api.queue_timeout_seconds,
         approval_timeout_seconds=settings.approvals.timeout,
     )
-    webhooks = Webhooks(clock, lambda: callback_secret(home, api.callback_secret), hosts=api.callback_hosts)
+    webhooks = Webhooks(clock, lambda: signing_secret(database, home, api.callback_secret), hosts=api.callback_hosts)
     try:
         async with Runner(
             database=database,
@@ -239,6 +240,19 @@ def is_weak(key: str) -> bool:
     from hermes.home.keys import check_key
 
     return check_key(key, "0.0.0.0").is_refused  # noqa: S104 the question is whether it would do anywhere
+
+
+async def _open_database(url: str, home: Home | None) -> Database:
+    """Raises ConfigError where it is another profile's, and what opening it raises."""
+    database = await Database.open(url)
+    if database.is_shared and home is not None:
+        try:
+            await database.write(facts.belongs_to, home.name, durable=True)
+            await database.read(facts.check_profile, home.name, home.command)
+        except BaseException:
+            await database.close()
+            raise
+    return database
 
 
 def _database_url(settings: Settings, home: Home | None) -> str:

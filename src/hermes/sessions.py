@@ -114,7 +114,7 @@ class Sessions:
             model_choice=model_choice,
             system_prompt=_checked_prompt(system_prompt),
         )
-        await self._database.write(session_store.create, session)
+        await self._database.write(session_store.create, session, durable=True)
         if session_id is not None:
             await self._let_go(session_id)
         return session
@@ -131,11 +131,11 @@ class Sessions:
             changed["ended_at"] = None if reason is None else self._clock.now()
         if not changed:
             return await self.get(owner, session_id)
-        return await self._database.write(_change, owner, session_id, changed)
+        return await self._database.write(_change, owner, session_id, changed, durable=True)
 
     async def delete(self, owner: str, session_id: str) -> None:
         """With its messages, runs and events. Raises Conflict `session_busy` while a run of it is open."""
-        await self._database.write(_delete, owner, session_id)
+        await self._database.write(_delete, owner, session_id, durable=True)
         await self._let_go(session_id)
 
     async def messages(
@@ -196,7 +196,7 @@ class Sessions:
             )
             return fork_store.fork(conn, source, made, at_message_id)
 
-        made = await self._database.write(copy)
+        made = await self._database.write(copy, durable=True)
         if new_session_id is not None:
             await self._let_go(new_session_id)
         return made

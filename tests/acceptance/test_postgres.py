@@ -12,8 +12,11 @@ import httpx
 import psycopg
 import pytest
 
+from hermes.home.env import read_env
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
+from hermes.store import facts
+from hermes.store.database import Database
 from tests.acceptance.conftest import Gateway, StartGateway
 from tests.support import waiting
 
@@ -99,6 +102,14 @@ def test_a_server_that_is_not_there_is_said_and_no_password_with_it(start_gatewa
     assert "top-secret-word" not in gateway.errors
 
 
+def hermes(gateway: Gateway, *arguments: str) -> tuple[int, str]:
+    """The exit code, and what it said."""
+    own = {name: value for name, value in gateway.environ.items() if not name.startswith("API_SERVER_")}
+    command = [sys.executable, "-m", "hermes", *arguments]
+    done = subprocess.run(command, env=own, cwd=gateway.workdir, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
 def run_of(gateway: Gateway, run_id: str) -> dict[str, Any]:
     return gateway.client.get(f"/v1/runs/{run_id}").raise_for_status().json()
 
@@ -111,3 +122,33 @@ def events_of(gateway: Gateway, run_id: str) -> list[dict[str, Any]]:
 
 
 eventually = partial(waiting.eventually, seconds=DEADLINE_SECONDS)
+
+
+def test_another_profile_is_refused_on_the_database_of_the_first(
+    start_gateway: StartGateway, postgres_url: str
+) -> None:
+    """HERMES_DATABASE_URL speaks for every command; it must not make two profiles one."""
+    gateway = start_gateway(database_url=postgres_url)
+    assert hermes(gateway, "profile", "create", "alice", "--clone")[0] == 0
+    code, said = hermes(gateway, "-p", "alice", "gateway")
+    assert (code, "has the data of the profile 'default'" in said) == (2, True), said
+    assert "hermes -p alice config set database.url" in said
+    code, said = hermes(gateway, "-p", "alice", "sessions", "list")
+    assert (code, "has the data of the profile 'default'" in said) == (2, True), said
+    assert hermes(gateway, "sessions", "list")[0] == 0
+    with httpx.Client(base_url=f"{gateway.url}/p/alice", timeout=20) as alice:
+        key = read_env(gateway.home / "profiles" / "alice" / ".env")["API_SERVER_KEY"]
+        assert alice.get("/api/sessions", headers={"Authorization": f"Bearer {key}"}).json()["data"] == []
+    assert (gateway.home / "profiles" / "alice" / "state.db").exists()  # behind the same door it has its own
+
+
+def test_a_renamed_profile_takes_its_database_along(start_gateway: StartGateway, postgres_url: str) -> None:
+    gateway = start_gateway()
+    for words in (("profile", "create", "alice"), ("-p", "alice", "config", "set", "database.url", postgres_url)):
+        assert hermes(gateway, *words)[0] == 0
+    database = Database.open_now(postgres_url)
+    database.write_now(facts.belongs_to, "alice")
+    assert hermes(gateway, "profile", "rename", "alice", "bob")[0] == 0
+    assert database.read_now(facts.get, facts.PROFILE) == "bob"
+    database.close_now()
+    assert hermes(gateway, "-p", "bob", "sessions", "list")[0] == 0

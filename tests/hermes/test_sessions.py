@@ -7,15 +7,18 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from hermes.core.clock import Clock
 from hermes.core.errors import Conflict, InvalidInput, NotFound
 from hermes.core.message import Message
 from hermes.sessions import SEARCHES_AT_ONCE, Sessions
+from hermes.store import keys as key_store
 from hermes.store import search as search_store
 from hermes.store import sessions as session_store
 from hermes.store.database import Connection, Database
+from hermes.store.postgres import CONNECTIONS
 from hermes.store.session_list import Listing
 from hermes.store.sqlite import READERS
 from tests.support.clock import FakeClock
@@ -87,6 +90,7 @@ async def test_the_housekeeping_makes_an_index_with_words_of_vanished_messages_a
     assert [hit.session_id for hit in (await sessions.search("alice", "swordfish")).hits] == ["t"]
 
 
+@pytest.mark.sqlite("it puts its own LIKE into the connections of the readers; the next one is PostgreSQL's")
 async def test_searches_leave_readers_for_the_others_however_many_come(database: Database) -> None:
     held, free, together = threading.Semaphore(0), threading.Event(), threading.Barrier(READERS)
 
@@ -112,6 +116,25 @@ async def test_searches_leave_readers_for_the_others_however_many_come(database:
     finally:
         free.set()
         assert {len((await one).hits) for one in many} == {1}
+
+
+async def test_searches_leave_connections_to_a_postgres_for_the_others(postgres_url: str) -> None:
+    database = await Database.open(postgres_url)
+    await database.write(session_store.create, a_session("s"))
+    await database.write(session_store.add_messages, "s", None, [Message("user", "日本")], 1.0)
+    sessions = Sessions(database, FakeClock())
+    await sessions.search("alice", "word")  # the index is made
+    with psycopg.connect(postgres_url) as blocker, psycopg.connect(postgres_url, autocommit=True) as watcher:
+        blocker.execute("LOCK TABLE sessions")
+        many = [asyncio.ensure_future(sessions.search("alice", "日")) for _ in range(3 * CONNECTIONS)]
+        blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        async with asyncio.timeout(10):
+            while watcher.execute(blocked).fetchone() != (SEARCHES_AT_ONCE,):
+                await asyncio.sleep(0.01)
+            assert await database.read(key_store.list_keys) == []
+        blocker.rollback()
+        assert {len((await one).hits) for one in many} == {1}
+    await database.close()
 
 
 async def test_who_holds_something_of_a_session_is_told_when_it_is_deleted_and_only_then(database: Database) -> None:

@@ -276,6 +276,9 @@ def usage_is_right(e: Evidence) -> Iterator[Wrong]:
             yield f"its usage is {used}, and that of its answers {expected}", run["id"]
         if any(one > most for one, most in zip(used, expected, strict=True)):
             yield f"its usage is {used}, and that of its answers only {expected}", run["id"]
+        whole = sum(row["tool_calls"] is not None for row in e.facts.messages_of[run["id"]])
+        if run["api_calls"] < whole:
+            yield f"it has {whole} whole answers with tool calls, and counted {run['api_calls']}", run["id"]
         totals[run["session_id"]] = [a + b for a, b in zip(totals[run["session_id"]], used, strict=True)]
     for row in e.facts.tables["sessions"]:
         used = [row["input_tokens"], row["output_tokens"], row["api_calls"]]

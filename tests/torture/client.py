@@ -104,6 +104,7 @@ class Client:
                 continue
             if answer.status_code == 200:
                 turn.is_stopped = True
+                self.ledger.acknowledge("stop", turn.run_id or "")
             elif answer.status_code != 409:
                 self.ledger.wrong(f"stop was answered {answer.status_code}: {answer.text}", turn.run_id)
             break
@@ -138,6 +139,7 @@ class Client:
             answer = await self.door.once("POST", f"/v1/runs/{turn.run_id}/approval", json=body)
             if answer.status_code == 200 and answer.json()["resolved"] == 1:
                 turn.choices[approval_id] = choice
+                self.ledger.acknowledge("choice", approval_id)
             elif answer.status_code != 409:
                 self.ledger.wrong(f"an approval was answered {answer.status_code}: {answer.text}", turn.run_id)
 
@@ -147,6 +149,7 @@ class Client:
             answer = await self.door.once("POST", f"/v1/runs/{turn.run_id}/steer", json={"input": text})
             if answer.status_code == 200:
                 turn.steers[text] = True
+                self.ledger.acknowledge("steer", text)
             elif answer.status_code == 409:
                 del turn.steers[text]
             else:
@@ -333,6 +336,7 @@ class Client:
         job = Job(made["id"], turn.token, session_id)
         turn.job_id = job.job_id
         self.ledger.jobs.append(job)
+        self.ledger.acknowledge("job", job.job_id)
         if schedule.endswith("s") and schedule[0].isdigit():
             job.is_due = turn.is_acknowledged = True
         return job
@@ -350,6 +354,7 @@ class Client:
             return
         upload = Upload(answer.json()["id"], content)
         self.ledger.uploads.append(upload)
+        self.ledger.acknowledge("upload", upload.file_id)
         read = await self.door.surely("GET", f"/v1/files/{upload.file_id}/content")
         if read.content != content:
             self.ledger.wrong(f"{upload.file_id} was acknowledged, and reads {read.status_code} {read.content[:100]!r}")
@@ -369,12 +374,14 @@ class Client:
         answer = await self.door.surely("PATCH", f"/api/sessions/{session_id}", json={"title": title})
         if answer.status_code == 200:
             self.ledger.titles[session_id] = title
+            self.ledger.acknowledge("title", f"{session_id} {title}")
         else:
             self.ledger.wrong(f"a title was answered {answer.status_code}: {answer.text}")
         fork_id = f"{session_id}-fork"
         answer = await self.door.surely("POST", f"/api/sessions/{session_id}/fork", json={"id": fork_id})
         if answer.status_code in (201, 409):  # 409: made at a try that nobody heard of
             self.ledger.forks[fork_id] = session_id
+            self.ledger.acknowledge("fork", fork_id)
         else:
             self.ledger.wrong(f"a fork was answered {answer.status_code}: {answer.text}")
         if self.dice.random() < 0.5:
@@ -385,6 +392,7 @@ class Client:
             self.ledger.titles.pop(session_id, None)
             self.ledger.forks.pop(fork_id, None)
             self.ledger.deleted_sessions.add(session_id)
+            self.ledger.acknowledge("deletion", session_id)
 
     # --- what they share ---
 
@@ -400,6 +408,7 @@ class Client:
         if answer.status_code not in (201, 409):
             self.ledger.wrong(f"a session was answered {answer.status_code}: {answer.text}")
         self.ledger.sessions.add(session_id)
+        self.ledger.acknowledge("session", session_id)
 
     async def _ask(self, turn: Turn, path: str, body: Any, *, is_keyed: bool) -> httpx.Response | None:
         """None where nobody answered: it may have been taken or not."""
@@ -426,6 +435,8 @@ class Client:
         turn.answers.append(answer.json()["choices"][0]["message"]["content"])
 
     def _accepted(self, turn: Turn, run_id: str, session_id: str) -> None:
+        if turn.is_durable and not turn.is_acknowledged:
+            self.ledger.acknowledge("turn", turn.token)
         turn.is_acknowledged = True
         turn.run_ids.add(run_id)
         turn.session_id = session_id

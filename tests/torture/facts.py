@@ -19,8 +19,8 @@ Row = dict[str, Any]
 
 _TABLES = {
     "runs": "SELECT id, session_id, owner, source, status, created_at, started_at, finished_at, output, input_tokens, "
-    "output_tokens, api_calls, is_durable, resumed, error FROM runs",
-    "events": "SELECT run_id, seq, name, data FROM events ORDER BY run_id, seq",
+    "output_tokens, api_calls, is_durable, resumed, error, request FROM runs",
+    "events": "SELECT run_id, seq, name, data, timestamp FROM events ORDER BY run_id, seq",
     "messages": "SELECT id, session_id, run_id, role, content, tool_calls, tool_call_id, created_at FROM messages "
     "ORDER BY id",
     "sessions": "SELECT id, title, is_stateless, message_count, input_tokens, output_tokens, api_calls FROM sessions",
@@ -28,6 +28,8 @@ _TABLES = {
     "idempotency": 'SELECT "key", run_id FROM idempotency',
     "steers": "SELECT run_id, text FROM steers",
     "started_calls": "SELECT run_id, tool_call_id FROM started_calls",
+    "jobs": "SELECT id FROM jobs",
+    "files": "SELECT id FROM files",
     "approvals": "SELECT id, run_id, resolved_at, choice, outcome FROM approvals",
 }
 
@@ -49,10 +51,10 @@ class Facts:
     """By its text: the user's messages that are it."""
 
     def __post_init__(self) -> None:
-        self.runs = {row["id"]: row for row in self.tables["runs"]}
-        for row in self.tables["events"]:
+        self.runs = {row["id"]: row for row in self.tables.get("runs", ())}
+        for row in self.tables.get("events", ()):
             self.events_of[row["run_id"]].append(row)
-        for row in self.tables["messages"]:
+        for row in self.tables.get("messages", ()):
             if row["run_id"] is None:
                 continue
             self.messages_of[row["run_id"]].append(row)

@@ -103,6 +103,11 @@ class Ledger:
     forks: dict[str, str] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
     retries: int = 0
+    acknowledgements: list[tuple[float, str, str]] = field(default_factory=list)
+    """What was said to be kept whatever comes: when, what kind of thing, which."""
+
+    def acknowledge(self, kind: str, which: str) -> None:
+        self.acknowledgements.append((time.time(), kind, which))
 
     def wrong(self, what: str, run_id: str | None = None) -> None:
         self.violations.append(Violation(what, run_id))

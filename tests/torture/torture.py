@@ -86,6 +86,18 @@ async def _torture(conditions: Conditions, made: Cluster) -> Result:
     return result
 
 
+async def talk(made: Cluster, ledger: Ledger, clients: int, seconds: float, seed: int) -> None:
+    """Clients alone: nothing is done to the nodes, which are up."""
+    conditions = Conditions(clients=clients, seed=seed)
+    async with httpx.AsyncClient(timeout=TIMEOUT) as http:
+        talking = [_client(number, conditions, made, ledger, http) for number in range(clients)]
+        living = [asyncio.ensure_future(client.live()) for client in talking]
+        await asyncio.sleep(seconds)
+        for client in talking:
+            client.is_over = True
+        await asyncio.gather(*living)
+
+
 def _client(number: int, conditions: Conditions, made: Cluster, ledger: Ledger, http: httpx.AsyncClient) -> Client:
     name = f"c{number}"
     dice = random.Random(f"{conditions.seed} {name}")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hermes.agent.command import fold
 from hermes.agent.rules import Level, Verdict, classify
-from hermes.core.errors import ConfigError, ToolFailed
+from hermes.core.errors import ConfigError, HermesError, ToolFailed
 from hermes.core.ids import new_id
 from hermes.core.ports import Action, ActionKind, ApprovalAnswer, ApprovalDesk, ApprovalQuestion
 from hermes.core.run import Ask
@@ -160,8 +160,15 @@ class Gate:
         if answer.choice == "always" and self._allow_always is not None:
             self._allowances.always.update(patterns)
             for pattern in patterns:
-                await self._allow_always(pattern)
+                await self._write_down(pattern, self._allow_always)
         return answer
+
+    async def _write_down(self, pattern: str, allow_always: AllowAlways) -> None:
+        """A list that cannot be written (a read-only config.yaml, a full disk) takes back no yes."""
+        try:
+            await allow_always(pattern)
+        except (HermesError, OSError) as error:
+            log.warning("%s is allowed until the restart, not for always: %s", pattern, error)
 
 
 def sentence(description: str) -> str:

@@ -102,14 +102,14 @@ class StoredKeys:
         await self._database.write(key_store.used, key_id, now)
 
 
-class KeysInFile:
+class ClosedKeys:
     """The named keys of a profile that nobody has asked for yet: its database is looked into, and stays closed."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
 
     async def find(self, digest: str) -> Key | None:
-        return await asyncio.to_thread(key_store.find_in_file, self._path, digest)
+        return await asyncio.to_thread(key_store.find_in_closed, self._database_url, digest)
 
     async def used(self, key_id: str, now: float) -> None:
         """Once it is open."""

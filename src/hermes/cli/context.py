@@ -32,6 +32,7 @@ def open_store(call: Call, home: Home) -> Iterator[Database]:
     """The home's database, beside the gateway that may have it open. Raises `ConfigError` where there is no home."""
     from hermes.core.errors import ConfigError
     from hermes.home.settings import load_settings
+    from hermes.store import facts
     from hermes.store.database import Database
 
     if not home.exists():
@@ -39,6 +40,8 @@ def open_store(call: Call, home: Home) -> Iterator[Database]:
     settings = load_settings(home, call.environ, is_lenient=True)
     database = Database.open_now(settings.database.url or f"sqlite:///{home.state_db}")
     try:
+        if database.is_shared:
+            database.read_now(facts.check_profile, home.name, home.command)
         yield database
     finally:
         database.close_now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,6 +106,7 @@ def rename(ctx: typer.Context, name: Name, new_name: Name) -> None:
     call = call_of(ctx)
     root = _root(call)
     renamed = rename_profile(get_profile(root.path, name), new_name, now=time.time())
+    _hand_over(renamed, name)
     _note(call, renamed, "profile.renamed", new_name, {"from": name})
     print(f"The profile {name} is now {new_name}, in {renamed.path}. Its keys are what they were.")
 
@@ -203,6 +205,31 @@ def _note(call: Call, home: Home, action: str, subject: str, detail: dict[str, A
         return
     with open_store(call, place) as database:
         database.write_now(audit.record, time.time(), ACTOR, action, subject, detail)
+
+
+def _hand_over(home: Home, before: str) -> None:
+    """A database that profiles could share says whose it is."""
+    from hermes.core.errors import HermesError
+    from hermes.home.settings import load_settings
+    from hermes.store import facts
+    from hermes.store.database import Database
+
+    url = load_settings(home, {}, is_lenient=True).database.url
+    if not url:
+        return
+    try:
+        database = Database.open_now(url)
+        try:
+            if database.is_shared and database.read_now(facts.get, facts.PROFILE) == before:
+                database.write_now(facts.put, facts.PROFILE, home.name, durable=True)
+        finally:
+            database.close_now()
+    except HermesError as error:
+        print(
+            f"warning: its database still says it is {before}'s, and docs/database.md how to change that: "
+            f"{error.message}",
+            file=sys.stderr,
+        )
 
 
 def _why_current(call: Call, current: Home) -> str:

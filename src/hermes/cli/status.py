@@ -35,6 +35,7 @@ def status(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", h
 
 def _facts(call: Call, home: Home) -> dict[str, Any]:
     """`gateway` None: it does not run. `model` then is what the settings name; at the start another may be found."""
+    from hermes.core.errors import HermesError
     from hermes.home.settings import load_settings
 
     settings = load_settings(home, call.environ, is_lenient=True)
@@ -47,9 +48,13 @@ def _facts(call: Call, home: Home) -> dict[str, Any]:
         "model": settings.model.default,
         "runs": None,
         "queued": None,
-        "jobs": _jobs(home, settings.database.url),
+        "jobs": None,
         "problems": list(settings.problems),
     }
+    try:
+        facts["jobs"] = _jobs(home, settings.database.url)
+    except HermesError as error:
+        facts["problems"].append(error.message)
     health = _health(call, home, facts["problems"]) if facts["gateway"] else None
     if health is not None:
         facts["gateway"]["state"] = health["gateway_state"]
@@ -95,20 +100,16 @@ def _health(call: Call, home: Home, problems: list[str]) -> dict[str, Any] | Non
 
 
 def _jobs(home: Home, database_url: str | None) -> dict[str, Any] | None:
-    """None where none was ever made, or the database cannot be read: `hermes doctor` says why."""
-    from hermes.core.errors import HermesError
+    """None where none was ever made. Raises HermesError where the database cannot be read."""
     from hermes.store.database import Database
 
     if database_url is None and not home.state_db.exists():
         return None
+    database = Database.open_now(database_url or f"sqlite:///{home.state_db}")
     try:
-        database = Database.open_now(database_url or f"sqlite:///{home.state_db}")
-        try:
-            return database.read_now(_read_jobs, time.time())
-        finally:
-            database.close_now()
-    except HermesError:
-        return None
+        return database.read_now(_read_jobs, time.time())
+    finally:
+        database.close_now()
 
 
 def _read_jobs(conn: Connection, now: float) -> dict[str, Any]:

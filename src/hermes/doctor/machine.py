@@ -15,10 +15,12 @@ from hermes.doctor.finding import Finding, Severity
 from hermes.gateway import service
 from hermes.gateway.background import answers
 from hermes.gateway.port import other_address
+from hermes.home.disk import is_read_only, mount_point, remount
 from hermes.home.locks import last_gateway, running_gateway
 from hermes.home.paths import Home
 from hermes.home.settings import Settings
 from hermes.store.integrity import examine
+from hermes.store.schema import HEAD
 
 FULL_BYTES = 64 << 20
 TIGHT_BYTES = 1 << 30
@@ -35,6 +37,10 @@ def writable(home: Home) -> Iterator[Finding]:
         place = place.parent
     if not place.is_dir():
         yield Finding("no_writing", Severity.ERROR, f"{place} is no directory, so there can be no home in {home.path}")
+    elif is_read_only(place):
+        mounted = mount_point(place)
+        text = f"{place} cannot be written: its file system ({mounted}) is read-only; the system's log says why (dmesg)"
+        yield Finding("no_writing", Severity.ERROR, text, remount(mounted))
     elif not os.access(place, os.W_OK | os.X_OK):
         text = f"this user cannot write in {place}" + ("" if place == home.path else f", so {home.path} cannot be made")
         is_ours = place.stat().st_uid == os.geteuid()
@@ -91,14 +97,31 @@ def unit(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
 def database(home: Home, settings: Settings, now: float) -> Iterator[Finding]:
     if settings.database.url or not home.state_db.exists():
         return
+    if not home.state_db.is_file():
+        text = f"{home.state_db} is no file: the database can be neither read nor made"
+        yield Finding("broken_database", Severity.ERROR, text, _put_away(home))
+        return
     found = examine(home.state_db)
-    if found.problems:
+    if found.refused is not None:
+        text = f"{home.state_db} could not be examined: {found.refused}"
+        yield Finding("unread_database", Severity.ERROR, text)
+    elif found.problems:
         yield Finding(
             "broken_database",
             Severity.ERROR,
-            f"{home.state_db} is damaged: {'; '.join(found.problems)}; restore a backup, or begin with an empty one",
-            f"{home.command} gateway stop && mv {home.state_db} {home.state_db}.damaged",
+            f"{home.state_db} is damaged: {'; '.join(found.problems)}; restore a backup ({home.command} db restore), "
+            f"or begin with an empty one; {home.command} db check tells how bad it is",
+            f"{home.command} gateway stop && {_put_away(home)}",
         )
+    elif found.revision is None and home.state_db.stat().st_size:
+        text = f"{home.state_db} is the database of another program: no gateway starts with it"
+        yield Finding("foreign_database", Severity.ERROR, text, _put_away(home))
+    elif found.revision is not None and found.revision > HEAD:
+        text = (
+            f"{home.state_db} is of a newer version (schema {found.revision}; this one knows it up to {HEAD}): "
+            "no gateway of this version starts with it"
+        )
+        yield Finding("newer_database", Severity.ERROR, text, "pip install --upgrade hermes-server")
     elif found.newest is not None and found.newest > now + AHEAD_SECONDS:
         hours = (found.newest - now) / 3600
         yield Finding(
@@ -107,6 +130,11 @@ def database(home: Home, settings: Settings, now: float) -> Iterator[Finding]:
             f"the clock is {hours:.1f} h behind the last thing that happened here: jobs would wait as long",
             "timedatectl set-ntp true",
         )
+
+
+def _put_away(home: Home) -> str:
+    file = shlex.quote(str(home.state_db))
+    return f"mv {file} {file}.damaged"
 
 
 def disk(home: Home, *, full_bytes: int = FULL_BYTES, tight_bytes: int = TIGHT_BYTES) -> Iterator[Finding]:

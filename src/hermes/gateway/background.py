@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hermes.core.errors import ConfigError, Conflict, HermesError
+from hermes.home.disk import is_full, no_room
 from hermes.home.files import make_private_directory, open_private
 from hermes.home.keys import check_key
 from hermes.home.locks import GatewayProcess, file_lock, last_gateway, running_gateway
@@ -246,6 +247,8 @@ def _text(out: Path, begin: int) -> str:
 
 def _not_started(what: str, out: Path, begin: int, code: int) -> HermesError:
     lines = [line.removeprefix("hermes: ") for line in _text(out, begin).splitlines() if line.strip()]
+    if not lines and is_full(out):  # what it said found no room either
+        return HermesError(f"{what}: {no_room(out.parent.parent)}", code="gateway_not_started")
     said = "\n".join(f"  {line}" for line in lines[-TAIL_LINES:]) or "  it printed nothing"
     message = f"{what}. It said:\n{said}"
     return ConfigError(message) if code == 2 else HermesError(message, code="gateway_not_started")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hermes.api.access_log import AccessFile
-from hermes.api.keyring import HomeKeys, KeysInFile, StoredKeys
+from hermes.api.keyring import ClosedKeys, HomeKeys, StoredKeys
 from hermes.api.profiles import AtWork, Door, Patient, ProfileHosts
 from hermes.api.services import ApiSettings, Services
 from hermes.app import Engine, build_api, open_engine, owner_key
@@ -96,7 +96,7 @@ class ProfileHomes:
         listener = self._listener
         hide_in_logs(secret_values(settings, settings.environ))
         known.settings = settings
-        known.keys = HomeKeys(owner_key(settings, home, {}), KeysInFile(home.state_db), listener.clock)
+        known.keys = HomeKeys(owner_key(settings, home, {}), _closed(settings, home), listener.clock)
         services = Services(
             runner=listener.runner,  # none of it is reached before the profile's own is there
             keys=Patient(known.keys, listener.clock),
@@ -138,7 +138,7 @@ class ProfileHomes:
                     for chore in chores:
                         chore.cancel()
         finally:
-            keys.named = KeysInFile(home.state_db)
+            keys.named = _closed(settings, home)
             known.is_open = False
             if isinstance(known.door.services.access, AccessFile):
                 known.door.services.access.close()
@@ -153,6 +153,10 @@ class ProfileHomes:
             raise ProfileElsewhere(
                 f"profile {home.name} has a gateway of its own that runs{where}: ask there"
             ) from error
+
+
+def _closed(settings: Settings, home: Home) -> ClosedKeys:
+    return ClosedKeys(settings.database.url or f"sqlite:///{home.state_db}")
 
 
 def shared_environment(environ: Mapping[str, str]) -> dict[str, str]:

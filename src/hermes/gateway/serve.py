@@ -50,12 +50,14 @@ def run(home: Home, environ: Mapping[str, str] | None = None) -> None:
     settings = load_settings(home, environ)
     for warning in check_start(home, settings):
         print(f"warning: {warning}", file=sys.stderr, flush=True)  # noqa: T201 a person starts it
+    if is_new:
+        _say(made_home(home).rstrip())
     lock = lock_gateway(home.pid_file, now=clock.now(), name=home.name if home.is_profile else "")
+    listener: socket.socket | None = None
     try:
         redactor = Redactor(secret_values(settings, {**environ, **settings.environ}))
         configure_logging(home, settings.logging.level, redactor=redactor)
         listener = _listen(home, settings) if settings.api_server.enabled else None
-        _greet(home, settings, listener, environ, is_new=is_new)
         runner = asyncio.Runner(loop_factory=_loop_factory())
         with runner:
             runner.run(_serve(home, settings, environ, listener, lock))
@@ -65,6 +67,8 @@ def run(home: Home, environ: Mapping[str, str] | None = None) -> None:
         log.exception("the gateway crashed")
         raise SystemExit(1) from None
     finally:
+        if listener is not None:
+            listener.close()
         lock.release()
 
 
@@ -93,9 +97,7 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _greet(
-    home: Home, settings: Settings, listener: socket.socket | None, environ: Mapping[str, str], *, is_new: bool
-) -> None:
+def _greet(home: Home, settings: Settings, listener: socket.socket | None, environ: Mapping[str, str]) -> None:
     if listener is None:
         _say(
             "The API server is off (API_SERVER_ENABLED is not true): this gateway runs jobs only. "
@@ -103,17 +105,12 @@ def _greet(
         )
         return
     address = address_of(listener)
-    lines = []
-    if is_new:
-        lines.append(made_home(home).rstrip())
-    lines.append(f"[API Server] API server listening on {address}")
-    lines.append("Ask it something:")
-    lines.append(
+    _say(
+        f"[API Server] API server listening on {address}\nAsk it something:\n"
         f"  curl -sS {reachable(address)}/v1/chat/completions -H 'Content-Type: application/json' "
         f'-H "Authorization: Bearer {_key_in_shell(home, settings, environ)}" '
         """-d '{"messages": [{"role": "user", "content": "Which files are in this folder?"}]}'"""
     )
-    _say("\n".join(lines))
 
 
 def _key_in_shell(home: Home, settings: Settings, environ: Mapping[str, str]) -> str:
@@ -140,6 +137,7 @@ async def _serve(
     identity = Identity("gateway", str(home.path), address)
     async with open_engine(settings, home=home, environ=environ, identity=identity, progress=_Progress()) as engine:
         api = _Api(home, engine, settings, environ, listener) if listener is not None else None
+        _greet(home, settings, listener, environ)  # not before: without its database it does not serve
         await _recover(engine)  # before anything can start a run: it could not be told from one left open
         async with asyncio.TaskGroup() as group:
             if api is not None:

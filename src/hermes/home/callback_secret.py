@@ -12,12 +12,20 @@ NAME = "API_SERVER_CALLBACK_SECRET"
 
 def callback_secret(home: Home | None, configured: str | None) -> str:
     """Without a home it lasts as long as the process. Raises ConfigError or OSError where .env cannot be written."""
-    if configured:
-        return configured
-    if home is None:
-        return secrets.token_hex(32)
-    kept = read_env(home.env_file).get(NAME)  # it may have been set since the settings were read
-    if not kept:
-        kept = secrets.token_hex(32)
-        set_env(home.env_file, NAME, kept)
+    kept = own_secret(home, configured)
+    if kept is None:
+        kept = new_secret()
+        if home is not None:
+            set_env(home.env_file, NAME, kept)
     return kept
+
+
+def own_secret(home: Home | None, configured: str | None) -> str | None:
+    """What the home says, now: it may have been set since the settings were read."""
+    if configured or home is None:
+        return configured or None
+    return read_env(home.env_file).get(NAME) or None
+
+
+def new_secret() -> str:
+    return secrets.token_hex(32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -39,15 +40,16 @@ class GatewayLock:
 
     def announce(self, process: GatewayProcess) -> None:
         text = (json.dumps(asdict(process)) + "\n").encode()
-        os.ftruncate(self._handle, 0)
         os.lseek(self._handle, 0, os.SEEK_SET)
-        os.write(self._handle, text)
+        os.write(self._handle, text)  # over what is there: a full disk has no room for what is cut first
+        os.ftruncate(self._handle, len(text))
 
     def release(self) -> None:
         """May be called twice."""
         if self._handle < 0:
             return
-        os.ftruncate(self._handle, 0)
+        with suppress(OSError):  # the disk may have become read-only
+            os.ftruncate(self._handle, 0)
         os.close(self._handle)
         self._handle = -1
 
@@ -114,7 +116,7 @@ def is_held(path: Path) -> bool:
 def running_gateway(pid_file: Path) -> GatewayProcess | None:
     """The process that holds the lock now. A pid that a killed gateway left behind does not count."""
     try:
-        handle = os.open(pid_file, os.O_RDWR)
+        handle = _open_there(pid_file)
     except OSError:
         return None
     try:
@@ -159,13 +161,28 @@ def _try_again(handle: int) -> bool:
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
     """Waits its turn. The file stays: removing it would let two in."""
-    make_private_directory(path.parent)
-    handle = open_private(path, os.O_RDWR | os.O_CREAT)
+    try:
+        make_private_directory(path.parent)
+        handle = open_private(path, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        if error.errno != errno.EROFS or not path.exists():
+            raise
+        handle = _open_there(path)  # a gateway whose disk became read-only can still be stopped
     try:
         _lock(handle)
         yield
     finally:
         os.close(handle)
+
+
+def _open_there(path: Path) -> int:
+    """For a lock alone, where it cannot be written to, too."""
+    try:
+        return os.open(path, os.O_RDWR)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        return os.open(path, os.O_RDONLY)
 
 
 def edit_lock(file: Path) -> AbstractContextManager[None]:

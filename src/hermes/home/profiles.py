@@ -32,8 +32,8 @@ OWN_SETTINGS = ("key", "port", "host", "enabled", "model_name")
 def create_profile(root: Path, name: str, *, clone: Home | None = None) -> Home:
     """A new home with a key of its own; its API is not switched on, since two cannot listen on one port.
 
-    `clone` gives its config.yaml, SOUL.md and provider keys; what makes it reachable stays its own. Made whole or not
-    at all. Raises `ConfigError` for a bad name, `Conflict` when there is one of that name.
+    `clone` gives its config.yaml, SOUL.md and provider keys; what makes it reachable, and where its data is, stays its
+    own. Made whole or not at all. Raises `ConfigError` for a bad name, `Conflict` when there is one of that name.
     """
     profile = profile_home(root, name)
     if profile.path.exists():
@@ -164,6 +164,7 @@ def _clone(source: Home, draft: Home) -> None:
         for section in ALIASES:
             for key in OWN_SETTINGS:
                 unset_config(draft.config_file, [*section.split("."), key])
+        unset_config(draft.config_file, ["database", "url"])
     for name, value in read_env(source.env_file).items():
         if not name.startswith(OWN_PREFIXES):
             set_env(draft.env_file, name, value)

@@ -61,7 +61,7 @@ class Jobs:
         another field."""
         job = await asyncio.to_thread(new_job, fields, owner, self._clock.now(), self._rules)
         await self._check_url(job.deliver)
-        await self._database.write(keep_new, job)
+        await self._database.write(keep_new, job, durable=True)
         self._scheduler.wake()
         return job
 
@@ -89,7 +89,7 @@ class Jobs:
 
     async def delete(self, job_id: str, owner: str) -> None:
         """Its runs and their sessions stay. Raises NotFound."""
-        await self._database.write(job_store.delete, job_id, owner)
+        await self._database.write(job_store.delete, job_id, owner, durable=True)
 
     async def run(self, job_id: str, owner: str, idempotency: IdempotencyClaim | None = None) -> Run:
         """Start it now, whatever its schedule and state; neither changes. Raises NotFound, and what `Runner.start`
@@ -117,7 +117,7 @@ class Jobs:
 
     async def _changed(self, job_id: str, owner: str, function: Callable[..., Job]) -> Job:
         now = self._clock.now()
-        job = await self._database.write(keep_change, job_id, owner, partial(_at, function, now))
+        job = await self._database.write(keep_change, job_id, owner, partial(_at, function, now), durable=True)
         self._scheduler.wake()
         return job
 

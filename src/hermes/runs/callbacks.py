@@ -88,12 +88,13 @@ class Callbacks:
         if room <= 0:
             return None
         now = self._clock.now()
+        sending = frozenset(self._sending)  # one that is taken while we read is still due in what we read
         try:
-            found, next_at = await self._database.read(_due, now, AT_ONCE + len(self._sending))
+            found, next_at = await self._database.read(_due, now, AT_ONCE + len(sending))
         except HermesError as error:
             log.error("callbacks cannot be read: %s", error.message)
             return STORE_PAUSE_SECONDS
-        for callback in [one for one in found if one.id not in self._sending][:room]:
+        for callback in [one for one in found if one.id not in sending][:room]:
             self._sending.add(callback.id)
             group.create_task(self._send(callback))
         return None if next_at is None else max(0.0, next_at - self._clock.now())

@@ -41,7 +41,13 @@ def open_file(path: Path) -> sqlite3.Connection:
     """What a killed process left in the log beside the file is part of it. Where none is, no file is made."""
     is_in_use = path.with_name(f"{path.name}-wal").exists()
     how = "mode=ro" if is_in_use else "mode=ro&immutable=1"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{how}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
 
 
 def shown(url: str) -> str:

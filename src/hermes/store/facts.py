@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam
 
+from hermes.core.errors import ConfigError, StoreUnavailable
+
+from . import turns
 from .schema import facts
 from .statement import InsertInto, Statement
 
 PROFILE = "profile"
-CALLBACK_SECRET = "callback_secret"  # noqa: S105 the name of a fact
+SECRET, DIGEST = "callback_secret", "callback_secret_sha256"
+
+
+def check_profile(conn: Connection, name: str, command: str) -> None:
+    """Raises ConfigError where the database is another profile's. `command`: how this one is called."""
+    kept = get(conn, PROFILE)
+    if kept not in (None, name):
+        raise ConfigError(
+            f"the database of database.url has the data of the profile {kept!r}, and this is {name!r}. Give this one a "
+            f"database of its own: {command} config set database.url postgresql://…, and unset HERMES_DATABASE_URL, "
+            "which speaks for every profile. If it was renamed: docs/database.md"
+        )
 
 
 def belongs_to(conn: Connection, name: str) -> str:
@@ -25,6 +40,32 @@ def keep_first(conn: Connection, name: str, value: str) -> str:
     kept = get(conn, name)
     assert kept is not None
     return kept
+
+
+def signing_secret(conn: Connection, own: str | None, made: str) -> str:
+    """What webhooks are signed with. `own` is what this node's settings say, and is not kept here but for its SHA-256;
+    without one it is what another node made for all, or `made`.
+
+    Raises StoreUnavailable where the others have one in their settings and this node has none.
+    """
+    turns.wait_for(conn, SECRET)
+    if own is not None:
+        digest = hashlib.sha256(own.encode()).hexdigest()
+        if get(conn, DIGEST) != digest:
+            put(conn, DIGEST, digest)
+            _FORGET.run(conn, {"name": SECRET})
+        return own
+    kept = get(conn, SECRET)
+    if kept is not None:
+        return kept
+    if get(conn, DIGEST) is not None:
+        raise StoreUnavailable(
+            "other nodes sign webhooks with a secret of their settings, and this one has none: give it the same with "
+            "hermes config set API_SERVER_CALLBACK_SECRET, and restart it"
+        )
+    put(conn, SECRET, made)
+    put(conn, DIGEST, hashlib.sha256(made.encode()).hexdigest())
+    return made
 
 
 def get(conn: Connection, name: str) -> str | None:
@@ -48,4 +89,5 @@ def _put(insert: InsertInto) -> Any:
 
 _KEEP = Statement(_keep)
 _PUT = Statement(_put)
+_FORGET = Statement(sa.delete(facts).where(facts.c.name == bindparam("name")))
 _GET = Statement(sa.select(facts.c.value).where(facts.c.name == bindparam("name")))

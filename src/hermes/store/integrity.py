@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect
 from . import invariants, search
 from .connecting import open_file, reading, shown
 from .invariants import Finding
-from .problems import translated
+from .problems import is_damage, translated
 from .revisions import has_version, revision
 from .schema import HEAD, metadata
 
@@ -26,10 +26,14 @@ MOST_TOLD = 5
 @dataclass(frozen=True, slots=True)
 class Integrity:
     """`problems` as SQLite words them, none when the file is whole. `newest`: when the last session was active, unix
-    seconds; None where that cannot be read or there is none."""
+    seconds; None where that cannot be read or there is none. `revision`: of its schema, None where it is not ours.
+
+    `refused`: why it could not be examined (a full disk, a lock). That says nothing of the file."""
 
     problems: tuple[str, ...]
     newest: float | None = None
+    revision: str | None = None
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,11 @@ def examine(path: Path) -> Integrity:
         with closing(open_file(path)) as conn:
             rows = conn.execute(f"PRAGMA quick_check({MOST_TOLD})").fetchall()
             problems = tuple(str(row[0]) for row in rows if row[0] != "ok")
-            return Integrity(problems, None if problems else _newest(conn))
+            return Integrity(problems) if problems else Integrity((), _newest(conn), _revision(conn))
     except sqlite3.Error as error:
-        return Integrity((str(error),))
+        if is_damage(error):
+            return Integrity((str(error),))
+        return Integrity((), refused=str(translated(error, str(path))))
 
 
 def check_database(url: str, *, is_full: bool = False) -> Checked:
@@ -63,12 +69,12 @@ def check_database(url: str, *, is_full: bool = False) -> Checked:
     try:
         with reading(url) as conn:
             return _checked(conn, place, is_full)
-    except sqlite3.DatabaseError as error:
-        return Checked(place, None, (_damaged([str(error)]),), ("pages",))
-    except sa.exc.DatabaseError as error:
+    except (sqlite3.Error, sa.exc.DBAPIError) as error:
+        if is_damage(error):
+            return Checked(place, None, (_damaged([str(getattr(error, "orig", error))]),), ("pages",))
         problem = translated(error, place)
-        if isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(error.orig, sqlite3.OperationalError):
-            return Checked(place, None, (_damaged([str(error.orig)]),), ("pages",))
+        if problem is error:
+            raise
         raise problem from error
 
 
@@ -176,3 +182,11 @@ def _newest(conn: sqlite3.Connection) -> float | None:
     except sqlite3.OperationalError:  # of another version, or empty
         return None
     return float(row[0]) if row and row[0] is not None else None
+
+
+def _revision(conn: sqlite3.Connection) -> str | None:
+    try:
+        row = conn.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.OperationalError:
+        return None
+    return str(row[0]) if row else None

@@ -12,11 +12,14 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from hermes.core.errors import BudgetExceeded, Conflict, NotFound, Unauthorized
+from hermes.core.errors import BudgetExceeded, Conflict, HermesError, NotFound, Unauthorized
 from hermes.core.job import JobState
 from hermes.core.key import Key, Scope
 
 from . import audit
+from .connecting import reading, shown
+from .database import parse_url
+from .problems import translated
 from .schema import jobs, keys
 from .statement import Row, Statement
 
@@ -95,8 +98,24 @@ def check_in_force(conn: Connection, key_id: str) -> Key | None:
     return key
 
 
-def find_in_file(path: Path, digest: str) -> Key | None:
-    """`by_digest` in a database that is not open, and that this leaves as it is. None where it cannot be read."""
+def find_in_closed(url: str, digest: str) -> Key | None:
+    """`by_digest` in a database that is not open, and that this leaves as it is. None where it has no keys of ours, or
+    is a file that cannot be read. Raises StoreUnavailable where its server does not answer.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _find_in_file(Path(parsed.database or ""), digest)
+    try:
+        with reading(url) as conn:
+            return by_digest(conn, digest)
+    except Exception as error:
+        problem = translated(error, shown(url))
+        if isinstance(problem, HermesError):
+            raise problem from error
+        return None  # no table of ours, or one of an older version: it has them once its gateway has opened it
+
+
+def _find_in_file(path: Path, digest: str) -> Key | None:
     if not path.is_file():
         return None
     # rw, since a reader alone may not make the -shm file of a database in WAL mode; query_only is what keeps it as is

@@ -75,7 +75,8 @@ class PostgresDatabase(Database):
         return self._depth
 
     async def write(self, function: Callable[[Connection, *Ts], T], *args: *Ts, durable: bool = False) -> T:
-        return await asyncio.wrap_future(self._write(function, args, durable))
+        # Shielded, for a write that still waits for its turn would be taken back with its caller.
+        return await asyncio.shield(asyncio.wrap_future(self._write(function, args, durable)))
 
     def write_now(self, function: Callable[[Connection, *Ts], T], *args: *Ts, durable: bool = False) -> T:
         return self._write(function, args, durable).result()
@@ -107,7 +108,10 @@ class PostgresDatabase(Database):
     def _submit(self, work: Callable[[], T]) -> Future[T]:
         if self._is_closed:
             raise StoreUnavailable(f"the database {self._place} is closed")
-        return self._threads.submit(work)
+        try:
+            return self._threads.submit(work)
+        except RuntimeError as error:  # closed since we looked
+            raise StoreUnavailable(f"the database {self._place} is closed") from error
 
     def _bring_to_head(self) -> None:
         try:
@@ -132,7 +136,12 @@ class PostgresDatabase(Database):
                     self._depth -= 1
                     self._tally.write.observe(time.perf_counter() - asked_at)
 
-        return self._submit(write)
+        try:
+            return self._submit(write)
+        except BaseException:
+            with self._counting:
+                self._depth -= 1
+            raise
 
     def _read_here(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
         return self._patiently(lambda conn: _in_snapshot(conn, function, args))
@@ -165,8 +174,11 @@ class PostgresDatabase(Database):
         """This thread's own."""
         conn: Connection | None = getattr(self._local, "conn", None)
         if conn is None:
+            from .postgres_text import mend_text
+
             conn = self._engine.connect()
             driver: Any = conn.connection.driver_connection
+            mend_text(driver)
             driver.execute("SET synchronous_commit = off")  # what must outlive a power cut says so, write by write
             # a node that stands still in the middle of a write must not hold up the others for longer than that
             driver.execute("SET idle_in_transaction_session_timeout = '3s'")

@@ -45,7 +45,7 @@ def adopt(path: Path, *, with_keys: bool) -> int:
 
     Raises StoreCorrupt or StoreUnavailable.
     """
-    _check(path)
+    check_foreign(path, path.name)
     database = Database.open_now(f"sqlite:///{path}")
     try:
         if not with_keys:
@@ -55,21 +55,31 @@ def adopt(path: Path, *, with_keys: bool) -> int:
         database.close_now()
 
 
-def _check(path: Path) -> None:
-    """Before the first statement of ours: a trigger or view in it would run with that."""
+def check_foreign(path: Path, name: str) -> None:
+    """Before the first statement of ours: a trigger or view in it would run with that. Raises StoreCorrupt."""
     try:
         conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         try:
             conn.execute("PRAGMA trusted_schema=OFF")
             if conn.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                raise StoreCorrupt(f"the database {path.name} is damaged")
+                raise StoreCorrupt(f"the database {name} is damaged")
             found = conn.execute("SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')").fetchone()
         finally:
             conn.close()
     except sqlite3.Error as error:
-        raise translated(error, path.name) from error
+        raise translated(error, name) from error
     if found is not None:
-        raise StoreCorrupt(f"the database {path.name} has a {found[0]} {found[1]!r}, which none of ours has")
+        raise StoreCorrupt(f"the database {name} has a {found[0]} {found[1]!r}, which none of ours has")
+
+
+def stop_sending(conn: Connection) -> int:
+    """No webhook and no output of a job that waits is sent any more. How many there were."""
+    return _STOP_CALLBACKS.run(conn, {}) + _STOP_DELIVERIES.run(conn, {})
+
+
+def jobs_due(conn: Connection, now: float) -> int:
+    row = _DUE.first(conn, {"now": now})
+    return 0 if row is None else int(row[0])
 
 
 def _forget_keys(conn: Connection) -> None:
@@ -77,14 +87,19 @@ def _forget_keys(conn: Connection) -> None:
 
 
 def _quiet(conn: Connection, now: float) -> int:
-    for statement in (_STOP_CALLBACKS, _STOP_DELIVERIES, _FORGET_CLAIMS):
-        statement.run(conn, {})
+    stop_sending(conn)
+    _FORGET_CLAIMS.run(conn, {})
     return _PAUSE.run(conn, {"now": now})
 
 
 _DELETE_KEYS = Statement(sa.delete(keys))
-_STOP_CALLBACKS = Statement(sa.update(callbacks).values(next_attempt_at=sa.null()))
-_STOP_DELIVERIES = Statement(sa.update(job_runs).values(delivery_due=sa.null()))
+_STOP_CALLBACKS = Statement(
+    sa.update(callbacks).where(callbacks.c.next_attempt_at.is_not(None)).values(next_attempt_at=sa.null())
+)
+_STOP_DELIVERIES = Statement(
+    sa.update(job_runs).where(job_runs.c.delivery_due.is_not(None)).values(delivery_due=sa.null())
+)
+_DUE = Statement(sa.select(sa.func.count()).select_from(jobs).where(jobs.c.next_due <= bindparam("now")))
 _FORGET_CLAIMS = Statement(sa.delete(idempotency))
 _PAUSE = Statement(
     sa.update(jobs)

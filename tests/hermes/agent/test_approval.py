@@ -133,6 +133,22 @@ async def test_always_is_written_to_the_allow_list_and_counts_everywhere() -> No
     assert len(desk.questions) == 1
 
 
+@pytest.mark.parametrize("problem", [ConfigError("edit it by hand"), PermissionError("read-only")])
+async def test_an_always_that_cannot_be_written_is_a_yes_all_the_same(
+    problem: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(pattern: str) -> None:
+        raise problem
+
+    manual, desk = gate(user("always"), allow_always=fail)
+    answer = await check(manual, command("rm -rf build"))
+    assert answer is not None
+    assert answer.choice == "always"
+    assert await check(manual, command("rm -rf build"), session="s2") is None
+    assert len(desk.questions) == 1
+    assert f"allowed until the restart, not for always: {problem}" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("entry", "text", "passes"),
     [

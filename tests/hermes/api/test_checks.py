@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from hermes.api.services import Check
 from hermes.api.status.checks import Checks, readiness
+from hermes.core.errors import StoreUnavailable
 from hermes.core.job import Job
 from hermes.home.paths import Home, create_home
 from hermes.home.settings import load_settings
@@ -90,3 +93,16 @@ async def test_background_work_that_was_forgotten_is_told(tmp_path: Path) -> Non
         assert await checks["background_queues"]() == Check(True, "0 runs and 0 writes wait")
         clock.advance(2)
         assert await checks["background_queues"]() == Check(False, "1 jobs are due for more than a minute")
+
+
+async def test_a_database_that_takes_no_write_is_told_even_where_nobody_writes(tmp_path: Path) -> None:
+    async with parts(Home(tmp_path / "home"), FakeClock()) as (checks, database, _, _):
+        if database.is_shared:
+            pytest.skip("a PostgreSQL that has just become read-only is waited for")
+        await database.write(_refuse_writes)
+        with pytest.raises(StoreUnavailable, match="read-only"):
+            await checks["state_db"]()
+
+
+def _refuse_writes(conn: Connection) -> None:
+    conn.exec_driver_sql("PRAGMA query_only = 1")

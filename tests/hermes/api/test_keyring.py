@@ -12,10 +12,10 @@ from hermes.api.auth import OwnerKey, Principal, digest_of
 from hermes.api.keyring import (
     LOOK_AGAIN_SECONDS,
     USED_EVERY_SECONDS,
+    ClosedKeys,
     FixedKey,
     HomeKeys,
     KeyFile,
-    KeysInFile,
     StoredKeys,
 )
 from hermes.core.errors import ConfigError, StoreUnavailable
@@ -177,12 +177,13 @@ async def test_a_full_disk_locks_nobody_out(env: EnvFile) -> None:
     assert await who(ring_of(env, Named(is_full=True)), "hk_bot") == "bot"
 
 
-async def test_the_named_keys_of_a_database_and_of_its_file(tmp_path: Path) -> None:
-    database = await Database.open(new_url(tmp_path / "state.db"))
+async def test_the_named_keys_of_a_database_that_is_open_and_of_one_that_is_not(tmp_path: Path) -> None:
+    url = new_url(tmp_path / "state.db")
+    database = await Database.open(url)
     digest = hashlib.sha256(b"hk_bot").hexdigest()
     await database.write(key_store.add, BOT, digest, "cli")
-    stored: StoredKeys | KeysInFile
-    for stored in (StoredKeys(database), KeysInFile(tmp_path / "state.db")):
+    stored: StoredKeys | ClosedKeys
+    for stored in (StoredKeys(database), ClosedKeys(url)):
         found = await stored.find(digest)
         assert found is not None
         assert (found.id, found.scopes) == ("key_1", frozenset({Scope.READ}))

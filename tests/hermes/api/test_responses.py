@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from hermes.api.services import ApiSettings
 from hermes.core.errors import UpstreamError
@@ -741,9 +742,8 @@ async def test_reading_a_response_keeps_its_chain_young() -> None:
         await api.get(answer.json()["id"])
 
         def used(conn: Connection) -> float:
-            driver: Any = conn.connection.driver_connection
-            row = driver.execute("SELECT used_at FROM response_chains WHERE session_id = ?", (session,)).fetchone()
-            return float(row[0])
+            statement = sa.text("SELECT used_at FROM response_chains WHERE session_id = :session")
+            return float(conn.execute(statement, {"session": session}).scalar_one())
 
         assert await api.database.read(used) == began + 3600
 

@@ -64,9 +64,12 @@ def test_jobs_the_model_and_problems_are_told_without_a_gateway(hermes: Hermes) 
     assert text.endswith("How to mend it: hermes doctor\n")
 
 
-def test_a_damaged_database_is_left_to_the_doctor(hermes: Hermes) -> None:
+def test_a_damaged_database_is_a_problem_with_its_mend(hermes: Hermes) -> None:
     create_home(hermes.home)
     hermes.home.state_db.write_bytes(b"not a database " * 500)
     hermes.home.state_db.chmod(0o600)
-    assert (hermes("status").code, json.loads(hermes("status", "--json").out)["jobs"]) == (0, None)
+    told = json.loads(hermes("status", "--json").out)
+    assert told["jobs"] is None
+    (problem,) = told["problems"]
+    assert f"{hermes.home.state_db} is damaged" in problem and "hermes db restore" in problem
     assert "[broken_database]" in hermes("doctor", "--offline").out

@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -218,6 +219,28 @@ def test_a_damaged_database_is_told_with_a_way_out(home: Home, environ: dict[str
     finding = only(findings())
     assert named([finding]) == [("broken_database", "error")]
     assert str(home.state_db) in finding.text
+    type_in(finding.mend, home, environ)
+    assert findings() == []
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("UPDATE alembic_version SET version_num = '9999'", "newer_database"),
+        ("DROP TABLE alembic_version", "foreign_database"),
+    ],
+)
+def test_a_database_that_no_gateway_starts_with_is_told(home: Home, findings: Find, script: str, expected: str) -> None:
+    Database.open_now(f"sqlite:///{home.state_db}").close_now()
+    with closing(sqlite3.connect(home.state_db)) as conn, conn:
+        conn.execute(script)
+    assert named(findings()) == [(expected, "error")]
+
+
+def test_a_directory_in_the_place_of_the_database_is_told(home: Home, environ: dict[str, str], findings: Find) -> None:
+    home.state_db.mkdir(0o700)
+    finding = only(findings())
+    assert (finding.name, "is no file" in finding.text) == ("broken_database", True)
     type_in(finding.mend, home, environ)
     assert findings() == []
 

@@ -82,6 +82,7 @@ def test_a_clone_takes_the_model_and_the_character_and_nothing_that_makes_it_rea
     root.soul_file.write_text("I am the first.")
     root.config_file.write_text(
         "# mine\nmodel: {default: gpt-5}\ngateway:\n  api_server: {port: 9001, max_concurrent_runs: 3}\n"
+        "database: {url: 'postgresql://u@h/its-own'}\n"
     )
     copy = create_profile(root.path, "copy", clone=root)
     assert copy.soul_file.read_text() == "I am the first."

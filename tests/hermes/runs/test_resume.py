@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from hermes.core import event as events
 from hermes.core.errors import NoModel
@@ -303,7 +304,8 @@ async def test_a_run_whose_request_another_version_kept_is_interrupted(tmp_path:
 
 
 def _set_request(conn: Any, run_id: str, request: dict[str, Any]) -> None:
-    conn.exec_driver_sql("UPDATE runs SET request = ? WHERE id = ?", (json.dumps(request), run_id))
+    statement = sa.text("UPDATE runs SET request = :request WHERE id = :id")
+    conn.execute(statement, {"request": json.dumps(request), "id": run_id})
 
 
 async def test_a_run_that_was_being_stopped_is_cancelled(tmp_path: Path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from hermes.core.errors import NotFound
+from hermes.core.errors import NotFound, StoreUnavailable
 from hermes.core.message import Message
 from hermes.store import runs, search, sessions
 from hermes.store.connecting import reading
@@ -31,16 +31,16 @@ def make(path: Path, sessions: int = 0) -> None:
 
 def test_a_whole_file_has_no_problems_and_tells_when_something_last_happened(tmp_path: Path) -> None:
     make(tmp_path / "empty.db")
-    assert examine(tmp_path / "empty.db") == Integrity(())
+    assert examine(tmp_path / "empty.db") == Integrity((), revision=HEAD)
     make(tmp_path / "used.db", sessions=3)
-    assert examine(tmp_path / "used.db") == Integrity((), 2.0)
+    assert examine(tmp_path / "used.db") == Integrity((), 2.0, HEAD)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["empty.db", "used.db"]
 
 
 def test_a_file_that_is_in_use_can_be_examined(tmp_path: Path) -> None:
     database = Database.open_now(f"sqlite:///{tmp_path / 'state.db'}")
     database.write_now(keep_session)
-    assert examine(tmp_path / "state.db") == Integrity((), 1.0)
+    assert examine(tmp_path / "state.db") == Integrity((), 1.0, HEAD)
     database.close_now()
 
 
@@ -57,8 +57,24 @@ def test_damage_is_found(tmp_path: Path) -> None:
 def test_what_is_no_database_is_a_problem_and_nothing_is_made_where_nothing_is(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not a database, but a long enough text " * 100)
     assert "not a database" in examine(tmp_path / "text").problems[0]
-    assert examine(tmp_path / "absent").problems
+    absent = examine(tmp_path / "absent")
+    assert (absent.problems, absent.revision) == ((), None)
+    assert absent.refused is not None and str(tmp_path / "absent") in absent.refused
     assert not (tmp_path / "absent").exists()
+
+
+def test_a_lock_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hermes.store.connecting.BUSY_SECONDS", 0.05)
+    path = tmp_path / "state.db"
+    make(path, sessions=1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        found = examine(path)
+        assert found.problems == ()
+        assert found.refused is not None and "locked" in found.refused
+        with pytest.raises(StoreUnavailable, match="locked"):
+            check_database(f"sqlite:///{path}")
 
 
 def names(checked: Checked) -> list[str]:

@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
-from hermes.core.errors import BudgetExceeded, Conflict, NotFound
+from hermes.core.errors import BudgetExceeded, Conflict, NotFound, StoreUnavailable
 from hermes.core.key import Key, Scope
 from hermes.store import audit, keys
 from hermes.store.database import Connection, Database
+from tests.support.database import new_url
 
 DIGEST = hashlib.sha256(b"hk_1").hexdigest()
 OTHER = hashlib.sha256(b"hk_2").hexdigest()
@@ -19,7 +22,7 @@ BOT = Key(id="key_1", name="bot", scopes=frozenset({Scope.READ, Scope.CHAT}), cr
 
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
-    return Database.open_now(f"sqlite:///{tmp_path}/state.db")
+    return Database.open_now(new_url(tmp_path / "state.db"))
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +69,7 @@ def test_a_name_that_no_key_in_force_has_is_not_found(database: Database, change
             database.write_now(keys.revoke, "bot", 30.0, "cli")
 
 
-def test_a_revoked_key_opens_nothing_and_its_jobs_are_paused(database: Database, tmp_path: Path) -> None:
+def test_a_revoked_key_opens_nothing_and_its_jobs_are_paused(database: Database) -> None:
     database.write_now(keys.add, BOT, DIGEST, "cli")
     database.write_now(_keep_job, "job_1", "key_1", 100.0)
     database.write_now(_keep_job, "job_2", "key_1", None)
@@ -74,10 +77,8 @@ def test_a_revoked_key_opens_nothing_and_its_jobs_are_paused(database: Database,
     key, paused = database.write_now(keys.revoke, "bot", 20.0, "cli")
     assert (key.id, paused) == ("key_1", 1)
     assert database.read_now(keys.by_digest, DIGEST) is None
-    with sqlite3.connect(tmp_path / "state.db") as conn:
-        rows = conn.execute("SELECT id, state, next_due, paused_at FROM jobs ORDER BY id").fetchall()
-    conn.close()
-    assert rows == [
+    statement = sa.text("SELECT id, state, next_due, paused_at FROM jobs ORDER BY id")
+    assert database.read_now(lambda conn: [tuple(row) for row in conn.execute(statement)]) == [
         ("job_1", "paused", None, 20.0),
         ("job_2", "completed", None, None),
         ("job_3", "scheduled", 100.0, None),
@@ -109,34 +110,48 @@ def test_each_change_is_in_the_audit_log(database: Database) -> None:
     assert [one.action for one in database.read_now(audit.newest, 1)] == ["key.revoked"]
 
 
+@pytest.mark.sqlite("the file stays as it is")
 def test_a_key_is_found_in_a_database_that_nobody_has_open_and_the_file_stays_as_it_is(
     database: Database, tmp_path: Path
 ) -> None:
     database.write_now(keys.add, BOT, DIGEST, "cli")
     file = tmp_path / "state.db"
-    assert keys.find_in_file(file, DIGEST) == BOT  # while it is open, too
+    assert keys.find_in_closed(f"sqlite:///{file}", DIGEST) == BOT  # while it is open, too
     database.close_now()
     before = file.read_bytes()
-    assert keys.find_in_file(file, DIGEST) == BOT
-    assert keys.find_in_file(file, OTHER) is None
+    assert keys.find_in_closed(f"sqlite:///{file}", DIGEST) == BOT
+    assert keys.find_in_closed(f"sqlite:///{file}", OTHER) is None
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["state.db"]
 
 
+@pytest.mark.sqlite("files")
 def test_a_file_that_is_no_database_of_ours_has_no_keys(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("no database")
     (tmp_path / "empty.db").touch()
     sqlite3.connect(tmp_path / "old.db").close()
     for name in ("text.db", "empty.db", "old.db", "missing.db"):
-        assert keys.find_in_file(tmp_path / name, DIGEST) is None
+        assert keys.find_in_closed(f"sqlite:///{tmp_path / name}", DIGEST) is None
     assert not (tmp_path / "missing.db").exists()
+
+
+def test_the_keys_of_a_postgres_that_nobody_has_open_are_found_unless_it_is_none_of_ours(postgres_url: str) -> None:
+    database = Database.open_now(postgres_url)
+    database.write_now(keys.add, BOT, DIGEST, "cli")
+    database.close_now()
+    assert keys.find_in_closed(postgres_url, DIGEST) == BOT
+    assert keys.find_in_closed(postgres_url, OTHER) is None
+    empty = make_url(postgres_url).set(database="template1").render_as_string(hide_password=False)
+    assert keys.find_in_closed(empty, DIGEST) is None
+    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1/x cannot be reached"):
+        keys.find_in_closed("postgresql://a:secret@127.0.0.1:1/x", DIGEST)
 
 
 def _keep_job(conn: Connection, job_id: str, owner: str, next_due: float | None) -> None:
     state = "completed" if next_due is None else "scheduled"
-    conn.exec_driver_sql(
+    statement = sa.text(
         "INSERT INTO jobs (id, owner, name, schedule, timezone, anchor, prompt, deliver, skills, catch_up, state,"
-        " created_at, updated_at, fired, next_due) VALUES (?, ?, 'j', '1h', 'UTC', 0, 'p', 'local', '[]', 'one', ?,"
-        " 1, 1, 0, ?)",
-        (job_id, owner, state, next_due),
+        " created_at, updated_at, fired, next_due) VALUES (:id, :owner, 'j', '1h', 'UTC', 0, 'p', 'local', '[]',"
+        " 'one', :state, 1, 1, 0, :due)"
     )
+    conn.execute(statement, {"id": job_id, "owner": owner, "state": state, "due": next_due})

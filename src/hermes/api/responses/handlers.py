@@ -105,7 +105,7 @@ async def delete(request: Request, services: Services) -> Response:
     kept, run = await _kept(request, services)
     if not run.status.is_final:
         raise Conflict(f"{kept.id} is in progress; cancel it first, or wait", code="response_in_progress")
-    await services.database.write(response_store.delete, kept.id, kept.owner)
+    await services.database.write(response_store.delete, kept.id, kept.owner, durable=True)
     return JsonAnswer({"id": kept.id, "object": "response", "deleted": True})
 
 

@@ -13,6 +13,7 @@ from hermes.home.paths import Home
 from hermes.home.settings import Settings
 from hermes.store import callbacks as callback_store
 from hermes.store import jobs as job_store
+from hermes.store.revisions import write_again
 
 if TYPE_CHECKING:
     from hermes.models.resolve import Models
@@ -30,7 +31,7 @@ def readiness(
     *, database: Database, runner: Runner, models: Models, settings: Settings, home: Home | None, clock: Clock
 ) -> Checks:
     async def state_db() -> Check:
-        await database.write(lambda conn: None)
+        await database.write(write_again)
         return Check(True, f"{database.queue_depth} writes wait")
 
     async def config() -> Check:

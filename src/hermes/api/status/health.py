@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from hermes.api.answers import JsonAnswer
 from hermes.api.services import Check, Services
+from hermes.core.errors import HermesError
 
 PLATFORM = "hermes-agent"
 CHECK_TIMEOUT_SECONDS = 2.0
@@ -71,6 +72,8 @@ async def _result(services: Services, name: str) -> Check:
             return await services.checks[name]()
     except TimeoutError:
         return Check(is_ok=False, detail=f"no answer within {CHECK_TIMEOUT_SECONDS:g} s")
+    except HermesError as error:
+        return Check(is_ok=False, detail=error.message)
     except Exception as error:  # noqa: BLE001 a check that fails is a finding, not a fault of this route
         return Check(is_ok=False, detail=type(error).__name__)
 

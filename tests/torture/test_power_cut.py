@@ -1,0 +1,43 @@
+"""A power cut may take the last text, and nothing that was acknowledged (docs/reliability.md)."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.torture.disk import can_record
+from tests.torture.power_cut import copied_work, kept_of, problems, put, recorded_work
+
+CLIENTS = 6
+KINDS = {"turn", "steer", "choice", "stop", "job", "upload", "session", "title", "fork", "deletion"}
+
+needs_a_record = pytest.mark.skipif(
+    not can_record(), reason="Python's SQLite is built into it: what it does to the disk cannot be seen"
+)
+
+
+@pytest.mark.slow
+def test_a_copy_at_any_moment_is_whole_and_has_what_was_acknowledged(tmp_path: Path) -> None:
+    with copied_work(tmp_path, seconds=5, clients=CLIENTS, seed=1, copies=8) as worked:
+        assert len(worked.copies) == 8
+        for at, directory in worked.copies:
+            assert problems(worked, at, directory) == []
+
+
+@pytest.mark.slow
+@needs_a_record
+def test_what_is_acknowledged_is_on_the_disk_and_a_power_cut_leaves_it_whole(tmp_path: Path) -> None:
+    dice = random.Random(1)
+    with recorded_work(tmp_path, seconds=8, clients=CLIENTS, seed=1) as (worked, journal):
+        # at the moment of each answer, with nothing left of what was not synced
+        answers = sorted(worked.ledger.acknowledgements)
+        assert {kind for _, kind, _ in answers} == KINDS
+        least = journal.cuts([journal.before(at) for at, _, _ in answers], None)
+        for (_, kind, which), (_, files) in zip(answers, least, strict=True):
+            assert kept_of(worked, put(files, tmp_path / "cut"), kind, which), f"{kind} {which}"
+        # at any moment, with any part of it
+        first = journal.before(worked.began)
+        for at, files in journal.cuts([dice.randint(first, len(journal.notes)) for _ in range(40)], dice):
+            assert problems(worked, at, put(files, tmp_path / "cut")) == []
