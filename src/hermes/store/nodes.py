@@ -1,4 +1,4 @@
-"""Nodes: the processes that conduct runs. One whose row is gone is dead to the others, and writes about no run any more.
+"""Nodes: the processes that conduct runs. One whose row is gone is dead to the others, and writes no more of them.
 
 A run whose node has no row is nobody's: any node may claim it (docs/adr/0098).
 """
