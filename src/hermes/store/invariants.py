@@ -19,7 +19,7 @@ from .schema import approvals, events, facts, jobs, messages, response_chains, r
 from .statement import Statement
 
 EVENTS_REMOVED_BEFORE = "events_removed_before"
-"""The fact that runs which ended before this time, in unix seconds, may have no events any more (retention)."""
+"""The fact that runs which ended before this time, in unix seconds, may have their last event alone (retention)."""
 
 MOST_TOLD = 5
 MOST_COUNTED = 1000
@@ -111,16 +111,24 @@ _removed_before = (
 ).scalar_subquery()
 _is_final = runs.c.status.in_(_FINAL_STATUSES)
 _has_ended = runs.c.finished_at.is_not(None)
-_is_excused = sa.and_(_listed.c.number.is_(None), runs.c.finished_at < sa.func.coalesce(_removed_before, 0.0))
+_is_excused = sa.and_(
+    _listed.c.number == 1, _listed.c.finals == 1, runs.c.finished_at < sa.func.coalesce(_removed_before, 0.0)
+)
 _problem = sa.case(
     (_is_final != _has_ended, "status_and_end_differ"),
-    (sa.or_(_listed.c.first != 1, _listed.c.last != _listed.c.number), "event_gap"),
+    (
+        sa.and_(
+            sa.or_(_listed.c.first != 1, _listed.c.last != _listed.c.number),
+            sa.not_(sa.func.coalesce(_is_excused, sa.false())),
+        ),
+        "event_gap",
+    ),
     (
         sa.or_(_listed.c.finals > 1, sa.and_(_listed.c.finals == 1, _last_name.not_in(_FINAL_NAMES))),
         "event_behind_the_end",
     ),
     (sa.and_(~_has_ended, _listed.c.finals == 1), "open_with_final_event"),
-    (sa.or_(~_has_ended, _is_excused), None),
+    (~_has_ended, None),
     (sa.func.coalesce(_last_name, "") != sa.literal("run.") + runs.c.status, "no_final_event"),
     (
         sa.or_(runs.c.last_seq != _listed.c.last, sa.func.coalesce(runs.c.last_event, "") != _last_name),

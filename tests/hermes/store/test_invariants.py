@@ -151,14 +151,16 @@ async def test_what_an_ended_run_left_behind_is_found(database: Database) -> Non
 
 async def test_events_that_were_removed_for_their_age_are_no_finding_and_newer_losses_are(database: Database) -> None:
     await database.write(fill)
-    await database.write(sql("DELETE FROM events WHERE run_id = 'ended'"))
+    await database.write(sql("DELETE FROM events WHERE run_id = 'ended' AND seq < 3"))
     await database.write(sql(f"INSERT INTO facts (name, value) VALUES ('{EVENTS_REMOVED_BEFORE}', '9.5')"))
     assert await names(database) == []
     await database.write(sql("UPDATE facts SET value = '8.5'"))
-    assert await names(database) == ["no_final_event"]
+    assert await names(database) == ["event_gap"]
     await database.write(sql("UPDATE facts SET value = '9.5'"))
-    await database.write(lambda conn: told(conn, "ended", STARTED))
+    await database.write(sql("DELETE FROM events WHERE run_id = 'ended'"))
     assert await names(database) == ["no_final_event"]
+    await database.write(lambda conn: told(conn, "ended", DELTA, COMPLETED, after=1))
+    assert await names(database) == ["event_gap"]
 
 
 async def test_jobs_that_never_fire_or_would_fire_too_much_are_found(database: Database) -> None:
