@@ -10,16 +10,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := PYTHONUNBUFFERED=1 $(BIN)/python -m pip --disable-pip-version-check
 
-# What a word can be given: make run LOCAL=no, make test SLOW=1 WORKERS=2 ARGS="-k approval", make lock UPGRADE=1
+# What a word can be given: make run LOCAL=no, make test SLOW=1 WORKERS=2 ARGS="-k approval", make lock UPGRADE=1,
+# make torture MINUTES=10 DATABASE=postgresql NODES=3 CLIENTS=8 SEED=4
 LOCAL ?= yes
 SLOW ?=
 WORKERS ?= 0
 ARGS ?=
 UPGRADE ?=
+MINUTES ?=
+DATABASE ?=
+NODES ?=
+CLIENTS ?=
+SEED ?=
 
 APT := sudo apt-get install -y make git python3-venv
 
-.PHONY: help run dev test test-embedded check lint imports types docs-check bench docs lock build clean
+.PHONY: help run dev test test-embedded check lint imports types docs-check bench torture docs lock build clean
 
 help: ## print these words
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | \
@@ -61,6 +67,10 @@ docs: $(VENV)/.dev ## write docs/reference anew from the code
 
 bench: $(VENV)/.dev ## measure, and print the table of budgets (ARGS=nodes: durability and many nodes)
 	@$(BIN)/python -m bench $(ARGS)
+
+torture: $(VENV)/.dev ## kill gateways while clients talk to them, and ask what was lost (docs/reliability.md)
+	@$(BIN)/python -m tests.torture $(if $(DATABASE),--database $(DATABASE)) $(if $(NODES),--nodes $(NODES)) \
+		$(if $(CLIENTS),--clients $(CLIENTS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 build: $(VENV)/.dev ## build the wheel and the sdist, and look into them
 	@rm -rf dist

@@ -46,7 +46,8 @@ class Client:
             (1, self.job_by_hand),
             (2, self.job_by_schedule),
             (1, self.upload),
-            (1, self.session_edits),
+            (1, self.edited_session),
+            (1, self.deleted_session),
         ]
 
     async def live(self) -> None:
@@ -58,6 +59,11 @@ class Client:
             except Stuck as stuck:
                 self.ledger.wrong(f"{self.name} {scenario.__name__}: {stuck}")
             self.count += 1
+
+    async def tour(self) -> None:
+        """Each scenario once."""
+        for _, scenario in self._scenarios:
+            await scenario()
 
     # --- runs ---
 
@@ -362,8 +368,8 @@ class Client:
             upload.is_deleted = True
             await self.door.surely("DELETE", f"/v1/files/{upload.file_id}")
 
-    async def session_edits(self) -> None:
-        """A title, a fork, and a session that is made only to be deleted."""
+    async def edited_session(self) -> None:
+        """A title, and a fork."""
         session_id = f"{self.name}-edited-{next(self._numbers)}"
         await self._make_session(session_id)
         turn = self._turn(Kind.RUN, Plan(("run",)), session_id)
@@ -384,15 +390,20 @@ class Client:
             self.ledger.acknowledge("fork", fork_id)
         else:
             self.ledger.wrong(f"a fork was answered {answer.status_code}: {answer.text}")
-        if self.dice.random() < 0.5:
-            turn.is_deleted = True
-            answer = await self.door.surely("DELETE", f"/api/sessions/{session_id}")
-            if answer.status_code not in (200, 404):
-                self.ledger.wrong(f"a deletion was answered {answer.status_code}: {answer.text}")
-            self.ledger.titles.pop(session_id, None)
-            self.ledger.forks.pop(fork_id, None)
-            self.ledger.deleted_sessions.add(session_id)
-            self.ledger.acknowledge("deletion", session_id)
+
+    async def deleted_session(self) -> None:
+        session_id = f"{self.name}-deleted-{next(self._numbers)}"
+        await self._make_session(session_id)
+        turn = self._turn(Kind.RUN, Plan(("run",)), session_id)
+        if not await self._start(turn):
+            return
+        await self._read(turn)
+        turn.is_deleted = True
+        answer = await self.door.surely("DELETE", f"/api/sessions/{session_id}")
+        if answer.status_code not in (200, 404):  # 404: deleted at a try that nobody heard of
+            self.ledger.wrong(f"a deletion was answered {answer.status_code}: {answer.text}")
+        self.ledger.deleted_sessions.add(session_id)
+        self.ledger.acknowledge("deletion", session_id)
 
     # --- what they share ---
 

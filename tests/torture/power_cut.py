@@ -20,7 +20,7 @@ from hermes.store.integrity import check_database
 from tests.torture.cluster import Cluster, Node, cluster
 from tests.torture.disk import Journal
 from tests.torture.facts import Facts, read_facts
-from tests.torture.ledger import Ledger
+from tests.torture.ledger import Ledger, Turn
 from tests.torture.plan import STEER, TOKEN
 from tests.torture.torture import talk
 
@@ -121,13 +121,19 @@ def kept_of(worked: Worked, directory: Path, kind: str, which: str) -> bool:
 def _lost(worked: Worked, at: float, facts: Facts) -> Iterator[str]:
     """What was acknowledged as kept before the cut must be there. What was deleted later may be there or not."""
     there = _kept(facts)
-    deleted = {turn.token for turn in worked.ledger.turns if turn.is_deleted}
+    deleted = {turn.token for turn in worked.ledger.turns if turn.is_deleted or _was_stopped_in_line(worked, turn)}
+    deleted |= {upload.file_id for upload in worked.ledger.uploads if upload.is_deleted}
     gone = {session for turn in worked.ledger.turns if turn.is_deleted and (session := turn.session_id)}
     for when, kind, which in worked.ledger.acknowledgements:
         if when >= at or which in deleted or (which.split()[0] in gone and kind != "deletion"):
             continue
         if ((kind, which) in there) == (kind == "deletion"):
             yield f"the {kind} {which} was acknowledged {at - when:.3f} s before the power cut, and lost"
+
+
+def _was_stopped_in_line(worked: Worked, turn: Turn) -> bool:
+    run = worked.facts.runs.get(turn.run_id or "")
+    return run is not None and run["status"] == "cancelled" and run["started_at"] is None
 
 
 def _kept(facts: Facts) -> set[tuple[str, str]]:

@@ -87,12 +87,12 @@ async def _torture(conditions: Conditions, made: Cluster) -> Result:
 
 
 async def talk(made: Cluster, ledger: Ledger, clients: int, seconds: float, seed: int) -> None:
-    """Clients alone: nothing is done to the nodes, which are up."""
+    """Clients alone: nothing is done to the nodes, which are up. One of them does everything once."""
     conditions = Conditions(clients=clients, seed=seed)
     async with httpx.AsyncClient(timeout=TIMEOUT) as http:
         talking = [_client(number, conditions, made, ledger, http) for number in range(clients)]
         living = [asyncio.ensure_future(client.live()) for client in talking]
-        await asyncio.sleep(seconds)
+        await asyncio.gather(asyncio.sleep(seconds), _client(clients, conditions, made, ledger, http).tour())
         for client in talking:
             client.is_over = True
         await asyncio.gather(*living)

@@ -1,0 +1,28 @@
+"""The short forms of `make torture`: clients talk, nodes are killed, and afterwards every promise must have been kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.torture.torture import Conditions, Result, torture
+
+
+def check(result: Result) -> None:
+    """What is wrong was printed with all that is known of it. A test in which nothing happened proves nothing."""
+    assert [violation.what for violation in result.ledger.violations] == []
+    assert result.done["kill -9"] >= 4
+    assert result.figures.resumed >= 5
+    assert result.figures.acknowledged >= 30
+
+
+@pytest.mark.timeout(300)
+def test_a_gateway_that_is_killed_again_and_again_loses_nothing(tmp_path: Path):
+    check(torture(Conditions(seconds=15, strikes=6, seed=4, pause_seconds=(0.5, 2.5)), tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_three_nodes_of_which_some_are_killed_lose_nothing(tmp_path: Path):
+    check(torture(Conditions("postgresql", nodes=3, seconds=40, strikes=8, seed=4), tmp_path))
