@@ -10,6 +10,7 @@ from typing import BinaryIO, Protocol
 from hermes.core.errors import StoreUnavailable
 from hermes.core.file import File
 from hermes.files.kinds import Kind
+from hermes.home.disk import refusal
 from hermes.store.database import Connection
 
 Check = Callable[[Connection], None]
@@ -51,4 +52,4 @@ def told_as_unavailable(place: Path, verb: str = "change") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreUnavailable(f"cannot {verb} {place}: {error.strerror or error}") from error
+        raise StoreUnavailable(f"cannot {verb} {place}: {refusal(error, place)}") from error
