@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,6 +28,7 @@ LONGEST_SHOWN = 4_000
 """Characters of a command that a question shows; the rest is counted."""
 
 AllowAlways = Callable[[str], Awaitable[None]]
+AllowedBefore = Callable[[str], Awaitable[Collection[str]]]
 
 
 @dataclass(slots=True)
@@ -58,8 +59,9 @@ class Allowances:
 
 
 class Gate:
-    """The gate of one run. `allow_always` writes a pattern into the allow-list of the home; `hide` redacts secrets,
-    which must reach neither that list nor the events.
+    """The gate of one run. `allow_always` writes a pattern into the allow-list of the home; `allowed_before` gives the
+    patterns of questions that were answered for a session, perhaps on another node; `hide` redacts secrets, which must
+    reach neither that list nor the events.
 
     `deny` are globs over commands and paths. `smart` asks like manual in this version, and says so once.
     """
@@ -73,6 +75,7 @@ class Gate:
         deny: Iterable[str] = (),
         home: Path | None = None,
         allow_always: AllowAlways | None = None,
+        allowed_before: AllowedBefore | None = None,
         hide: Callable[[str], str] = str,
     ) -> None:
         if mode not in MODES:
@@ -85,6 +88,7 @@ class Gate:
         self._deny = tuple(deny)
         self._home = home
         self._allow_always = allow_always
+        self._allowed_before = allowed_before
         self._hide = hide
 
     async def check(
@@ -96,7 +100,7 @@ class Gate:
         if verdict.level is Level.ALLOWED or self._mode == "off":
             return None
         patterns = tuple(self._hide(pattern) for pattern in verdict.patterns)
-        if self._allowances.covers(session_id, patterns):
+        if self._allowances.covers(session_id, patterns) or await self._was_allowed(session_id, patterns):
             return None
         if ask is Ask.APPROVE:
             return ApprovalAnswer("once", "policy", None, "approvals.cron_mode is approve")
@@ -115,12 +119,18 @@ class Gate:
                 tool_call_id=tool_call_id,
                 command=shown(self._hide(action.text)),
                 description=sentence(self._hide(verdict.description)),
-                pattern=shown(" + ".join(patterns)),
+                pattern=_joined(patterns),
                 allow_permanent=self._allow_always is not None,
                 choices=("once", "session", "always", "deny") if self._allow_always else ("once", "session", "deny"),
             )
         )
         return await self._take(answer, patterns, session_id)
+
+    async def _was_allowed(self, session_id: str, patterns: tuple[str, ...]) -> bool:
+        if self._allowed_before is None:
+            return False
+        allowed = await self._allowed_before(session_id)
+        return _joined(patterns) in allowed or all(_joined([pattern]) in allowed for pattern in patterns)
 
     def _refuse(self, action: Action, verdict: Verdict) -> None:
         denied = self._denied_by(action, verdict)
@@ -169,6 +179,11 @@ class Gate:
             await allow_always(pattern)
         except (HermesError, OSError) as error:
             log.warning("%s is allowed until the restart, not for always: %s", pattern, error)
+
+
+def _joined(patterns: Iterable[str]) -> str:
+    """As a question has it."""
+    return shown(" + ".join(patterns))
 
 
 def sentence(description: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, literal, select, update
 
 from hermes.core.ports import ApprovalAnswer, ApprovalQuestion
 
 from .encoding import clean, from_json, to_json
-from .schema import approvals
+from .schema import approvals, runs
 from .statement import InsertInto, Row, Statement
 
 
@@ -53,6 +53,12 @@ def get_answer(conn: Connection, approval_id: str) -> ApprovalAnswer | None:
 def pending(conn: Connection, run_id: str) -> list[PendingApproval]:
     """Oldest first."""
     return [_pending(row) for row in _PENDING.all(conn, {"run": run_id})]
+
+
+def allowed(conn: Connection, session_id: str) -> set[str]:
+    """The patterns of the questions that somebody answered for the whole session. (`always` is an entry of the
+    allow-list, which its owner may take out again.)"""
+    return {str(pattern) for (pattern,) in _ALLOWED.all(conn, {"session": session_id})}
 
 
 _PLAIN = (
@@ -105,6 +111,12 @@ _ANSWER = Statement(
     select(approvals.c.choice, approvals.c.outcome, approvals.c.answered_by, approvals.c.reason).where(
         _BY_ID, approvals.c.resolved_at.is_not(None)
     )
+)
+_ALLOWED = Statement(
+    select(approvals.c.pattern)
+    .join(runs, runs.c.id == approvals.c.run_id)  # by the index of runs
+    .where(runs.c.session_id == bindparam("session"), approvals.c.choice == literal("session"))
+    .distinct()
 )
 _PENDING = Statement(
     select(*(approvals.c[name] for name in _PLAIN), approvals.c.expires_at)

@@ -133,6 +133,24 @@ async def test_always_is_written_to_the_allow_list_and_counts_everywhere() -> No
     assert len(desk.questions) == 1
 
 
+async def test_what_was_allowed_for_the_session_elsewhere_is_not_asked_again() -> None:
+    asked: list[str] = []
+
+    async def allowed_before(session_id: str) -> set[str]:
+        asked.append(session_id)
+        return {question.pattern for question in desk.questions}
+
+    desk = FakeDesk([user("once"), user("once"), user("deny")])
+    manual = Gate(desk, allowed_before=allowed_before)
+    both, half, other = command("sudo ls && kill 42"), command("kill 42"), command("kill 43")
+    for action in (both, both, half, half):
+        await check(manual, action)
+    with pytest.raises(ToolFailed):
+        await check(manual, other)
+    assert [question.command for question in desk.questions] == ["sudo ls && kill 42", "kill 42", "kill 43"]
+    assert asked == ["s1"] * 5
+
+
 @pytest.mark.parametrize("problem", [ConfigError("edit it by hand"), PermissionError("read-only")])
 async def test_an_always_that_cannot_be_written_is_a_yes_all_the_same(
     problem: Exception, caplog: pytest.LogCaptureFixture

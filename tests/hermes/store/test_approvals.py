@@ -45,6 +45,16 @@ async def test_all_open_questions_of_a_run_can_be_answered_at_once(database: Dat
     assert [one.question.id for one in await database.read(approvals.pending, "r2")] == ["of another run"]
 
 
+async def test_what_was_allowed_for_a_session_holds_in_its_other_runs_and_nowhere_else(database: Database) -> None:
+    for number, choice in enumerate(("once", "session", "always", "deny", "session")):
+        question = a_question(f"a{number}", pattern=f"pattern {number % 4}")
+        await database.write(_ask, question)
+        await database.write(approvals.resolve, question.id, replace(YES, choice=choice), 2.0)
+    await database.write(_ask, a_question("open", pattern="open"))
+    assert await database.read(approvals.allowed, "s") == {"pattern 0", "pattern 1"}
+    assert await database.read(approvals.allowed, "another") == set()
+
+
 async def test_asking_again_under_the_same_id_gives_the_question_new_time(database: Database) -> None:
     question = a_question()
     await database.write(_ask, question)
