@@ -8,10 +8,13 @@ from typing import Any
 from hermes.agent.file_rules import FileRule
 from hermes.agent.rule import Rule, Scope, exact, host, program
 from hermes.agent.rules import DANGEROUS, HARD_BLOCKED, READ_RULES, WRITE_RULES
+from hermes.core.injection import RULES as INJECTIONS
 from hermes.core.toolset import TOOLS, TOOLSETS
+from hermes.home.memory import MemoryLimits
 from hermes.toolsets.paths import SECRET_FILES, SECRET_IN_HOME
 from hermes.toolsets.registry import build_registry
 from hermes.toolsets.settings import FileSettings, TerminalSettings
+from hermes.toolsets.todo import MOST_TODOS
 
 SCOPES: dict[Scope, str] = {
     exact: "this very command",
@@ -94,6 +97,40 @@ is applied wholly or not at all.
 
 `search_files` is ripgrep: Rust's regular expressions, `.gitignore` respected, hidden files included, `.git` not."""
 
+MEMORY = """\
+What is kept stands in the instructions of every later session, under a head that says how full it is (`MEMORY (your
+notes) [67%, 1,474/2,200 characters]`). It is in two files of the home, `memories/MEMORY.md` and `memories/USER.md`:
+text in entries, parted by lines of a single `§`, at most {memory:,} and {user:,} characters
+(`memory.memory_char_limit`, `memory.user_char_limit`). A session is told what was there when it began, so that its
+instructions stay the same to its end.
+
+A call changes one file: `action` with `content` or `old_text`, or several `operations`, of which all are made or
+none; the limit is looked at when all are done. `old_text` is a part of the one entry that is meant; when several
+have it, the error shows their beginnings. Writing holds the home's lock for files and replaces the file whole. Edit
+the files by hand if you like, or with `hermes memory edit`; what is no UTF-8 text, or larger than 1 MiB, is told
+and never written over.
+
+With `X-Hermes-Session-Key` each visitor has two files of its own, in `memories/visitors/` under a hash; an API key
+other than the owner's has its own as well. Visitors see neither the owner's memory nor each other's. That holds for
+this tool: who has the terminal or the file tools reads what you can read (but `memories/visitors/`), so give
+visitors a key and toolsets without them.
+
+Not kept are secrets, and text of the following kinds, which tells its reader what to do: memory is in every prompt,
+and something that was read on a web page must not get there as an order. An entry of these kinds that came into a
+file another way stays there and is left out of the prompt, with a word. The list is not whole, no such list can be:
+the notes are also marked as notes, and no text passes the [gate](approvals.md) by itself."""
+
+SESSION_SEARCH = """\
+Everything that people and the agent said under the same API key, in sessions and single chats, the newest first;
+not what tools returned. A run with a session key finds what was said with that session key alone. The running
+session is left out unless `session_id` is `current`, and what belongs to the running turn always is. Without a
+`query` it shows the end of the session that `session_id` names or, without one, the latest sessions."""
+
+TODO = """\
+The list is the session's: it is kept in the database, outlives a restart, is copied when the whole session is
+forked, and goes with the session. `merge` changes items by their `id` and adds new ones behind them; without it,
+`todos` is the whole list. At most {most_todos} items of 500 characters."""
+
 
 def approvals_page(made_by: str) -> str:
     return _page(
@@ -123,7 +160,18 @@ def tools_page(made_by: str) -> str:
     tools = build_registry().tools
     terminal = TerminalSettings()
     facts = {name: getattr(terminal, name) for name in terminal.__slots__} | {"piece_mb": terminal.piece_bytes >> 20}
-    prose = {"terminal": TERMINAL.format(**facts), "file": FILES}
+    limits, files = MemoryLimits(), FileSettings()
+    most = (
+        f"A read shows at most {files.read_lines:,} lines and {files.read_characters:,} characters; a search ends "
+        f"after {files.search_timeout_seconds:g} seconds."
+    )
+    prose = {
+        "terminal": TERMINAL.format(**facts),
+        "file": f"{FILES}\n\n{most}",
+        "memory": "\n\n".join([MEMORY.format(memory=limits.memory, user=limits.user), _injections()]),
+        "session_search": SESSION_SEARCH,
+        "todo": TODO.format(most_todos=MOST_TODOS),
+    }
     parts = [
         "# Tools",
         made_by,
@@ -140,12 +188,17 @@ def tools_page(made_by: str) -> str:
                 f"{spec.description} Risk: {info.risk}. May be run again when its outcome was lost: {again}.",
                 _table(("parameter", "type", "default", "meaning"), _parameters(spec.parameters)),
             ]
-    files = FileSettings()
-    parts.append(
-        f"A read shows at most {files.read_lines:,} lines and {files.read_characters:,} characters; a search ends "
-        f"after {files.search_timeout_seconds:g} seconds."
-    )
     return _page(*parts)
+
+
+def _injections() -> str:
+    return _table(
+        ("not kept: it …", "for example"),
+        (
+            ("holds an invisible or control character", "zero-width spaces, direction overrides, escapes"),
+            *((rule.description, ", ".join(f"`{text}`" for text in rule.examples[:2])) for rule in INJECTIONS),
+        ),
+    )
 
 
 def _rules(rules: Iterable[Rule], *, with_scope: bool) -> str:

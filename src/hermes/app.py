@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from hermes import __version__
 from hermes.agent.agent import Agent
 from hermes.agent.approval import Allowances, Gate
+from hermes.agent.memory import Snapshots
 from hermes.core.clock import Clock, SystemClock
 from hermes.core.model import Warms
 from hermes.core.ports import ApprovalDesk
 from hermes.core.redact import Redactor
 from hermes.core.run import Ask, Limits
 from hermes.files import Files, UploadSettings
+from hermes.home.memory import Memories, memory_limits
 from hermes.home.paths import Home
 from hermes.home.settings import ModelSettings, Settings, secret_values
 from hermes.jobs.definition import rules_of
@@ -25,14 +27,16 @@ from hermes.jobs.service import Jobs
 from hermes.models.choice import ModelSetting
 from hermes.models.resolve import Models
 from hermes.models.settle import EmbeddedBuiltin, Progress
-from hermes.runs.callbacks import Callbacks
+from hermes.runs.callbacks import SPREAD_SECONDS, Callbacks
 from hermes.runs.node import Identity
+from hermes.runs.node_object import node_objects
 from hermes.runs.runner import Runner, RunnerSettings
 from hermes.runs.signing import signing_secret
 from hermes.runs.webhook import Webhooks
 from hermes.sessions import Sessions
 from hermes.store import facts
 from hermes.store.database import Database
+from hermes.store.shared_clock import SharedClock
 from hermes.toolsets.environment import child_environment
 from hermes.toolsets.processes import reap
 from hermes.toolsets.registry import Registry, build_registry
@@ -80,8 +84,10 @@ async def open_engine(
     platform: str = "api_server",
     identity: Identity | None = None,
     progress: Progress | None = None,
+    memory_home: Home | None = None,
 ) -> AsyncIterator[Engine]:
-    """`home` None: nothing on disk but what tools write; the database is in memory unless a URL is given.
+    """`home` None: nothing on disk but what tools write; the database is in memory unless a URL is given. What is
+    remembered is then that of `memory_home`, if there is one.
 
     `environ` is the process's own; keys of providers are looked up in `settings.environ` too, which holds the .env.
     `identity` is what other processes know this one by.
@@ -95,14 +101,19 @@ async def open_engine(
     if home is not None:
         await asyncio.to_thread(reap, home.run_dir)  # what tools of a killed gateway left running
     models = _models(settings, keys, clock, progress)
+    memories = _memories(settings, home or memory_home)
+    sessions = Sessions(database, clock, forget=lambda session_id: agent.close_session(session_id))
     registry = build_registry(
         run_dir=home.run_dir if home else None,
         home=home.path if home else None,
         terminal=_terminal(settings),
         files=_files(settings),
         secrets=secrets,
+        memories=memories,
+        sessions=sessions,
+        todos=sessions,
     )
-    agent = _agent(settings, home, environ, registry, clock, secrets, platform)
+    agent = _agent(settings, home, environ, registry, clock, secrets, platform, memories)
     api = settings.api_server
     runner_settings = RunnerSettings(
         max_running=api.max_concurrent_runs,
@@ -112,6 +123,7 @@ async def open_engine(
     )
     webhooks = Webhooks(clock, lambda: signing_secret(database, home, api.callback_secret), hosts=api.callback_hosts)
     try:
+        nodes_clock = await _clock_of(database, clock)
         async with Runner(
             database=database,
             agent=agent,
@@ -129,11 +141,11 @@ async def open_engine(
                 registry=registry,
                 agent=agent,
                 runner=runner,
-                sessions=Sessions(database, clock, forget=agent.close_session),
+                sessions=sessions,
                 files=Files(database, home.files_dir if home else None, clock, _uploads(settings)),
-                jobs=_jobs(settings, home, database, runner, webhooks, clock),
+                jobs=_jobs(settings, home, database, runner, webhooks, nodes_clock),
                 webhooks=webhooks,
-                callbacks=Callbacks(database, runner, webhooks, clock),
+                callbacks=Callbacks(database, runner, webhooks, nodes_clock),
             )
     finally:
         await registry.close()
@@ -204,6 +216,7 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
         runs=engine.runner.tally,
         skills_dir=home.skills_dir if home is not None else None,
         state=lambda: "draining" if engine.runner.is_draining else "running",
+        nodes=lambda: engine.database.read(node_objects, engine.database.path),
         access=AccessFile(home.logs_dir / "access.log", engine.registry.redactor) if home is not None else to_log,
     )
     return services, build(services)
@@ -266,7 +279,25 @@ def _jobs(
 ) -> Jobs:
     ask = Ask.APPROVE if settings.approvals.cron_mode == "approve" else Ask.DENY
     rules = rules_of(settings, ("hermes-agent", _model_id(settings, home)))
-    return Jobs(database, runner, webhooks, clock, ask=ask, rules=rules, keep_runs=settings.jobs.keep_runs)
+    return Jobs(
+        database,
+        runner,
+        webhooks,
+        clock,
+        ask=ask,
+        rules=rules,
+        keep_runs=settings.jobs.keep_runs,
+        spread_seconds=SPREAD_SECONDS if database.is_shared else 0.0,
+    )
+
+
+async def _clock_of(database: Database, clock: Clock) -> Clock:
+    """One that all nodes of a database have, for what they take turns at."""
+    if not database.is_shared:
+        return clock
+    shared = SharedClock(database, clock)
+    await shared.look()
+    return shared
 
 
 def _terminal(settings: Settings) -> TerminalSettings:
@@ -282,6 +313,10 @@ def _terminal(settings: Settings) -> TerminalSettings:
 
 def _files(settings: Settings) -> FileSettings:
     return FileSettings(roots=tuple(Path(root).expanduser() for root in settings.file.roots))
+
+
+def _memories(settings: Settings, home: Home | None) -> Memories | None:
+    return None if home is None else Memories(home.memories_dir, memory_limits(settings))
 
 
 def _uploads(settings: Settings) -> UploadSettings:
@@ -322,6 +357,7 @@ def _agent(
     clock: Clock,
     secrets: Iterable[str],
     platform: str,
+    memories: Memories | None,
 ) -> Agent:
     toolsets = settings.platform_toolsets.get(platform, settings.toolsets)
     limits = settings.limits
@@ -359,6 +395,7 @@ def _agent(
         redactor=registry.redactor,
         toolsets=tuple(toolsets) if toolsets is not None else None,
         limits=Limits(limits.max_steps, limits.max_tokens, limits.max_seconds, limits.max_usd),
+        memory=Snapshots(memories) if memories is not None else None,
     )
 
 

@@ -13,11 +13,15 @@ from typing import Any
 from hermes.core.clock import Clock
 from hermes.core.errors import Conflict, InvalidInput, NotFound
 from hermes.core.ids import is_session_id, new_id
+from hermes.core.ports import Recalled, Said, Whose
 from hermes.core.session import KeptMessage, Session
+from hermes.core.todo import Todo
 from hermes.store import fork as fork_store
+from hermes.store import recall as recall_store
 from hermes.store import search as search_store
 from hermes.store import session_list
 from hermes.store import sessions as session_store
+from hermes.store import todos as todo_store
 from hermes.store.database import Connection, Database
 from hermes.store.encoding import clean, from_json
 from hermes.store.search import ANY, Filter, Hit
@@ -214,6 +218,86 @@ class Sessions:
             )
         return Found(hits[:limit], len(hits) > limit, pending)
 
+    async def recall(self, whose: Whose, query: str, *, limit: int, session_id: str | None = None) -> Recalled:
+        """For the agent itself: see `core.ports.SessionRecall`."""
+        if session_id is not None:
+            await self._database.read(_told_to, whose, session_id)
+        only = Filter(
+            session_id=session_id,
+            session_key=whose.session_key,
+            but_session_id=whose.session_id if session_id is None else None,
+            but_run_id=whose.run_id,
+            is_said=True,
+            include_stateless=True,
+        )
+        found = await self.search(whose.owner, query, limit=limit, only=only)
+        said = [
+            Said(
+                session_id=hit.session_id,
+                title=hit.title or "",
+                role=hit.role,
+                created_at=hit.created_at,
+                text=hit.snippet,
+            )
+            for hit in found.hits
+        ]
+        return Recalled(said, found.has_more, found.pending)
+
+    async def last_said(self, whose: Whose, session_id: str, *, limit: int) -> Recalled:
+        def read(conn: Connection) -> Recalled:
+            title = _told_to(conn, whose, session_id).title or ""
+            kept = recall_store.last_said(conn, session_id, limit=limit + 1, but_run_id=whose.run_id)
+            said = [
+                Said(
+                    session_id=session_id,
+                    title=title,
+                    role=one.message.role,
+                    created_at=one.created_at,
+                    text=one.message.text,
+                )
+                for one in kept[-limit:]
+            ]
+            return Recalled(said, len(kept) > limit)
+
+        return await self._database.read(read)
+
+    async def recent(self, whose: Whose, *, limit: int) -> Recalled:
+        found = await self._database.read(
+            lambda conn: recall_store.recent(
+                conn,
+                whose.owner,
+                limit=limit + 1,
+                but_session_id=whose.session_id,
+                session_key=whose.session_key,
+            )
+        )
+        said = [
+            Said(
+                session_id=one.id,
+                title=one.title or "",
+                role="session",
+                created_at=one.last_active,
+                text=one.preview,
+            )
+            for one in found[:limit]
+        ]
+        return Recalled(said, len(found) > limit)
+
+    async def change_todos(self, session_id: str, change: Callable[[Sequence[Todo]], Sequence[Todo]]) -> Sequence[Todo]:
+        """For the agent itself: see `core.ports.TodoKeeper`."""
+        now = self._clock.now()
+
+        def write(conn: Connection) -> Sequence[Todo]:
+            if session_store.get(conn, session_id) is None:
+                raise NotFound(f"no session {session_id!r}: it was deleted", code="session_not_found")
+            before = todo_store.get(conn, session_id)
+            after = tuple(change(before))
+            if after != before:
+                todo_store.put(conn, session_id, after, now)
+            return after
+
+        return await self._database.write(write)
+
     async def catch_up(self, most_seconds: float, *, rest_seconds: float = 0.0) -> int:
         """Brings the search index up to date, in small writes. Returns how many messages are still missing."""
         until = self._clock.monotonic() + most_seconds
@@ -278,6 +362,15 @@ def _owned(conn: Connection, owner: str, session_id: str) -> Session:
     session = session_store.get(conn, session_id)
     if session is None or session.owner != owner:
         raise NotFound(f"no session {session_id!r}; GET /api/sessions lists them", code="session_not_found")
+    return session
+
+
+def _told_to(conn: Connection, whose: Whose, session_id: str) -> Session:
+    """Its session, for a run that may be told of it."""
+    session = session_store.get(conn, session_id)
+    is_theirs = session is not None and session.owner == whose.owner
+    if session is None or not is_theirs or whose.session_key not in (None, session.session_key):
+        raise NotFound(f"no session {session_id!r}", code="session_not_found")
     return session
 
 

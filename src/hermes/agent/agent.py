@@ -9,8 +9,10 @@ from typing import Any
 
 from hermes.agent import prompt
 from hermes.agent.history import with_answered_calls
+from hermes.agent.memory import Snapshots
 from hermes.agent.turn import OpenStep, Turn
 from hermes.core.clock import Clock
+from hermes.core.key import OWNER
 from hermes.core.message import Message
 from hermes.core.model import Model, ToolSpec
 from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, Tool, Toolbox, ToolContext
@@ -18,13 +20,16 @@ from hermes.core.redact import Redactor
 from hermes.core.run import Limits, RunRequest, Usage
 from hermes.core.session import Session
 
+MEMORY = "memory"
+
 
 @dataclass(slots=True, kw_only=True)
 class Agent:
     """`make_gate` gives the approval gate for a desk: the mode, lists and session allowances are the home's.
 
     `soul_file` is looked at in each turn, so that an edit of SOUL.md holds from the next one. `toolsets` is what is
-    offered when a request names none. `forget_allowances` is told of each session that is let go.
+    offered when a request names none. `forget_allowances` is told of each session that is let go. `memory` None:
+    nothing is remembered.
     """
 
     toolbox: Toolbox
@@ -40,6 +45,7 @@ class Agent:
     redactor: Redactor = field(default_factory=Redactor)
     session_states: dict[str, dict[str, Any]] = field(default_factory=dict)
     forget_allowances: Callable[[str], object] = lambda session_id: None
+    memory: Snapshots | None = None
 
     def tools(self, request: RunRequest) -> dict[str, Tool]:
         """The server's tools that the request is offered; none for an empty list of toolsets.
@@ -47,7 +53,10 @@ class Agent:
         Raises InvalidInput for a toolset that does not exist.
         """
         chosen = self.toolsets if request.toolsets is None else request.toolsets
-        return self.toolbox.select(chosen, request.disabled_toolsets)
+        tools = self.toolbox.select(chosen, request.disabled_toolsets)
+        if request.skip_memory:
+            tools.pop(MEMORY, None)
+        return tools
 
     def clashes(self, request: RunRequest) -> list[str]:
         """Names of client tools that hide one of the server's."""
@@ -60,6 +69,8 @@ class Agent:
         """The session will not be spoken to again: let go of what its tools remember, and of what it was allowed."""
         self.session_states.pop(session_id, None)
         self.forget_allowances(session_id)
+        if self.memory is not None:
+            self.memory.forget(session_id)
 
     async def close_session(self, session_id: str) -> None:
         """The session is gone, and whoever makes the next one of this id, another key perhaps, must find nothing of it:
@@ -71,7 +82,8 @@ class Agent:
     def opening(self) -> tuple[tuple[ToolSpec, ...], str]:
         """The tools and instructions that a turn begins with when the request adds nothing of its own."""
         tools = self.toolbox.select(self.toolsets)
-        return tuple(tool.spec for tool in tools.values()), self._instructions(list(tools), self.workdir)
+        memory = self._memory(tools, None, OWNER, None)
+        return tuple(tool.spec for tool in tools.values()), self._instructions(list(tools), self.workdir, memory=memory)
 
     def turn(
         self,
@@ -92,6 +104,7 @@ class Agent:
         Raises InvalidInput for a toolset that does not exist.
         """
         tools = self.tools(request)
+        memory = self._memory(tools, session.id, session.owner, request.session_key or session.session_key)
         for spec in request.client_tools:
             tools.pop(spec.name, None)  # the client's wins; the run has warned of it
         workdir = Path(request.workdir) if request.workdir else self.workdir
@@ -101,6 +114,7 @@ class Agent:
             caller=request.instructions,
             session_prompt=session.system_prompt,
             skip_context_files=request.skip_context_files,
+            memory=memory,
         )
         return Turn(
             run_id=run_id,
@@ -131,6 +145,7 @@ class Agent:
         caller: str = "",
         session_prompt: str | None = None,
         skip_context_files: bool = False,
+        memory: str = "",
     ) -> str:
         reads = bool(tool_names) and not skip_context_files
         return prompt.instructions(
@@ -141,7 +156,14 @@ class Agent:
             session_prompt=session_prompt,
             now=self.clock.now(),
             context_files=prompt.read_context_files(workdir, self.files) if reads else (),
+            memory=memory,
         )
+
+    def _memory(self, tools: Mapping[str, Tool], session_id: str | None, owner: str, session_key: str | None) -> str:
+        """What is remembered, for whoever has the tool; nothing where it is left out or switched off."""
+        if self.memory is None or MEMORY not in tools:
+            return ""
+        return self.memory.text(session_id, owner, session_key)
 
     def _contexts(
         self, run_id: str, session: Session, request: RunRequest, workdir: Path
@@ -157,6 +179,7 @@ class Agent:
                 environment=self.environment,
                 state=self.session_states.setdefault(session.id, {}),
                 session_key=request.session_key or session.session_key,
+                owner=session.owner,
             )
 
         return context

@@ -33,8 +33,9 @@ def instructions(
     session_prompt: str | None,
     now: float,
     context_files: Sequence[tuple[str, str]] = (),
+    memory: str = "",
 ) -> str:
-    """The system text. Stable within a day and a folder, so that a provider's prefix cache hits."""
+    """The system text. Stable within a day, a folder and a session, so that a provider's prefix cache hits."""
     parts = [(soul or DEFAULT_SOUL).strip()]
     if tool_names:
         parts.append(RULES)
@@ -42,7 +43,7 @@ def instructions(
     place = f" The working directory is {workdir}." if workdir and tool_names else ""
     parts.append(f"Today is {today} (UTC). {SYSTEM}{place}")
     parts += [f"<{name}>\n{text}\n</{name}>" for name, text in context_files]
-    parts += [text.strip() for text in (session_prompt, caller) if text and text.strip()]
+    parts += [text.strip() for text in (memory, session_prompt, caller) if text and text.strip()]
     return "\n\n".join(parts)
 
 

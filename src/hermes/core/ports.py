@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -10,9 +10,11 @@ from typing import Any, Protocol
 
 from hermes.core.clock import Clock
 from hermes.core.event import RunEvent
+from hermes.core.key import OWNER
 from hermes.core.message import Message
 from hermes.core.model import Model, ToolSpec
 from hermes.core.run import Ask, Usage
+from hermes.core.todo import Todo
 
 
 class Sink(Protocol):
@@ -55,7 +57,8 @@ class ToolContext:
 
     `workdir` is where relative paths start. `home` is None where no home exists (a script).
     `environment` is what children get: secrets are out of it already.
-    `emit` shows progress as an event. `state` lives as long as the session: the terminal keeps its directory there.
+    `state` lives as long as the session: the terminal keeps its directory there. `owner` is the id of the key that
+    asked, `session_key` whom it asked for: together they say whose memory and whose sessions these are.
     """
 
     session_id: str
@@ -67,6 +70,7 @@ class ToolContext:
     environment: Mapping[str, str]
     state: dict[str, Any]
     session_key: str | None = None
+    owner: str = OWNER
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,62 @@ class ApprovalGate(Protocol):
     async def check(
         self, *, tool: str, tool_call_id: str, action: Action, run_id: str, session_id: str, ask: Ask
     ) -> object: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """Something that was said: `text` is a snippet with marks around what was looked for, or the message's beginning.
+    `title` is the session's, or how it began. `created_at` in unix seconds."""
+
+    session_id: str
+    title: str
+    role: str
+    created_at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """`pending`: messages that are not in the index yet and may be missing."""
+
+    said: Sequence[Said]
+    has_more: bool = False
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whose:
+    """Who may be told: the owner's sessions and, with a session key, those that were begun with it. What belongs to
+    the run that asks is left out."""
+
+    owner: str
+    session_key: str | None
+    session_id: str
+    run_id: str
+
+
+class SessionRecall(Protocol):
+    """What was said in sessions, for a tool.
+
+    `recall` looks through all of them but the one that asks, or through `session_id` alone; it raises InvalidInput
+    naming the query. `last_said` gives the newest words of one session, oldest first; both raise NotFound for a session
+    of somebody else. `recent` lists the latest sessions, as they began.
+    """
+
+    async def recall(self, whose: Whose, query: str, *, limit: int, session_id: str | None = None) -> Recalled: ...
+
+    async def last_said(self, whose: Whose, session_id: str, *, limit: int) -> Recalled: ...
+
+    async def recent(self, whose: Whose, *, limit: int) -> Recalled: ...
+
+
+class TodoKeeper(Protocol):
+    """The list of a session. `change_todos` reads, changes and keeps in one step, and gives what is kept; whatever
+    `change` raises leaves the list as it was. Raises NotFound when the session is gone."""
+
+    async def change_todos(
+        self, session_id: str, change: Callable[[Sequence[Todo]], Sequence[Todo]]
+    ) -> Sequence[Todo]: ...
 
 
 class Steering(Protocol):

@@ -55,6 +55,24 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
             ToolInfo("search_files", "🔎", "Search files", Risk.READ),
         ),
     ),
+    ToolsetInfo(
+        "memory",
+        "Memory",
+        "Remember facts and the person across sessions",
+        (ToolInfo("memory", "🧠", "Remember", Risk.WRITE),),
+    ),
+    ToolsetInfo(
+        "session_search",
+        "Session search",
+        "Search everything that was said in earlier sessions",
+        (ToolInfo("session_search", "🕰️", "Search sessions", Risk.READ),),
+    ),
+    ToolsetInfo(
+        "todo",
+        "Todo",
+        "Keep a list of things to do in the session",
+        (ToolInfo("todo", "📋", "Plan", Risk.READ),),
+    ),
 )
 
 TOOLSETS: dict[str, ToolsetInfo] = {toolset.name: toolset for toolset in CATALOGUE}

@@ -116,6 +116,15 @@ class FileSettings(Section):
     )
 
 
+class MemorySettings(Section):
+    memory_enabled: bool = Field(True, description="Whether the agent keeps notes of its own (memories/MEMORY.md).")
+    user_profile_enabled: bool = Field(
+        True, description="Whether the agent remembers who it works for (memories/USER.md)."
+    )
+    memory_char_limit: int = Field(2_200, gt=0, le=20_000, description="Characters of MEMORY.md.")
+    user_char_limit: int = Field(1_375, gt=0, le=20_000, description="Characters of USER.md.")
+
+
 class ApiServerSettings(Section):
     enabled: bool | None = Field(
         None, description="Whether the gateway serves the API. Unset: it runs jobs only and says how to switch it on."
@@ -201,6 +210,25 @@ class DatabaseSettings(Section):
     url: Secret = Field(None, description="Where sessions and runs are kept. Unset: state.db in the home.")
 
 
+class RetentionSettings(Section):
+    sessions_days: float | None = Field(
+        None, gt=0, description="Days without activity after which a session goes, with all said in it. Unset: never."
+    )
+    events_days: float | None = Field(
+        None,
+        ge=1,
+        description="Days after its end that a run keeps its list of events; the last one, with its output, stays. "
+        "Unset: for as long as the session.",
+    )
+    audit_days: float | None = Field(None, ge=1, description="Days that the audit log reaches back. Unset: for ever.")
+    job_runs_days: float | None = Field(
+        None,
+        gt=0,
+        description="Days that the history of jobs reaches back; the newest entry of each stays. "
+        "Unset: only jobs.keep_runs counts.",
+    )
+
+
 class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What goes to logs/gateway.log and to the screen."
@@ -236,7 +264,9 @@ class Settings(Section):
     command_allowlist: list[str] = Field([], description="Patterns that were allowed for always.")
     terminal: TerminalSettings = Field(default_factory=TerminalSettings, description="How commands run.")
     file: FileSettings = Field(default_factory=FileSettings, description="What the file tools may reach.")
-    memory: dict[str, Any] = Field({}, description="Not read by this version.")
+    memory: MemorySettings = Field(
+        default_factory=MemorySettings, description="What the agent remembers across sessions."
+    )
     compression: dict[str, Any] = Field({}, description="Not read by this version.")
     mcp_servers: dict[str, Any] = Field({}, description="Not read by this version.")
     api_server: ApiServerSettings = Field(
@@ -250,6 +280,9 @@ class Settings(Section):
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Where a run ends at the latest.")
     database: DatabaseSettings = Field(
         default_factory=DatabaseSettings, description="Where sessions and runs are kept."
+    )
+    retention: RetentionSettings = Field(
+        default_factory=RetentionSettings, description="How long what is kept is kept; looked at every hour."
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="What is logged.")
 

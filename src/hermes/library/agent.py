@@ -110,7 +110,9 @@ class AIAgent:
             fallback_model=fallback_model,
             max_iterations=max_iterations,
         )
-        self._plan = EnginePlan(settings, options.database_url(store), platform or "library")
+        self._plan = EnginePlan(
+            settings, options.database_url(store), platform or "library", None if skip_memory else options.memory_home()
+        )
         self._session_name = session_id
         self._turns: set[Turn] = set()
         self._engine: EngineHolder | None = None

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from hermes.app import Engine, open_engine
+from hermes.home.paths import Home
 from hermes.home.settings import Settings
 from hermes.library.background import Background
 
@@ -16,6 +17,7 @@ class EnginePlan:
     settings: Settings
     database_url: str
     platform: str
+    memory_home: Home | None = None
 
 
 class EngineHolder:
@@ -71,6 +73,7 @@ class EngineHolder:
                 environ=dict(os.environ),
                 database_url=plan.database_url,
                 platform=plan.platform,
+                memory_home=plan.memory_home,
             ) as engine:
                 opened.set_result(engine)
                 await closing.wait()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from hermes.core.errors import InvalidInput
 from hermes.core.toolset import TOOLSETS
-from hermes.home.paths import resolve_home
+from hermes.home.paths import Home, resolve_home
 from hermes.home.settings import ModelSettings, Settings, load_settings
 
 NOT_IN_THIS_BUILD = frozenset(
@@ -22,14 +22,11 @@ NOT_IN_THIS_BUILD = frozenset(
         "delegation",
         "homeassistant",
         "image_gen",
-        "memory",
         "messaging",
         "moa",
         "rl",
         "search",
-        "session_search",
         "skills",
-        "todo",
         "tts",
         "video",
         "vision",
@@ -129,6 +126,12 @@ def parameters(
         if effort is not None:
             told["reasoning_effort"] = effort
     return {**told, **(request_overrides or {})}
+
+
+def memory_home() -> Home | None:
+    """The home whose memory is read and kept; None where nobody set one up."""
+    home = resolve_home()
+    return home if home.exists() else None
 
 
 def database_url(store: str | Path | None) -> str:

@@ -11,7 +11,7 @@ from hermes.core.errors import InvalidInput
 from hermes.core.session import Session
 
 from . import messages as message_rows
-from . import sessions
+from . import sessions, todos
 from .encoding import from_json
 from .schema import messages
 from .schema import sessions as schema_sessions
@@ -22,8 +22,8 @@ def fork(conn: Connection, source: Session, copy: Session, at_message_id: int | 
     """Makes `copy` with the messages of `source` up to and with that one, or all of them. Gives it as it was kept.
 
     A call is never parted from its result: when the cut lies between them, the results that follow come along; when
-    one of them is not there yet, the copy ends before the call. Raises Conflict `session_exists`, InvalidInput for a
-    message that is not of this session.
+    one of them is not there yet, the copy ends before the call. A copy of all has its todo list, too. Raises Conflict
+    `session_exists`, InvalidInput for a message that is not of this session.
     """
     last, tool_calls = _whole_steps(conn, source.id, at_message_id)
     sessions.create(conn, copy)
@@ -33,6 +33,8 @@ def fork(conn: Connection, source: Session, copy: Session, at_message_id: int | 
     counted = replace(copy, message_count=count, tool_call_count=tool_calls, preview=preview)
     values = {"session": copy.id, "count": count, "tool_calls": tool_calls, "head": preview}
     _SET_COUNTS.run(conn, values)
+    if at_message_id is None and (list_of_source := todos.get(conn, source.id)):
+        todos.put(conn, copy.id, list_of_source, copy.started_at)
     return counted
 
 

@@ -57,12 +57,17 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """None: any. Sessions of chats that re-send their history are left out unless asked for, or named by `source`."""
+    """None: any. Sessions of chats that re-send their history are left out unless asked for, or named by `source`.
+    `but_session_id` and `but_run_id` are left out; `is_said`: only the words of people and of the agent, no results."""
 
     source: str | None = None
     session_id: str | None = None
     role: str | None = None
     include_stateless: bool = False
+    session_key: str | None = None
+    but_session_id: str | None = None
+    but_run_id: str | None = None
+    is_said: bool = False
 
 
 ANY = Filter()
@@ -109,12 +114,12 @@ def find(
         values["match"] = _index(conn).question(terms)
     if before_id is not None:
         values["before"] = before_id
-    for name in ("source", "session_id", "role"):
+    for name in ("source", "session_id", "role", "session_key", "but_session_id", "but_run_id"):
         if getattr(only, name) is not None:
             values[f"of_{name}"] = getattr(only, name)
     hides_stateless = not only.include_stateless and only.source is None and only.session_id is None
     dialect = conn.dialect.name
-    statement = _find(dialect, len(terms) if is_scan else 0, frozenset(values), hides_stateless)
+    statement = _find(dialect, len(terms) if is_scan else 0, frozenset(values), hides_stateless, only.is_said)
     marked = marker(terms)
     return [Hit(*[*facts, marked(text)]) for *facts, text in statement.all(conn, values)]
 
@@ -223,7 +228,7 @@ _NEXT = Statement(
 
 
 @cache
-def _find(dialect: str, scanned_terms: int, given: frozenset[str], hides_stateless: bool) -> Statement:
+def _find(dialect: str, scanned_terms: int, given: frozenset[str], hides_stateless: bool, is_said: bool) -> Statement:
     """`given` are the names of the values. `scanned_terms` 0: through the index."""
     place: sa.ColumnElement[int] = messages.c.id
     joined: sa.FromClause = messages
@@ -256,6 +261,14 @@ def _find(dialect: str, scanned_terms: int, given: frozenset[str], hides_statele
         query = query.where(messages.c.session_id == bindparam("of_session_id"))
     if "of_role" in given:
         query = query.where(messages.c.role == bindparam("of_role"))
+    if "of_session_key" in given:
+        query = query.where(sessions.c.session_key == bindparam("of_session_key"))
+    if "of_but_session_id" in given:
+        query = query.where(messages.c.session_id != bindparam("of_but_session_id"))
+    if "of_but_run_id" in given:
+        query = query.where(sa.or_(messages.c.run_id.is_(None), messages.c.run_id != bindparam("of_but_run_id")))
+    if is_said:
+        query = query.where(sa.or_(messages.c.role == sa.literal("user"), messages.c.role == sa.literal("assistant")))
     if hides_stateless:
         query = query.where(sa.not_(sessions.c.is_stateless))
     return Statement(query.order_by(place.desc()).limit(bindparam("most")))

@@ -38,6 +38,7 @@ SECRET_IN_HOME: dict[str, str] = {
     r"state\.db(?:-wal|-shm|-journal)?": "the conversations of everybody who uses this agent",
     r"auth(?:\.json|/.*)": "the keys of this agent",
     r"run/terminal/[^/]+/environment.*": "what a session exported",
+    r"memories/visitors(?:/.*)?": "what is remembered of visitors",
 }
 """The same inside HERMES_HOME and inside each profile."""
 

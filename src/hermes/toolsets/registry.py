@@ -11,27 +11,35 @@ from typing import Any
 
 from hermes.core.errors import InvalidInput, ToolFailed
 from hermes.core.model import ToolSpec
-from hermes.core.ports import Action, Tool, ToolContext, ToolResult
+from hermes.core.ports import Action, SessionRecall, TodoKeeper, Tool, ToolContext, ToolResult
 from hermes.core.redact import Redactor
 from hermes.core.toolset import TOOLSETS, ToolsetInfo
+from hermes.home.memory import Memories, Target
+from hermes.toolsets.memory import MemoryTool
 from hermes.toolsets.patch import PatchTool
 from hermes.toolsets.paths import Reach
 from hermes.toolsets.process import ProcessTool
 from hermes.toolsets.processes import Processes
 from hermes.toolsets.read_file import ReadFileTool
 from hermes.toolsets.search_files import SearchFilesTool, find_ripgrep
+from hermes.toolsets.session_search import SessionSearchTool
 from hermes.toolsets.settings import FileSettings, TerminalSettings
 from hermes.toolsets.terminal import TerminalTool
+from hermes.toolsets.todo import TodoTool
 from hermes.toolsets.write_file import WriteFileTool
 
 
 @dataclass(frozen=True, slots=True)
 class Toolset:
-    """A toolset of this build with its tools. `problem` says what it lacks to work whole, empty when nothing."""
+    """A toolset of this build with its tools. `problem` says what it lacks to work whole, empty when nothing.
+
+    `is_usable` False: nothing of it can work, so that it is offered to nobody who did not name it.
+    """
 
     info: ToolsetInfo
     tools: tuple[Tool, ...]
     problem: str = ""
+    is_usable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ class Registry:
         chosen = [
             name
             for name, toolset in self._toolsets.items()
-            if (toolset.info.is_default if enabled is None else name in enabled)
+            if (toolset.info.is_default and toolset.is_usable if enabled is None else name in enabled)
         ]
         return [name for name in chosen if name not in disabled]
 
@@ -160,11 +168,15 @@ def build_registry(
     terminal: TerminalSettings | None = None,
     files: FileSettings | None = None,
     secrets: Iterable[str] = (),
+    memories: Memories | None = None,
+    sessions: SessionRecall | None = None,
+    todos: TodoKeeper | None = None,
 ) -> Registry:
     """The toolsets of this build.
 
     `run_dir`: where outputs, snapshots and process records go (the home's); None makes a temporary directory.
-    `home`: HERMES_HOME, whose keys no tool reads. `secrets`: values that are hidden in every result.
+    `home`: HERMES_HOME, whose keys no tool reads. `secrets`: values that are hidden in every result. Where there are no
+    `memories`, `sessions` or `todos`, the tools for them are there and not offered.
     """
     terminal = terminal or TerminalSettings()
     files = files or FileSettings()
@@ -185,7 +197,21 @@ def build_registry(
             (ReadFileTool(reach, files), WriteFileTool(reach), PatchTool(reach, files), SearchFilesTool(reach, files)),
             "" if find_ripgrep() else "search_files needs ripgrep: pip install ripgrep",
         ),
+        _memory(memories, redactor),
+        _needing("session_search", SessionSearchTool(sessions), sessions, "no sessions are kept here"),
+        _needing("todo", TodoTool(todos), todos, "no sessions are kept here"),
     )
     registry = Registry(toolsets, processes, redactor)
     registry._temporary = temporary
     return registry
+
+
+def _memory(memories: Memories | None, redactor: Redactor) -> Toolset:
+    is_on = memories is None or any(memories.limits.of(target) for target in Target)
+    problem = "it is kept in a home, and there is none" if is_on else "it is switched off in the settings (memory)"
+    return _needing("memory", MemoryTool(memories, redactor), memories if is_on else None, problem)
+
+
+def _needing(name: str, tool: Tool, needed: object, problem: str) -> Toolset:
+    is_usable = needed is not None
+    return Toolset(TOOLSETS[name], (tool,), "" if is_usable else problem, is_usable)

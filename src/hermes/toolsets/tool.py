@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from hermes.core.errors import ToolFailed
 from hermes.core.model import ToolSpec
@@ -13,9 +14,15 @@ from hermes.core.ports import Action, ToolContext, ToolResult
 
 
 class Arguments(BaseModel):
-    """Arguments of a tool. Unknown ones are ignored: models invent some, and a refusal costs a step."""
+    """Arguments of a tool. Unknown ones are ignored: models invent some, and a refusal costs a step. So is null: what
+    has no value was not given."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        return {key: value for key, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
 ArgumentsT = TypeVar("ArgumentsT", bound=Arguments)
@@ -79,19 +86,31 @@ def problems(error: ValidationError) -> str:
 
 
 def parameters(arguments: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema that a model gets: pydantic's, without titles, which only cost tokens."""
-    schema: dict[str, Any] = _without_titles(arguments.model_json_schema())
+    """The JSON schema that a model gets: pydantic's, without what only costs tokens (titles, empty defaults, "or null")
+    and without references, which some providers do not follow."""
+    schema = arguments.model_json_schema()
+    definitions = schema.pop("$defs", {})
     schema.pop("description", None)
-    return schema
+    slim: dict[str, Any] = _slim(schema, definitions)
+    return slim
 
 
-def _without_titles(value: Any, *, is_names: bool = False) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: _without_titles(item, is_names=key in ("properties", "$defs") and not is_names)
-            for key, item in value.items()
-            if is_names or key != "title"
-        }
+def _slim(value: Any, definitions: Mapping[str, Any], *, is_names: bool = False) -> Any:
     if isinstance(value, list):
-        return [_without_titles(item) for item in value]
-    return value
+        return [_slim(item, definitions) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if is_names:
+        return {name: _slim(item, definitions) for name, item in value.items()}
+    if "$ref" in value:
+        there = {key: inner for key, inner in definitions[value["$ref"].rpartition("/")[2]].items() if key not in value}
+        there.pop("description", None)
+        value = {**there, **{key: inner for key, inner in value.items() if key != "$ref"}}
+    kinds = [kind for kind in value.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        return _slim({**kinds[0], **{key: inner for key, inner in value.items() if key != "anyOf"}}, definitions)
+    return {
+        key: _slim(inner, definitions, is_names=key == "properties")
+        for key, inner in value.items()
+        if key != "title" and not (key == "default" and (inner is None or inner in ("", [])))
+    }

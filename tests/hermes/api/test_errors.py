@@ -24,6 +24,16 @@ NOT_BY_HTTP = {
     "approval_denied_by_policy",
     "gateway_running",
     "insufficient_quota",
+    # of memory files: told to the model and the command line, and by Link under the same names
+    "memory_changed",
+    "memory_content_refused",
+    "memory_content_required",
+    "memory_entry_ambiguous",
+    "memory_entry_not_found",
+    "memory_limit_exceeded",
+    "memory_match_required",
+    "memory_off",
+    "memory_unreadable",
 }
 
 

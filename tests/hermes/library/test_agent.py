@@ -26,11 +26,14 @@ from run_agent import (
     events,
 )
 from tests.support import documents
+from tests.support.database import is_postgres, new_url
 
 Play = Callable[..., ScriptedModelServer]
 
 
 def agent(server: ScriptedModelServer, **options) -> AIAgent:
+    if is_postgres():
+        options = {"store": new_url(), **options}
     return AIAgent(**{"model": "scripted", "base_url": server.base_url, "quiet_mode": True, **options})
 
 
@@ -47,6 +50,7 @@ def test_chat_gives_the_text_of_the_answer(echo):
         assert asked.chat("Hello") == "You said: Hello"
 
 
+@pytest.mark.sqlite("an agent without a store has its data in memory")
 def test_a_base_url_needs_no_key(play):
     server = play("Hi")
     with AIAgent(model="scripted", base_url=server.base_url, quiet_mode=True) as asked:
@@ -164,8 +168,9 @@ def test_a_named_session_remembers(echo):
 
 
 def test_a_store_remembers_over_agents(echo, tmp_path: Path):
+    file = tmp_path / "state.db"
     for turns in (1, 2):
-        with agent(echo, session_id="alice", store=tmp_path / "state.db") as asked:
+        with agent(echo, session_id="alice", store=new_url(file) if is_postgres() else file) as asked:
             assert roles(asked.run_conversation("Again")["messages"]) == ["user", "assistant"] * turns
 
 
@@ -222,7 +227,8 @@ def test_toolsets_are_chosen(echo):
         {tool["function"]["name"] for tool in request.get("tools") or []} for request in echo.requests
     )
     assert first == {"read_file", "write_file", "patch", "search_files"}
-    assert second == {"terminal", "process"}
+    assert second >= {"terminal", "process", "todo", "session_search"}
+    assert not second & first
     assert third == set()
 
 
@@ -296,6 +302,7 @@ def test_the_approval_callback_decides(play, nowhere: Path, answer: object, is_d
     assert (nowhere / "precious").exists() is not is_done
 
 
+@pytest.mark.sqlite("an agent without a store has its data in memory")
 def test_a_dead_provider_is_told_in_the_result_and_raised_by_chat():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -317,6 +324,7 @@ def test_the_exception_is_of_its_class(play):
     assert raised.value.status == 401
 
 
+@pytest.mark.sqlite("an agent without a store has its data in memory")
 def test_no_model_at_all_says_what_to_do():
     asked = AIAgent(provider="openai", model="gpt-5", quiet_mode=True)
     with asked, pytest.raises(NoModel, match="OPENAI_API_KEY"):
@@ -520,6 +528,7 @@ def test_images_are_sent(echo):
     assert echo.requests[-1]["messages"][1]["content"][1]["type"] == "image_url"
 
 
+@pytest.mark.sqlite("an agent without a store has its data in memory")
 def test_the_homes_model_answers_when_none_is_named(play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     server, other = play("From the home"), play("From there")
     home = tmp_path / "home"

@@ -7,14 +7,17 @@ import pytest
 
 from hermes.core.errors import InvalidInput
 from hermes.core.toolset import CATALOGUE, TOOLS, ToolsetInfo
+from hermes.home.memory import Memories, MemoryLimits
 from hermes.toolsets.registry import Registry, Toolset, build_registry
 from hermes.toolsets.supervisor import STUB
+from tests.support.sessions import FakeSessions
 from tests.support.tools import EchoTool
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    return build_registry(run_dir=tmp_path)
+    sessions = FakeSessions()
+    return build_registry(run_dir=tmp_path, memories=Memories(tmp_path / "memories"), sessions=sessions, todos=sessions)
 
 
 def test_every_tool_of_the_catalogue_is_there_under_its_name(registry: Registry) -> None:
@@ -33,6 +36,9 @@ def test_every_tool_of_the_catalogue_is_there_under_its_name(registry: Registry)
         "write_file": ["path", "content"],
         "patch": ["mode", "path", "old_string", "new_string", "replace_all", "patch"],
         "search_files": ["pattern", "target", "path", "file_glob", "limit", "output_mode", "context"],
+        "memory": ["action", "target", "content", "old_text", "operations"],
+        "session_search": ["query", "limit", "session_id"],
+        "todo": ["todos", "merge"],
     }.items(),
 )
 def test_parameters_have_their_published_names(registry: Registry, tool: str, names: list[str]) -> None:
@@ -40,20 +46,35 @@ def test_parameters_have_their_published_names(registry: Registry, tool: str, na
 
     assert list(parameters["properties"]) == names
     assert parameters["type"] == "object"
-    assert '"title"' not in json.dumps(parameters)
+    assert not {'"title"', '"$ref"', '"null"'} & set(json.dumps(parameters).split())
 
 
 def test_all_schemas_together_stay_small(registry: Registry) -> None:
     specs = [tool.spec for tool in registry.tools.values()]
 
-    assert sum(len(json.dumps([spec.name, spec.description, spec.parameters])) for spec in specs) < 6_000
+    assert sum(len(json.dumps([spec.name, spec.description, spec.parameters])) for spec in specs) < 7_500
 
 
 def test_a_run_gets_what_is_enabled_and_not_disabled(registry: Registry) -> None:
     assert list(registry.select(None)) == list(TOOLS)
     assert list(registry.select(("file",))) == ["read_file", "write_file", "patch", "search_files"]
-    assert list(registry.select(None, ("file",))) == ["terminal", "process"]
+    assert list(registry.select(("terminal", "todo"), ("todo",))) == ["terminal", "process"]
     assert registry.select(()) == {}
+
+
+def test_what_cannot_work_here_is_offered_to_nobody_who_did_not_name_it(tmp_path: Path) -> None:
+    registry = build_registry(run_dir=tmp_path)
+    assert not {"memory", "session_search", "todo"} & set(registry.select(None))
+    assert list(registry.select(("memory",))) == ["memory"]
+    states = {state.name: state for state in registry.toolsets()}
+    assert (states["memory"].is_enabled, states["memory"].is_configured) == (False, False)
+    assert states["memory"].problem == "it is kept in a home, and there is none"
+
+
+def test_memory_that_is_switched_off_is_not_offered(tmp_path: Path) -> None:
+    registry = build_registry(run_dir=tmp_path, memories=Memories(tmp_path, MemoryLimits(0, 0)))
+    [state] = [state for state in registry.toolsets() if state.name == "memory"]
+    assert (state.is_enabled, state.problem) == (False, "it is switched off in the settings (memory)")
 
 
 def test_an_unknown_toolset_is_refused_with_the_known_ones(registry: Registry) -> None:
