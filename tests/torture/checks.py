@@ -103,6 +103,15 @@ def an_output_is_one_whole_answer(e: Evidence) -> Iterator[Wrong]:
                 yield f"its output is {run['output']!r}, and its last message {last}", run["id"]
 
 
+def each_step_has_one_answer(e: Evidence) -> Iterator[Wrong]:
+    """Whole, or as far as it was said."""
+    for run_id, rows in e.facts.messages_of.items():
+        answers = [ANSWER.match(row["content"]) for row in rows if row["role"] == "assistant"]
+        for step, count in Counter(found["step"] for found in answers if found is not None).items():
+            if count > 1:
+                yield f"step {step} has {count} answers", run_id
+
+
 def steers_that_were_accepted_were_heard(e: Evidence) -> Iterator[Wrong]:
     for turn in e.ledger.turns:
         run = e.facts.runs.get(turn.run_id or "")
@@ -207,7 +216,10 @@ def no_finished_answer_was_asked_for_again(e: Evidence) -> Iterator[Wrong]:
             if found is None:
                 continue
             kept = int(found["attempt"])
-            for later in asked[found["token"], int(found["step"])]:
+            of_step = asked[found["token"], int(found["step"])]
+            if not any(one.attempt == kept and one.text == row["content"] for one in of_step):
+                continue  # what was said until the run was ended
+            for later in of_step:
                 if later.attempt > kept and not _was_frozen(e, later):
                     yield f"{found[0]} was kept, and {later.node} asked again at {later.at:.3f}", run_id
 
@@ -344,6 +356,7 @@ CHECKS: Sequence[Callable[[Evidence], Iterator[Wrong]]] = (
     what_was_deleted_is_gone,
     what_was_told_is_what_is_kept,
     an_output_is_one_whole_answer,
+    each_step_has_one_answer,
     steers_that_were_accepted_were_heard,
     answers_to_questions_hold,
     a_stop_that_was_acknowledged_stopped,

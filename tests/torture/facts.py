@@ -75,9 +75,9 @@ class Facts:
         return [call[0] for calls in made for call in calls]
 
 
-def read_facts(url: str, directory: Path) -> Facts:
+def read_facts(url: str, directory: Path, *, has_events: bool = True) -> Facts:
     with _open(url) as ask:
-        tables = {name: ask(query) for name, query in _TABLES.items()}
+        tables = {name: ask(query) for name, query in _TABLES.items() if has_events or name != "events"}
     return Facts(tables, ran=_lines(directory / "ran"), ended=_lines(directory / "ended"))
 
 

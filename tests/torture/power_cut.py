@@ -114,7 +114,7 @@ def problems(worked: Worked, at: float, directory: Path) -> list[str]:
 
 def kept_of(worked: Worked, directory: Path, kind: str, which: str) -> bool:
     """Whether what was just acknowledged is in the database there."""
-    there = _kept(read_facts(f"sqlite:///{directory / DATABASE}", worked.cluster.directory))
+    there = _kept(read_facts(f"sqlite:///{directory / DATABASE}", worked.cluster.directory, has_events=False))
     return ((kind, which) in there) != (kind == "deletion")
 
 

@@ -27,6 +27,7 @@ def test_a_copy_at_any_moment_is_whole_and_has_what_was_acknowledged(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @needs_a_record
 def test_what_is_acknowledged_is_on_the_disk_and_a_power_cut_leaves_it_whole(tmp_path: Path) -> None:
     dice = random.Random(1)
