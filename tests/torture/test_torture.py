@@ -1,4 +1,4 @@
-"""The short forms of `make torture`: clients talk, nodes are killed, and afterwards every promise must have been kept."""
+"""The short forms of `make torture`: clients talk, nodes are killed, and every promise is kept."""
 
 from __future__ import annotations
 
