@@ -164,13 +164,18 @@ def _absent() -> Any:
     return None
 
 
+async def _alone() -> list[dict[str, Any]]:
+    return []
+
+
 @dataclass(slots=True, kw_only=True)
 class Services:
     """`state` is what /health/detailed calls gateway_state: starting, running, draining, stopped.
 
-    `toolsets` is asked at each request. `checks` are the readiness checks by name. `access` gets a line a request.
-    `resolve` looks up the hosts of image URLs; None asks the system. `runs` and `http` are what /metrics tells. What
-    has `_absent` for a default is always there in a gateway; a test of a route that does not touch it leaves it out.
+    `nodes` gives those of the database (`hermes.runs.node_object`). `toolsets` is asked at each request. `checks` are
+    the readiness checks by name. `access` gets a line a request. `resolve` looks up the hosts of image URLs; None asks
+    the system. `runs` and `http` are what /metrics tells. What has `_absent` for a default is always there in a
+    gateway; a test of a route that does not touch it leaves it out.
     """
 
     runner: RunnerPort
@@ -182,6 +187,7 @@ class Services:
     toolsets: Callable[[], Sequence[ToolsetStatus]] = lambda: ()
     checks: Mapping[str, Callable[[], Awaitable[Check]]] = field(default_factory=dict)
     state: Callable[[], str] = lambda: "running"
+    nodes: Callable[[], Awaitable[list[dict[str, Any]]]] = _alone
     stop: Stop = field(default_factory=Stop)
     access: AccessSink = to_log
     resolve: Resolver | None = None

@@ -97,7 +97,7 @@ class Membership:
         if self.is_alone:
             return
         if self._locks is not None:
-            self._lock = await asyncio.to_thread(NodeLock, _lock_file(self._locks, self.id))
+            self._lock = await asyncio.to_thread(NodeLock, lock_file(self._locks, self.id))
         await self._database.write(node_store.register, self._node())
 
     async def leave(self) -> None:
@@ -159,7 +159,7 @@ class Membership:
 
     def _holds_lock(self, node_id: str) -> bool:
         assert self._locks is not None
-        return is_held(_lock_file(self._locks, node_id))
+        return is_held(lock_file(self._locks, node_id))
 
     def _node(self) -> Node:
         return Node(
@@ -183,5 +183,6 @@ def _name(node: Node) -> tuple[str, str]:
     return node.id, f"{node.host}:{node.pid}"
 
 
-def _lock_file(directory: Path, node_id: str) -> Path:
+def lock_file(directory: Path, node_id: str) -> Path:
+    """What a process holds that conducts runs of a file in `directory`'s parent."""
     return directory / f"{node_id}.lock"

@@ -70,6 +70,15 @@ def load(conn: Connection) -> dict[str, Load]:
     return found
 
 
+def server_time(conn: Connection) -> float | None:
+    """Unix seconds by the clock of the database's server; None where it has none of its own."""
+    if conn.dialect.name == "sqlite":
+        return None
+    row = _SERVER_TIME.first(conn, {})
+    assert row is not None
+    return float(row[0])
+
+
 def claim_orphans(conn: Connection, node_id: str, limit: int) -> list[Run]:
     """Open runs that are nobody's, oldest first: they are this node's now. Nodes that claim at once get others each."""
     claimed: list[Run] = []
@@ -127,6 +136,7 @@ _CHECK = Statement(sa.select(nodes.c.id).where(_IS).with_for_update(read=True, k
 _DELETE = Statement(sa.delete(nodes).where(_IS))
 _DELETE_SILENT = Statement(sa.delete(nodes).where(_IS, nodes.c.beat == bindparam("last_beat")))
 _LISTED = Statement(sa.select(*nodes.columns).order_by(nodes.c.started_at, nodes.c.id))
+_SERVER_TIME = Statement(sa.select(sa.extract("epoch", sa.func.clock_timestamp())))
 _LOAD = Statement(
     sa.select(runs.c.node, runs.c.status, sa.func.count())
     .where(_IS_OPEN, runs.c.node.is_not(None))

@@ -11,8 +11,16 @@ import pytest
 
 from hermes.api.services import ApiSettings, Check, ToolsetStatus
 from hermes.api.status import health
+from hermes.core.errors import StoreUnavailable
+from hermes.core.node import Node
+from hermes.runs.node_object import node_object
+from hermes.store.nodes import Load
 from tests.support.api import STARTED_AT, FakeRunner, Server, make_services, serving
 from tests.support.clock import FakeClock
+
+A_NODE = Node(
+    id="node_1", kind="gateway", home="/h", host="a", pid=1, version="1.2.3", started_at=1_000.0, beat_at=1_002.0
+)
 
 
 async def ok() -> Check:
@@ -96,6 +104,7 @@ async def test_detailed_health_tells_the_state_of_everything() -> None:
         "queued_runs": 1,
         "gateway_busy": True,
         "gateway_drainable": True,
+        "nodes": [],
         "pid": os.getpid(),
         "uptime_seconds": 60.0,
         "updated_at": STARTED_AT + 60,
@@ -121,6 +130,27 @@ async def test_a_check_that_fails_or_hangs_is_a_finding_and_not_a_fault(monkeypa
         "b": {"status": "degraded", "detail": "no answer within 0.01 s"},
         "c": {"status": "ok", "detail": None},
     }
+
+
+async def test_the_nodes_are_told_and_null_where_the_database_does_not_say() -> None:
+    node = node_object(A_NODE, Load(running=2), 0.5)
+
+    async def nodes() -> list[dict[str, Any]]:
+        return [node]
+
+    async def away() -> list[dict[str, Any]]:
+        raise StoreUnavailable("the database went away")
+
+    for source, expected in ((nodes, [node]), (away, None)):
+        async with serving(make_services(nodes=source)) as server:
+            answer = await server.client.get("/health/detailed")
+            assert (answer.status_code, answer.json()["nodes"]) == (200, expected)
+            metrics = (await server.client.get("/metrics")).text
+        counted = {line for line in metrics.splitlines() if line.startswith("hermes_nodes{")}
+        states = {"ready": 1.0, "draining": 0.0, "silent": 0.0, "gone": 0.0}
+        assert counted == (
+            {f'hermes_nodes{{state="{state}"}} {count}' for state, count in states.items()} if expected else set()
+        )
 
 
 def test_rss_is_told_where_the_system_has_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,28 @@ class Platform(Answer):
     updated_at: float
 
 
+class NodeRow(Answer):
+    """A process that conducts runs of the same database. `beat_at` is by its own clock."""
+
+    id: str
+    name: Annotated[str, Field(description="its host and its home")]
+    kind: str
+    url: str | None
+    version: str
+    pid: int
+    started_at: float
+    beat_at: float
+    silent_seconds: Annotated[
+        float | None, Field(description="since then, by the database's clock; null in a file, where nobody beats")
+    ]
+    running: int
+    queued: int
+    state: Annotated[
+        Literal["ready", "draining", "silent", "gone"],
+        Field(description="silent: not heard of for seconds, and soon given up; gone: its process has ended"),
+    ]
+
+
 class DetailedHealth(Answer):
     status: State
     readiness: Readiness
@@ -51,6 +73,9 @@ class DetailedHealth(Answer):
     queued_runs: int
     gateway_busy: bool
     gateway_drainable: bool
+    nodes: Annotated[
+        list[NodeRow] | None, Field(description="those that share the database; null when it does not answer")
+    ]
     pid: int
     uptime_seconds: float
     rss_bytes: int

@@ -37,6 +37,7 @@ async def show_detailed(request: Request, services: Services) -> Response:
     results = await asyncio.gather(*(_result(services, name) for name in names))
     checks = {name: _row(result) for name, result in zip(names, results, strict=True)}
     status = "ok" if all(result.is_ok for result in results) else "degraded"
+    nodes = await nodes_of(services)
     now = services.clock.now()
     runner = services.runner
     body: dict[str, Any] = {
@@ -57,6 +58,7 @@ async def show_detailed(request: Request, services: Services) -> Response:
         "queued_runs": runner.queued,
         "gateway_busy": runner.active > 0,
         "gateway_drainable": services.state() == "running" and not services.is_leaving,
+        "nodes": nodes,
         "pid": os.getpid(),
         "uptime_seconds": round(now - services.started_at, 3),
         "rss_bytes": rss_bytes(),
@@ -64,6 +66,15 @@ async def show_detailed(request: Request, services: Services) -> Response:
     }
     failed = status == "degraded" and request.query_params.get("fail") == "degraded"
     return JsonAnswer(body, 503 if failed else 200)
+
+
+async def nodes_of(services: Services) -> list[dict[str, Any]] | None:
+    """The nodes of the database, this one among them; None when the database does not say."""
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            return await services.nodes()
+    except (TimeoutError, HermesError):
+        return None
 
 
 async def _result(services: Services, name: str) -> Check:

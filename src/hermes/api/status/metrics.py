@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from hermes.api.documented import documented
 from hermes.api.services import Services
-from hermes.api.status.health import rss_bytes
+from hermes.api.status.health import nodes_of, rss_bytes
 from hermes.core.tally import Histogram
+from hermes.runs.node_object import STATES
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -41,7 +42,7 @@ async def show(request: Request, services: Services) -> Response:
     Counters begin at zero with each start of the gateway.
     """
     process = await asyncio.to_thread(_process)  # the import takes tens of milliseconds, once
-    return Response(_text(services, process), media_type=CONTENT_TYPE)
+    return Response(_text(services, process, await nodes_of(services)), media_type=CONTENT_TYPE)
 
 
 @cache
@@ -54,7 +55,7 @@ def _process() -> CollectorRegistry:
     return registry
 
 
-def _text(services: Services, process: CollectorRegistry) -> bytes:
+def _text(services: Services, process: CollectorRegistry, nodes: Sequence[Mapping[str, Any]] | None) -> bytes:
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.registry import Collector
 
@@ -62,6 +63,8 @@ def _text(services: Services, process: CollectorRegistry) -> bytes:
         def collect(self) -> Iterator[Metric]:
             yield from _runs(services)
             yield from _server(services)
+            if nodes is not None:
+                yield _nodes(nodes)
             seen = list(process.collect())
             yield from seen
             if not any(metric.name == "process_resident_memory_bytes" for metric in seen):
@@ -115,6 +118,15 @@ def _server(services: Services) -> Iterator[Metric]:
             "hermes_store_write_seconds", "From asking for a write to its commit.", services.database.tally.write
         )
         yield _gauge("hermes_store_queue", "Writes that wait.", services.database.queue_depth)
+
+
+def _nodes(nodes: Sequence[Mapping[str, Any]]) -> Metric:
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    family = GaugeMetricFamily("hermes_nodes", "Nodes that share the database.", labels=("state",))
+    for state in STATES:
+        family.add_metric((state,), sum(1 for node in nodes if node["state"] == state))
+    return family
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
