@@ -36,8 +36,8 @@ Every tool call of every way in passes one gate (`agent/approval.py`) before it 
    (`approvals.timeout`, 60 s, then it is a no); a plain JSON call is denied at once; a job follows
    `approvals.cron_mode`.
 
-The answers: `once`; `session`, until the session is forgotten or the server restarts; `always`, which writes the
-pattern into `command_allowlist`; `deny`. The model is told why a call did not run. Mode `smart` asks like `manual` in
+The answers: `once`; `session`, until the session is deleted, on every node; `always`, which writes the pattern into
+`command_allowlist` of the node where the run is; `deny`. The model is told why a call did not run. Mode `smart` asks like `manual` in
 this version, and says so in the log."""
 
 READING = """\

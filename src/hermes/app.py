@@ -34,6 +34,7 @@ from hermes.runs.runner import Runner, RunnerSettings
 from hermes.runs.signing import signing_secret
 from hermes.runs.webhook import Webhooks
 from hermes.sessions import Sessions
+from hermes.store import approvals as approval_store
 from hermes.store import facts
 from hermes.store.database import Database
 from hermes.store.shared_clock import SharedClock
@@ -113,7 +114,7 @@ async def open_engine(
         sessions=sessions,
         todos=sessions,
     )
-    agent = _agent(settings, home, environ, registry, clock, secrets, platform, memories)
+    agent = _agent(settings, home, environ, registry, clock, secrets, platform, memories, database)
     api = settings.api_server
     runner_settings = RunnerSettings(
         max_running=api.max_concurrent_runs,
@@ -358,6 +359,7 @@ def _agent(
     secrets: Iterable[str],
     platform: str,
     memories: Memories | None,
+    database: Database,
 ) -> Agent:
     toolsets = settings.platform_toolsets.get(platform, settings.toolsets)
     limits = settings.limits
@@ -367,6 +369,9 @@ def _agent(
         assert home is not None
         await _add_to_allowlist(home, pattern)
 
+    async def allowed_before(session_id: str) -> set[str]:
+        return await database.read(approval_store.allowed, session_id)
+
     def gate(desk: ApprovalDesk) -> Gate:
         return Gate(
             desk=desk,
@@ -375,6 +380,7 @@ def _agent(
             allowances=allowances,
             home=home.path if home else None,
             allow_always=allow_always if home else None,
+            allowed_before=allowed_before,
             hide=registry.redactor,
         )
 
