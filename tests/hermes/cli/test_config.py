@@ -81,6 +81,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.sqlite("the environment has nothing but the home")
 def test_secrets_are_masked_until_they_are_asked_for(hermes: Hermes) -> None:
     for name, value in SECRETS.items():
         assert hermes("config", "set", name, value).code == 0
@@ -96,6 +97,7 @@ def test_secrets_are_masked_until_they_are_asked_for(hermes: Hermes) -> None:
     assert hermes("config", "show", "--reveal").out.count("canary") == len(SECRETS) + 1
 
 
+@pytest.mark.sqlite("the environment has nothing but the home")
 def test_show_says_where_each_value_is_set_and_what_is_wrong(hermes: Hermes) -> None:
     hermes("config", "set", "approvals.mode", "off")
     hermes("config", "set", "OPENAI_API_KEY", "sk-x")

@@ -99,6 +99,7 @@ def test_a_key_of_the_environment_cannot_be_rotated_in_env(hermes: Hermes) -> No
     assert hermes.home.env_file.read_text() == before
 
 
+@pytest.mark.sqlite("each profile has a file")
 def test_a_key_belongs_to_one_profile(hermes: Hermes) -> None:
     hermes("profile", "create", "alice")
     hermes("keys", "add", "bot", "--profile", "alice")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from hermes.home.env import read_env
 from tests.support.cli import Hermes
 
@@ -114,6 +116,7 @@ def test_use_chooses_what_commands_without_p_mean(hermes: Hermes) -> None:
     assert json.loads(hermes("profile", "show", "--json").out)["name"] == "default"
 
 
+@pytest.mark.sqlite("the file of a home")
 def test_a_profile_goes_into_a_file_and_comes_out_with_its_sessions(hermes: Hermes, tmp_path: Path) -> None:
     hermes("profile", "create", "alice")
     hermes("-p", "alice", "config", "set", "model.default", "gpt-6")
@@ -133,6 +136,7 @@ def test_a_profile_goes_into_a_file_and_comes_out_with_its_sessions(hermes: Herm
     assert json.loads(hermes("-p", "bob", "keys", "list", "--json").out) == []
 
 
+@pytest.mark.sqlite("the file of a home")
 def test_secrets_leave_and_arrive_only_when_both_sides_say_so(hermes: Hermes, tmp_path: Path) -> None:
     hermes("profile", "create", "alice")
     hermes("-p", "alice", "keys", "add", "bot")

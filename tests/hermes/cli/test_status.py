@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from hermes.core.job import Job
 from hermes.home.config_file import set_config
 from hermes.home.paths import create_home
@@ -64,6 +66,7 @@ def test_jobs_the_model_and_problems_are_told_without_a_gateway(hermes: Hermes) 
     assert text.endswith("How to mend it: hermes doctor\n")
 
 
+@pytest.mark.sqlite("a damaged file")
 def test_a_damaged_database_is_a_problem_with_its_mend(hermes: Hermes) -> None:
     create_home(hermes.home)
     hermes.home.state_db.write_bytes(b"not a database " * 500)

@@ -137,7 +137,18 @@ def test_a_wide_bind_is_mended_by_its_command(home: Home, environ: dict[str, str
     assert findings() == []
 
 
-@pytest.mark.parametrize("name", [".env", ".env.bak", "config.yaml", "state.db", "logs", "logs/gateway.log", "files"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".env",
+        ".env.bak",
+        "config.yaml",
+        pytest.param("state.db", marks=pytest.mark.sqlite("a file")),
+        "logs",
+        "logs/gateway.log",
+        "files",
+    ],
+)
 def test_a_file_that_others_can_read_is_named_and_closed(
     home: Home, environ: dict[str, str], findings: Find, name: str
 ) -> None:
@@ -211,6 +222,7 @@ def test_any_web_site_as_an_origin_is_told(home: Home, environ: dict[str, str], 
     assert findings() == []
 
 
+@pytest.mark.sqlite("the file of a home")
 def test_a_damaged_database_is_told_with_a_way_out(home: Home, environ: dict[str, str], findings: Find) -> None:
     Database.open_now(f"sqlite:///{home.state_db}").close_now()
     with home.state_db.open("r+b") as file:
@@ -223,6 +235,7 @@ def test_a_damaged_database_is_told_with_a_way_out(home: Home, environ: dict[str
     assert findings() == []
 
 
+@pytest.mark.sqlite("the file of a home")
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
@@ -245,6 +258,7 @@ def test_a_directory_in_the_place_of_the_database_is_told(home: Home, environ: d
     assert findings() == []
 
 
+@pytest.mark.sqlite("the file of a home")
 def test_a_clock_that_went_back_is_told_by_what_happened_before(home: Home, findings: Find) -> None:
     database = Database.open_now(f"sqlite:///{home.state_db}")
     database.write_now(lambda conn: keep_session(conn, last_active=NOW + 7200))
@@ -381,6 +395,7 @@ def running(home: Home, environ: dict[str, str]) -> Iterator[subprocess.Popen[st
         process.kill()
 
 
+@pytest.mark.sqlite("the file of a home")
 def test_a_gateway_that_was_killed_and_one_that_hangs_are_told(
     home: Home, findings: Find, running: subprocess.Popen[str]
 ) -> None:

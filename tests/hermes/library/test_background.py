@@ -16,6 +16,8 @@ from hermes.library.background import background
 from hermes.models.scripted import Call, Step
 from run_agent import AIAgent
 
+pytestmark = pytest.mark.sqlite("an agent without a store has its data in memory")
+
 HEAD = """
 import asyncio, os, sys, threading
 from run_agent import AIAgent

@@ -16,6 +16,8 @@ from hermes.library.progress import lines
 from hermes.models.scripted import Call, Step
 from run_agent import AIAgent
 
+pytestmark = pytest.mark.sqlite("an agent without a store has its data in memory")
+
 HAPPENS = (
     Step(status=500, times=1),
     Step(tool_calls=(Call("terminal", {"command": "echo hi"}), Call("read_file", {"path": "missing.txt"}))),
