@@ -141,7 +141,7 @@ def export(
     if form not in ("jsonl", "markdown"):
         raise InvalidInput(f"--format is jsonl or markdown, not {form!r}", param="format")
     count = 0
-    with _store(ctx) as (_, database), _sink(output) as file:
+    with _store(ctx) as (_, database), sink(output) as file:
         for session in _chosen(database, session_id, source):
             kept = database.read_now(lambda conn, of: session_store.messages(conn, of, limit=2**31), session.id)
             if form == "jsonl":
@@ -265,7 +265,7 @@ def _confirm(question: str, yes: bool) -> None:
 
 
 @contextmanager
-def _sink(output: Path | None) -> Iterator[IO[str]]:
+def sink(output: Path | None) -> Iterator[IO[str]]:
     """A new file that only its owner reads, or the standard output."""
     if output is None:
         yield sys.stdout

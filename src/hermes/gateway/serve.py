@@ -314,13 +314,14 @@ def _say(line: str) -> None:
 
 async def _housekeeping(engine: Engine, settings: Settings) -> None:
     """Every hour: chats that re-send their history are forgotten after `api_server.retention_days`, chains of responses
-    beyond `responses.keep_chains`, and the search index gets what was said since."""
-    from hermes.store.retention import purge
+    beyond `responses.keep_chains`, what `retention` says, and the search index gets what was said since."""
+    from hermes.store.retention import Rules, purge
 
+    rules = Rules(**settings.retention.model_dump())
     while True:
         try:
             days, chains = settings.api_server.retention_days, settings.responses.keep_chains
-            await purge(engine.database, engine.clock.now(), days, chains)
+            await purge(engine.database, engine.clock.now(), days, chains, rules)
             await engine.sessions.tidy()
         except HermesError as error:  # a full disk now is no reason to stop answering; the next hour tries again
             log.error("old chats could not be removed, or the search index not be kept: %s", error.message)

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -28,7 +28,7 @@ from . import events, facts, runs, sessions, snapshot
 from .connecting import open_file, reading, shown
 from .database import Database, parse_url
 from .integrity import Finding, check_database, examine
-from .problems import translated
+from .problems import is_damage, translated
 from .requests import messages_of
 from .schema import facts as fact_rows
 from .schema import keys, nodes
@@ -39,7 +39,7 @@ from .upkeep import check_unused, schema_of
 BACKUP = "backup"
 """The fact that a database is a backup: when it was made, of what."""
 
-Also = Callable[[Connection], None]
+Also = Callable[[Connection], object]
 """What is done with the copy before it is whole: bytes of uploaded files come in, or go out."""
 
 
@@ -161,7 +161,8 @@ def sync_file(path: Path) -> None:
 def remove_part(part: Path) -> None:
     """With what SQLite keeps beside it."""
     for end in ("", "-wal", "-shm", "-journal"):
-        part.with_name(part.name + end).unlink(missing_ok=True)
+        with suppress(OSError):  # what is wrong with its place was told
+            part.with_name(part.name + end).unlink(missing_ok=True)
 
 
 def _copy_out(url: str, part: Path, told: Told | None) -> None:
@@ -191,6 +192,8 @@ def _copy_in(source: Path, part: Path) -> None:
         with closing(open_file(source)) as there, closing(sqlite3.connect(part)) as here:
             there.backup(here)
     except sqlite3.Error as error:
+        if is_damage(error):
+            raise StoreCorrupt(f"{source} is no backup, or a damaged one ({error})") from error
         raise translated(error, str(source)) from error
     snapshot.check_foreign(part, str(source))
 

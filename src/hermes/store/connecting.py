@@ -66,7 +66,7 @@ def _connect(url: URL) -> Connection:
         return conn
     path = Path(url.database or "")
     if not path.is_file():
-        raise NotFound(f"there is no database {path}", code="database_not_found")
+        raise NotFound(f"there is no database {path}: the first start of a gateway makes it", code="database_not_found")
     engine = create_engine(
         "sqlite://", creator=lambda: open_file(path), poolclass=NullPool, isolation_level="AUTOCOMMIT"
     )

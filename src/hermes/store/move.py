@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from hermes.core.errors import Conflict, InvalidInput, NotFound
+from hermes.core.errors import Conflict, InvalidInput, NotFound, StoreUnavailable
 from hermes.home.files import open_private, sync_directory
 
 from . import search
@@ -27,7 +27,7 @@ class Moved:
     indexed: int
 
 
-def move(url: str, to: str, *, also: Callable[[Connection], None] | None = None, told: Told | None = None) -> Moved:
+def move(url: str, to: str, *, also: Callable[[Connection], object] | None = None, told: Told | None = None) -> Moved:
     """Everything into an empty PostgreSQL or a new SQLite file, with open runs and what waits to be sent: the next
     gateway goes on with it there. Nobody may use either meanwhile. `also` is done in the target's transaction.
 
@@ -47,7 +47,7 @@ def move(url: str, to: str, *, also: Callable[[Connection], None] | None = None,
     return _into(url, to, also, told)
 
 
-def _into_file(url: str, path: Path, also: Callable[[Connection], None] | None, told: Told | None) -> Moved:
+def _into_file(url: str, path: Path, also: Callable[[Connection], object] | None, told: Told | None) -> Moved:
     if path.exists():
         raise Conflict(f"{path} exists already: name a new file", code="file_exists")
     part = new_part(path)
@@ -58,12 +58,14 @@ def _into_file(url: str, path: Path, also: Callable[[Connection], None] | None, 
         sync_file(part)
         os.link(part, path)
         sync_directory(path.parent)
+    except OSError as error:
+        raise StoreUnavailable(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         remove_part(part)
     return Moved(str(path), moved.copied, moved.indexed)
 
 
-def _into(url: str, to: str, also: Callable[[Connection], None] | None, told: Told | None) -> Moved:
+def _into(url: str, to: str, also: Callable[[Connection], object] | None, told: Told | None) -> Moved:
     target = Database.open_now(to)
     try:
         with reading(url) as rows:

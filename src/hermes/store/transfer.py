@@ -47,7 +47,7 @@ def transfer(
     target: Database,
     *,
     replaces: bool = False,
-    also: Callable[[Connection], None] | None = None,
+    also: Callable[[Connection], object] | None = None,
     told: Told | None = None,
 ) -> Copied:
     """`source` is one snapshot at the newest schema (`connecting.reading`). `also` is done in the same transaction.
@@ -107,7 +107,7 @@ def _copy_all(
     target: Connection,
     source: Connection,
     replaces: bool,
-    also: Callable[[Connection], None] | None,
+    also: Callable[[Connection], object] | None,
     told: Told | None,
 ) -> Copied:
     if replaces:

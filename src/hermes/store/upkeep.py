@@ -7,15 +7,19 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
 from sqlalchemy import Connection, inspect
+from sqlalchemy.exc import DBAPIError
 
 from hermes.core.errors import Conflict
 
-from .connecting import reading, shown
+from . import search
+from .connecting import BUSY_SECONDS, reading, shown
 from .database import Database, parse_url
+from .postgres import make_engine
 from .problems import translated
 from .revisions import has_version, revision
-from .schema import HEAD, nodes
+from .schema import HEAD, approvals, metadata, nodes, runs, started_calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,93 @@ def schema_of(url: str) -> str | None:
         raise problem from error
 
 
+def is_newest(url: str) -> bool:
+    return schema_of(url) == HEAD
+
+
 def upgrade(url: str) -> Upgraded:
     """Raises StoreUnavailable for one that is not ours, or newer than this program."""
     before = schema_of(url)
     Database.open_now(url).close_now()
     return Upgraded(shown(url), before, HEAD)
+
+
+@dataclass(frozen=True, slots=True)
+class Vacuumed:
+    """Bytes on the disk. `free`: what a rewrite would give back. `removed`: rows that ended runs left behind."""
+
+    place: str
+    before: int
+    after: int
+    free: int
+    removed: int
+
+
+def vacuum(url: str, *, is_rewriting: bool) -> Vacuumed:
+    """Removes what nothing needs, folds the log, gives the free pages of a file back. `is_rewriting`: the file, or each
+    table of a PostgreSQL, is written anew, while which nobody else may write; without it others go on undisturbed.
+
+    Raises StoreUnavailable.
+    """
+    place = shown(url)
+    database = Database.open_now(url)
+    try:
+        removed = database.write_now(_remove_leftovers)
+        if database.read_now(search.has_orphans):
+            database.write_now(search.drop)
+            while database.write_now(search.catch_up):
+                pass
+    finally:
+        database.close_now()
+    parsed = parse_url(url)
+    try:
+        if parsed.get_backend_name() != "sqlite":
+            with closing(make_engine(parsed).connect()) as conn:
+                return _vacuum_tables(conn, place, is_rewriting, removed)
+        return _vacuum_file(Path(parsed.database or ""), is_rewriting, removed)
+    except (sqlite3.Error, DBAPIError) as error:
+        raise translated(error, place) from error
+
+
+def _remove_leftovers(conn: Connection) -> int:
+    """Of runs that ended; this version's own runs leave none."""
+    ended = sa.select(runs.c.id).where(runs.c.finished_at.is_not(None))
+    calls = conn.execute(sa.delete(started_calls).where(started_calls.c.run_id.in_(ended))).rowcount
+    asked = sa.delete(approvals).where(approvals.c.resolved_at.is_(None), approvals.c.run_id.in_(ended))
+    return calls + conn.execute(asked).rowcount
+
+
+def _vacuum_file(path: Path, is_rewriting: bool, removed: int) -> Vacuumed:
+    before = _size(path)
+    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as conn:
+        if is_rewriting:
+            conn.execute("VACUUM")
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        conn.execute("PRAGMA optimize")
+        pages, size = (conn.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
+    return Vacuumed(str(path), before, _size(path), pages * size, removed)
+
+
+def _size(path: Path) -> int:
+    """With its log."""
+    files = (path, path.with_name(f"{path.name}-wal"))
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _vacuum_tables(conn: Connection, place: str, is_rewriting: bool, removed: int) -> Vacuumed:
+    before = _bytes_of_tables(conn)
+    options = "FULL, ANALYZE" if is_rewriting else "ANALYZE"
+    for table in metadata.sorted_tables:
+        conn.exec_driver_sql(f"VACUUM ({options}) {table.name}")
+    return Vacuumed(place, before, _bytes_of_tables(conn), 0, removed)
+
+
+def _bytes_of_tables(conn: Connection) -> int:
+    names = [table.name for table in metadata.sorted_tables]
+    row = conn.exec_driver_sql(
+        "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(%s) AS name", (names,)
+    )
+    return int(row.scalar() or 0)
 
 
 def check_unused(url: str) -> None:
