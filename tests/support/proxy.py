@@ -18,7 +18,7 @@ from typing import Self
 import aiohttp
 from aiohttp import web
 
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.4
 TRY_SECONDS = 10.0
 OWN_HEADERS = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "host"})
 
