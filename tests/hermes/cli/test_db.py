@@ -3,26 +3,88 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
 
+from hermes.core import event as run_events
+from hermes.core.event import KeptEvent
+from hermes.core.file import File, new_file_id
+from hermes.core.message import Message
+from hermes.core.run import RunStatus, Usage
+from hermes.home.locks import lock_gateway
 from hermes.home.paths import create_home
-from hermes.store.connecting import shown
+from hermes.store import audit, events, runs, sessions, started_calls
+from hermes.store import files as file_store
+from hermes.store.connecting import reading, shown
 from hermes.store.database import Database
+from hermes.store.schema import HEAD
 from tests.support.cli import Hermes
-from tests.support.database import new_url
-from tests.support.store import keep_run, keep_session
+from tests.support.database import is_postgres, new_url
+from tests.support.postgres import postgres_database
+from tests.support.store import a_session, keep_run
+
+FORCE = ("--force",) if is_postgres() else ()
 
 
 @pytest.fixture
-def database(hermes: Hermes) -> Database:
+def url(hermes: Hermes) -> str:
     create_home(hermes.home)
-    return Database.open_now(new_url(hermes.home.state_db))
+    return new_url(hermes.home.state_db)
 
 
-def place(hermes: Hermes) -> str:
-    return shown(new_url(hermes.home.state_db))
+@pytest.fixture
+def server_url(postgres: str) -> Iterator[str]:
+    with postgres_database(postgres) as server:
+        yield server
+
+
+def write(url: str, *functions: object) -> None:
+    database = Database.open_now(url)
+    for function in functions:
+        database.write_now(function)  # type: ignore[arg-type]
+    database.close_now()
+
+
+def talk(conn: Connection) -> None:
+    """The owner's session with one ended run, and another's."""
+    sessions.create(conn, a_session("s", owner="owner", title="Fish"))
+    keep_run(conn, "r", "s", owner="owner", model="m")
+    sessions.add_messages(
+        conn, "s", "r", [Message("user", "Where is the swordfish?"), Message("assistant", "Here.")], 2.0
+    )
+    told: list[run_events.RunEvent] = [
+        run_events.RunStarted("s", "m"),
+        run_events.MessageDelta("Here."),
+        run_events.RunCompleted("Here.", {}),
+    ]
+    events.append(conn, "r", [KeptEvent(seq, 2.0, event) for seq, event in enumerate(told, 1)])
+    runs.finish(conn, "r", RunStatus.COMPLETED, 3.0, "Here.", "stop", Usage(), None, "run.completed", 3)
+    sessions.create(conn, a_session("theirs", owner="key_1"))
+
+
+def upload(hermes: Hermes, url: str, data: bytes) -> str:
+    """As it lies beside an SQLite file."""
+    record = File(
+        id=new_file_id(),
+        owner="owner",
+        filename="a.txt",
+        purpose="user_data",
+        media_type="text/plain",
+        bytes=len(data),
+        sha256="0" * 64,
+        created_at=1.0,
+    )
+    write(url, partial(file_store.insert, file=record))
+    hermes.home.files_dir.mkdir(exist_ok=True)
+    (hermes.home.files_dir / record.id).write_bytes(data)
+    return record.id
 
 
 def break_run(conn: Connection) -> None:
@@ -31,33 +93,263 @@ def break_run(conn: Connection) -> None:
 
 
 def test_without_a_home_it_says_how_to_make_one(hermes: Hermes) -> None:
-    done = hermes("db", "check")
-    assert done.code == 2
-    assert "it is made with: hermes gateway" in done.err
+    for command in ("check", "upgrade", "backup", "vacuum", "export", "retention"):
+        done = hermes("db", command)
+        assert (done.code, "it is made with: hermes gateway" in done.err) == (2, True)
     assert not hermes.home.path.exists()
 
 
-def test_a_whole_database_is_said_to_be_whole_and_what_was_examined(hermes: Hermes, database: Database) -> None:
-    database.write_now(keep_session)
+@pytest.mark.sqlite("a PostgreSQL of these tests is never empty")
+def test_without_a_database_it_says_who_makes_one(hermes: Hermes, url: str) -> None:
+    done = hermes("db", "check")
+    assert (done.code, "the first start of a gateway makes it" in done.err) == (1, True)
+    assert not hermes.home.state_db.exists()
+
+
+def test_a_whole_database_is_said_to_be_whole_and_what_was_examined(hermes: Hermes, url: str) -> None:
+    write(url, talk)
     done = hermes("db", "check")
     assert (done.code, done.err) == (0, "")
     assert done.out == (
-        f"{place(hermes)} is whole. Examined: pages, references, schema, runs and events, "
+        f"{shown(url)} is whole. Examined: pages, references, schema, runs and events, "
         "sessions and messages, approvals, jobs, search index.\n"
     )
     assert "pages and indexes" in hermes("db", "check", "--full").out
     assert json.loads(hermes("db", "check", "--json").out)["ok"] is True
-    database.close_now()
 
 
-def test_what_is_broken_is_named_with_its_mend_and_is_exit_code_1(hermes: Hermes, database: Database) -> None:
-    database.write_now(break_run)
+def test_what_is_broken_is_named_with_its_mend_and_is_exit_code_1(hermes: Hermes, url: str) -> None:
+    write(url, break_run)
     done = hermes("db", "check")
     assert (done.code, done.err) == (1, "")
     first, mend, last = done.out.splitlines()
     assert first == "1 runs whose status does not fit whether they have ended: r [status_and_end_differ]"
     assert "hermes db restore" in mend
-    assert last == f"1 to mend in {place(hermes)}."
+    assert last == f"1 to mend in {shown(url)}."
     told = json.loads(hermes("db", "check", "--json").out)
     assert (told["ok"], told["findings"][0]["ids"]) == (False, ["r"])
+
+
+def test_a_backup_brings_back_sessions_and_uploads_and_what_was_replaced_is_kept(hermes: Hermes, url: str) -> None:
+    write(url, talk)
+    file_id = upload(hermes, url, b"hello")
+    done = hermes("db", "backup")
+    (made,) = (hermes.home.path / "backups").iterdir()
+    assert (done.code, f"Wrote {made}, " in done.out, f"hermes db restore {made}" in done.out) == (0, True, True)
+    shutil.rmtree(hermes.home.files_dir)
+    write(url, partial(sessions.delete, session_id="s"))
+    later = upload(hermes, url, b"later")
+    done = hermes("db", "restore", str(made), *FORCE)
+    assert (done.code, done.err) == (0, "")
+    assert f"Restored {shown(url)} from {made}, made " in done.out
+    assert "swordfish" in hermes("sessions", "show", "s").out
+    if is_postgres():
+        return
+    assert (hermes.home.files_dir / file_id).read_bytes() == b"hello"
+    (aside,) = hermes.home.path.glob("state.db.before-restore-*.files")
+    assert [path.name for path in aside.iterdir()] == [later]
+    assert hermes("db", "check").code == 0
+    with reading(url) as conn:
+        assert [entry.action for entry in audit.newest(conn)] == ["database.restored"]
+
+
+def test_a_backup_goes_where_it_is_told_to_and_overwrites_nothing(hermes: Hermes, url: str, tmp_path: Path) -> None:
+    write(url, talk)
+    assert hermes("db", "backup", str(tmp_path / "one.db")).code == 0
+    before = (tmp_path / "one.db").read_bytes()
+    done = hermes("db", "backup", str(tmp_path / "one.db"))
+    assert (done.code, "exists already" in done.err) == (1, True)
+    assert (tmp_path / "one.db").read_bytes() == before
+    assert hermes("db", "backup", str(tmp_path / "missing" / "one.db")).code == 1
+    assert hermes("db", "backup", str(tmp_path), "--no-files").code == 0
+    assert len(list(tmp_path.glob("hermes-default-*.db"))) == 1
+
+
+def test_a_backup_of_what_is_broken_is_made_and_says_so(hermes: Hermes, url: str, tmp_path: Path) -> None:
+    write(url, break_run)
+    done = hermes("db", "backup", str(tmp_path / "one.db"))
+    assert (done.code, "The backup has these faults, too." in done.out) == (0, True)
+    done = hermes("db", "restore", str(tmp_path / "one.db"))
+    assert (done.code, "--force takes it all the same" in done.err) == (1, True)
+
+
+def test_while_a_gateway_runs_nothing_is_restored_moved_or_upgraded(hermes: Hermes, url: str, tmp_path: Path) -> None:
+    write(url, talk)
+    hermes("db", "backup", str(tmp_path / "one.db"))
+    lock = lock_gateway(hermes.home.pid_file, now=1.0)
+    write(url, lambda conn: conn.exec_driver_sql("UPDATE alembic_version SET version_num = '0003'"))
+    for arguments in (
+        ("restore", str(tmp_path / "one.db"), *FORCE),
+        ("migrate", "--to", f"sqlite:///{tmp_path / 'two.db'}"),
+        ("upgrade",),
+    ):
+        done = hermes("db", *arguments)
+        assert (done.code, "already runs" in done.err) == (1, True), arguments
+    lock.release()
+    assert not (tmp_path / "two.db").exists()
+
+
+def test_a_database_that_a_process_has_open_is_neither_replaced_nor_moved(
+    hermes: Hermes, url: str, tmp_path: Path
+) -> None:
+    write(url, talk)
+    hermes("db", "backup", str(tmp_path / "one.db"))
+    database = Database.open_now(url)
+    database.write_now(sessions.delete, "theirs")
+    for arguments in (
+        ("restore", str(tmp_path / "one.db"), *FORCE),
+        ("migrate", "--to", f"sqlite:///{tmp_path / 'two.db'}"),
+    ):
+        done = hermes("db", *arguments)
+        assert (done.code, "stop" in done.err) == (1, True), arguments
+    assert database.read_now(sessions.get, "theirs") is None
     database.close_now()
+
+
+@pytest.mark.sqlite("a file that is damaged is a file")
+def test_a_damaged_database_is_replaced_by_its_backup(hermes: Hermes, url: str, tmp_path: Path) -> None:
+    write(url, talk)
+    hermes("db", "backup", str(tmp_path / "one.db"))
+    hermes.home.state_db.write_bytes(b"no database" * 1000)
+    assert "[damaged]" in hermes("db", "check").out
+    assert hermes("db", "restore", str(tmp_path / "one.db")).code == 0
+    assert "swordfish" in hermes("sessions", "show", "s").out
+
+
+@pytest.mark.sqlite("a PostgreSQL is named in a home")
+def test_a_machine_without_a_home_gets_one_with_the_backup(hermes: Hermes, url: str, tmp_path: Path) -> None:
+    write(url, talk)
+    hermes("db", "backup", str(tmp_path / "one.db"))
+    shutil.rmtree(hermes.home.path)
+    done = hermes("db", "restore", str(tmp_path / "one.db"))
+    assert (done.code, "Made a home" in done.err) == (0, True)
+    assert "swordfish" in hermes("sessions", "show", "s").out
+
+
+@pytest.mark.sqlite("pages of a file are given back")
+def test_space_is_given_back_and_with_somebody_at_work_only_as_much_as_disturbs_nobody(
+    hermes: Hermes, url: str
+) -> None:
+    write(url, talk, lambda conn: sessions.add_messages(conn, "theirs", None, [Message("user", "x" * 4_000_000)], 1.0))
+    write(url, partial(sessions.delete, session_id="theirs"))
+    database = Database.open_now(url)
+    database.write_now(sessions.get, "s")
+    done = hermes("db", "vacuum")
+    assert (done.code, "has it open, so the file was not written anew" in done.out) == (0, True)
+    assert hermes.home.state_db.stat().st_size > 4_000_000
+    database.close_now()
+    done = hermes("db", "vacuum")
+    assert (done.code, "MB given back." in done.out) == (0, True)
+    assert hermes.home.state_db.stat().st_size < 1_000_000
+    assert hermes("db", "check").code == 0
+
+
+def test_what_ended_runs_left_behind_is_removed(hermes: Hermes, url: str) -> None:
+    write(url, talk, lambda conn: started_calls.mark(conn, "r", "c", 1.0))
+    assert hermes("db", "check").code == 1
+    done = hermes("db", "vacuum")
+    assert (done.code, "1 rows that ended runs had left behind are removed." in done.out) == (0, True)
+    assert hermes("db", "check").code == 0
+
+
+def test_an_export_has_every_session_message_run_and_event(hermes: Hermes, url: str, tmp_path: Path) -> None:
+    write(url, talk)
+    done = hermes("db", "export", "--output", str(tmp_path / "all.jsonl"))
+    assert (done.code, done.out) == (
+        0,
+        f"Wrote 2 sessions, 2 messages, 1 runs, 3 events to {tmp_path / 'all.jsonl'}.\n",
+    )
+    lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    kinds = [line["type"] for line in lines]
+    assert kinds == ["export", "session", "message", "message", "run", "event", "event", "event", "session"]
+    assert [line["owner"] for line in lines if line["type"] == "session"] == ["owner", "key_1"]
+    assert [line["content"] for line in lines if line["type"] == "message"] == ["Where is the swordfish?", "Here."]
+    run = lines[4]
+    assert (run["run_id"], run["status"], run["output"], run["owner"]) == ("r", "completed", "Here.", "owner")
+    assert [(line["seq"], line["event"]) for line in lines[5:8]] == [
+        (1, "run.started"),
+        (2, "message.delta"),
+        (3, "run.completed"),
+    ]
+    exported = json.loads(hermes("sessions", "export", "s").out)
+    assert {**exported["session"], "type": "session", "owner": "owner"} == lines[1]
+    assert exported["messages"] == [{k: v for k, v in line.items() if k != "type"} for line in lines[2:4]]
+    assert (tmp_path / "all.jsonl").stat().st_mode & 0o077 == 0
+    one = hermes("db", "export", "--session", "s", "--no-events").out.splitlines()
+    assert [json.loads(line)["type"] for line in one] == ["export", "session", "message", "message", "run"]
+    done = hermes("db", "export", "--session", "none")
+    assert (done.code, done.out) == (1, "")
+
+
+@pytest.mark.sqlite("it goes from a file to a server and back")
+def test_a_home_moves_to_a_server_and_back_with_its_uploads(
+    hermes: Hermes, url: str, server_url: str, tmp_path: Path
+) -> None:
+    write(url, talk)
+    file_id = upload(hermes, url, b"hello")
+    done = hermes("db", "migrate", "--to", server_url)
+    assert (done.code, done.err) == (0, "")
+    assert "messages in the search index of postgresql://" in done.out
+    assert "Next, and give it the URL: hermes config set HERMES_DATABASE_URL -" in done.out
+    there = Hermes(hermes.home, hermes.capture, {"HERMES_DATABASE_URL": server_url})
+    assert "swordfish" in there("sessions", "search", "swordfish").out
+    shutil.rmtree(hermes.home.files_dir)
+    hermes.home.state_db.rename(tmp_path / "old.db")
+    done = there("db", "migrate", "--to", url)
+    assert (done.code, "Next: hermes config unset database.url" in done.out) == (0, True)
+    assert (hermes.home.files_dir / file_id).read_bytes() == b"hello"
+    assert "swordfish" in hermes("sessions", "search", "swordfish").out
+    assert hermes("db", "check").code == 0
+    with reading(url) as conn:
+        assert [entry.action for entry in audit.newest(conn)] == ["database.moved", "database.moved"]
+
+
+@pytest.mark.sqlite("it goes from a file to a server")
+def test_no_password_is_told_by_a_move(hermes: Hermes, url: str) -> None:
+    write(url, talk)
+    done = hermes("db", "migrate", "--to", "postgresql://hermes:top-secret-word@127.0.0.1:1/none")
+    assert (done.code, "127.0.0.1:1/none cannot be reached" in done.err) == (1, True)
+    assert "top-secret-word" not in done.out + done.err
+
+
+def test_what_retention_would_remove_is_told(hermes: Hermes, url: str) -> None:
+    write(url, talk)
+    done = hermes("db", "retention")
+    assert (done.code, "Nothing is removed for its age." in done.out) == (0, True)
+    hermes("config", "set", "retention.events_days", "30")
+    hermes("config", "set", "retention.sessions_days", "365")
+    assert [line.split() for line in hermes("db", "retention").out.splitlines()] == [
+        ["setting", "keeps", "would", "go", "now"],
+        ["retention.sessions_days", "365", "days", "2"],
+        ["retention.events_days", "30", "days", "1"],
+        ["retention.audit_days", "for", "ever", "-"],
+        ["retention.job_runs_days", "for", "ever", "-"],
+    ]
+
+
+@pytest.mark.sqlite("an older schema is made by hand, in a file")
+def test_an_older_schema_is_brought_up_and_read_by_nothing_before(hermes: Hermes, url: str) -> None:
+    write(url, talk)
+    assert hermes("db", "upgrade").out == f"{hermes.home.state_db} has the newest schema, {HEAD}.\n"
+    with closing(sqlite3.connect(hermes.home.state_db)) as conn:
+        conn.executescript(
+            "DROP TABLE session_todos; DROP TABLE file_chunks; DROP TABLE facts; DROP TABLE nodes;"
+            "ALTER TABLE runs DROP COLUMN node; UPDATE alembic_version SET version_num = '0003';"
+        )
+    for command in ("export", "vacuum", "retention"):
+        done = hermes("db", command)
+        assert (done.code, "hermes db upgrade" in done.err) == (1, True)
+    done = hermes("db", "upgrade")
+    assert (done.code, done.out) == (0, f"{hermes.home.state_db} has schema {HEAD} now; it had 0003.\n")
+    assert hermes("db", "check").code == 0
+
+
+@pytest.mark.sqlite("a newer schema is made by hand, in a file")
+def test_a_newer_schema_is_refused_by_name(hermes: Hermes, url: str) -> None:
+    write(url, talk)
+    with closing(sqlite3.connect(hermes.home.state_db)) as conn:
+        conn.execute("UPDATE alembic_version SET version_num = '9999'")
+        conn.commit()
+    done = hermes("db", "upgrade")
+    assert (done.code, "older than the database" in done.err) == (1, True)
+    assert "[newer_schema]" in hermes("db", "check").out
