@@ -15,6 +15,7 @@ from hermes.core.message import Message
 from hermes.core.model import Model
 from hermes.core.ports import Action, ApprovalDesk, ApprovalQuestion, Tool
 from hermes.core.run import Ask, RunRequest
+from hermes.runs.node import Identity
 from hermes.runs.runner import Runner, RunnerSettings
 from hermes.store.database import Database
 from tests.support.database import new_url
@@ -68,6 +69,7 @@ async def open_runner(
     database: Database | None = None,
     clock: Clock | None = None,
     settings: RunnerSettings | None = None,
+    identity: Identity | None = None,
 ) -> AsyncIterator[Runner]:
     clock = clock or SystemClock()
     own = database is None
@@ -84,7 +86,9 @@ async def open_runner(
     async def models(name: str | None) -> Model:
         return model
 
-    async with Runner(database=database, agent=agent, models=models, clock=clock, settings=settings) as runner:
+    async with Runner(
+        database=database, agent=agent, models=models, clock=clock, settings=settings, identity=identity
+    ) as runner:
         yield runner
     if own:
         await database.close()

@@ -1,0 +1,267 @@
+"""Two runners on one PostgreSQL: each takes any request about any run, and one goes on where the other stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from hermes.core import event as events
+from hermes.core.errors import Busy, Conflict
+from hermes.core.event import KeptEvent
+from hermes.core.model import ModelItem, ModelRequest
+from hermes.core.run import Run, RunStatus
+from hermes.runs.node import Identity
+from hermes.runs.runner import Runner, RunnerSettings
+from hermes.store import events as event_store
+from hermes.store import nodes as node_store
+from hermes.store import sessions as session_store
+from hermes.store.database import Database
+from tests.support.engine import ask, open_runner
+from tests.support.models import Answer, ScriptedModel, calls, says
+from tests.support.tools import EchoTool
+
+DEADLINE_SECONDS = 15.0
+FEW = RunnerSettings(max_running=2, max_waiting=2)
+
+
+@dataclass
+class Node:
+    runner: Runner
+    database: Database
+    model: ScriptedModel
+    tool: EchoTool
+
+    async def events(self, run: Run, after: int = 0) -> list[events.RunEvent]:
+        return [kept.event async for kept in self.runner.follow(run.id, after)]
+
+    async def status(self, run: Run) -> RunStatus:
+        return (await self.runner.get(run.id, "owner")).status
+
+
+@dataclass
+class Nodes:
+    url: str
+    stack: AsyncExitStack
+    models: list[ScriptedModel] = field(default_factory=list)
+
+    async def start(self, *answers: Answer, settings: RunnerSettings | None = None, is_dangerous: bool = False) -> Node:
+        number = len(self.models)
+        self.models.append(ScriptedModel(answers))
+        database = await Database.open(self.url)
+        self.stack.push_async_callback(database.close)
+        tool = EchoTool("write", is_dangerous=is_dangerous, is_idempotent=False)
+        opened = open_runner(
+            self.models[-1], tool, database=database, settings=settings, identity=Identity("gateway", f"home{number}")
+        )
+        return Node(await self.stack.enter_async_context(opened), database, self.models[-1], tool)
+
+
+@pytest.fixture
+async def nodes(postgres_url: str) -> AsyncIterator[Nodes]:
+    async with AsyncExitStack() as stack:
+        yield Nodes(postgres_url, stack)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def within_the_deadline() -> AsyncIterator[None]:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        yield
+
+
+async def test_a_run_of_one_node_is_followed_from_another_event_by_event(nodes: Nodes):
+    go_on = [asyncio.Event() for _ in range(3)]
+    pieces = [item for i, wait in enumerate(go_on) for item in (*says(f"{i} ")[:1], wait)]
+    here, there = await nodes.start([*pieces, *says("end")]), await nodes.start()
+    run = await here.runner.start(ask())
+    told: list[str] = []
+    async with within_the_deadline():
+        async for kept in there.runner.follow(run.id):
+            told.append(kept.event.name)
+            if isinstance(kept.event, events.MessageDelta) and go_on:
+                go_on.pop(0).set()  # the next text is not said before this one was heard over there
+    assert told == ["run.started", *["message.delta"] * 4, "run.completed"]
+    assert await there.events(run) == await here.events(run)
+
+
+async def test_a_question_is_answered_from_another_node_and_of_two_answers_one_wins(nodes: Nodes):
+    step = calls(("a", "write", '{"text": "x"}'))
+    here = await nodes.start(step, says("Done."), is_dangerous=True)
+    there = await nodes.start()
+    run = await here.runner.start(ask())
+    async with within_the_deadline():
+        async for kept in there.runner.follow(run.id):
+            if isinstance(kept.event, events.ApprovalRequested):
+                break
+    [pending] = await there.runner.pending_approvals(run.id, "owner")
+    results = await asyncio.gather(
+        here.runner.answer(run.id, "owner", "deny", approval_id=pending.question.id, by="here"),
+        there.runner.answer(run.id, "owner", "once", approval_id=pending.question.id, by="there"),
+        return_exceptions=True,
+    )
+    async with within_the_deadline():
+        happened = await there.events(run)
+    [lost] = [result for result in results if isinstance(result, BaseException)]
+    assert isinstance(lost, Conflict)
+    assert lost.code in ("approval_not_pending", "approval_not_active")
+    [answer] = [event for event in happened if isinstance(event, events.ApprovalResponded)]
+    winner = "there" if results[1] == 1 else "here"
+    assert (answer.by, answer.choice) == (winner, "once" if winner == "there" else "deny")
+    assert here.tool.ran == (["x"] if winner == "there" else [])
+
+
+def until_it_hears(text: str) -> Callable[[ModelRequest], list[ModelItem]]:
+    """Calls its tool in every step until that was said to it."""
+
+    def answer(request: ModelRequest) -> list[ModelItem]:
+        if any(message.text == text for message in request.messages):
+            return says("As you like.")
+        return calls((f"call_{len(request.messages)}", "write", '{"text": "x"}'))
+
+    return answer
+
+
+async def test_a_run_is_steered_and_stopped_from_another_node(nodes: Nodes):
+    here = await nodes.start(*[until_it_hears("rather that")] * 500)
+    there = await nodes.start()
+    steered = await here.runner.start(ask())
+    await there.runner.steer(steered.id, "owner", "rather that")
+    async with within_the_deadline():
+        happened = await there.events(steered)
+    assert [event.name for event in happened if isinstance(event, events.RunSteered)] == ["run.steered"]
+    assert not await there.runner.has_pending_steer(steered.id)
+
+    stopped = await here.runner.start(ask())
+    await there.runner.stop(stopped.id, "owner")
+    async with within_the_deadline():
+        assert (await there.events(stopped))[-1].name == "run.cancelled"
+    with pytest.raises(Conflict):
+        await there.runner.stop(stopped.id, "owner")
+
+
+async def test_a_session_has_one_run_at_a_time_over_all_nodes_in_the_order_they_came(nodes: Nodes):
+    wait = asyncio.Event()
+    here, there = await nodes.start([wait, *says("1")], says("3")), await nodes.start(says("2"))
+    first = await here.runner.start(ask("one", session_id="s"))
+    second = await there.runner.start(ask("two", session_id="s"))
+    third = await here.runner.start(ask("three", session_id="s"))
+    assert [await there.status(run) for run in (first, second, third)] == ["running", "queued", "queued"]
+    assert there.model.requests == []
+    wait.set()
+    async with within_the_deadline():
+        assert (await here.events(third))[-1].name == "run.completed"
+    said = [message.text for message in await here.database.read(session_store.history, "s")]
+    assert said == ["one", "1", "two", "2", "three", "3"]
+
+
+async def test_places_are_counted_over_all_nodes_and_a_full_line_says_so(nodes: Nodes):
+    go = asyncio.Event()
+    answers = [[go, *says(str(i))] for i in range(4)]
+    here, there = await nodes.start(*answers, settings=FEW), await nodes.start(*answers, settings=FEW)
+    running = [await here.runner.start(ask()), await there.runner.start(ask())]
+    waiting = [await here.runner.start(ask()), await there.runner.start(ask())]
+    assert [await here.status(run) for run in (*running, *waiting)] == ["running"] * 2 + ["queued"] * 2
+    for node in (here, there):
+        with pytest.raises(Busy):
+            await node.runner.start(ask())
+    go.set()
+    async with within_the_deadline():
+        for run in (*running, *waiting):
+            assert (await here.events(run))[-1].name == "run.completed"
+    assert len(here.model.requests) + len(there.model.requests) == 4
+
+
+async def test_what_a_stopping_node_gives_back_goes_on_at_another(nodes: Nodes):
+    here, there = (
+        await nodes.start(calls(("a", "write", '{"text": "x"}')), [asyncio.Event()]),
+        await nodes.start(says("B.")),
+    )
+    run = await here.runner.start(ask(is_durable=True))
+    reading = asyncio.ensure_future(there.events(run))
+    await until(lambda: len(here.model.requests) == 2)
+    await here.runner.drain(0.0)
+    async with within_the_deadline():
+        happened = await reading
+    assert [event.name for event in happened] == [
+        "run.started",
+        "tool.started",
+        "tool.completed",
+        "run.resumed",
+        "message.delta",
+        "run.completed",
+    ]
+    assert (here.tool.ran, there.tool.ran) == (["x"], [])
+
+
+async def test_a_node_that_was_taken_for_dead_writes_no_more_and_goes_on_under_another_name(nodes: Nodes):
+    late = asyncio.Event()
+    here = await nodes.start([*says("lost")[:1], late, *says(" and never kept")], says("Fresh."))
+    there = await nodes.start(says("Kept."))
+    run = await here.runner.start(ask(is_durable=True))
+    reading = asyncio.ensure_future(here.events(run))
+    await until(lambda: bool(here.model.requests))
+    async with within_the_deadline():
+        while len(await there.database.read(event_store.after, run.id, 0, 10)) < 2:
+            await asyncio.sleep(0.01)
+    name = here.runner.node.id
+    assert await there.database.write(node_store.remove, name)  # what a node does that saw it silent for seconds
+    there.runner.node.tell_everyone("orphans")
+    async with within_the_deadline():
+        over_there = await there.events(run)
+        late.set()
+        assert await reading == over_there, "its own reader goes on from what the other one keeps"
+    assert [event.name for event in over_there] == [
+        "run.started",
+        "message.delta",
+        "run.resumed",
+        "message.delta",
+        "run.completed",
+    ]
+    await until(lambda: here.runner.node.id != name)
+    fresh = await here.runner.start(ask())
+    async with within_the_deadline():
+        assert (await there.events(fresh))[-1].name == "run.completed"
+    kept: list[KeptEvent] = await there.database.read(event_store.after, run.id, 0, 100)
+    assert [one.seq for one in kept] == [1, 2, 3, 4, 5]
+
+
+async def test_a_question_that_was_answered_while_nobody_conducted_the_run_is_not_asked_again(nodes: Nodes):
+    step = calls(("a", "write", '{"text": "x"}'))
+    here = await nodes.start(step, is_dangerous=True)
+    run = await here.runner.start(ask(is_durable=True))
+    async with within_the_deadline():
+        async for kept in here.runner.follow(run.id):
+            if isinstance(kept.event, events.ApprovalRequested):
+                break
+    await here.runner.drain(0.0)
+    there = await nodes.start(says("Done."), is_dangerous=True)
+    assert await there.runner.answer(run.id, "owner", "once", by="me") == 1
+    recovered = await there.runner.recover()
+    async with within_the_deadline():
+        happened = await there.events(run)
+    assert recovered.resumed == 1
+    names = [event.name for event in happened]
+    assert [names.count(name) for name in ("approval.request", "approval.responded")] == [1, 1]
+    assert there.tool.ran == ["x"]
+
+
+async def test_what_is_said_too_late_stays_in_the_session(nodes: Nodes):
+    here, there = await nodes.start([*says("A."), asyncio.Event()]), await nodes.start()
+    run = await here.runner.start(ask(session_id="s", is_durable=True))
+    await until(lambda: bool(here.model.requests))
+    await there.runner.steer(run.id, "owner", "one more thing")
+    await here.runner.stop(run.id, "owner")
+    async with within_the_deadline():
+        await there.events(run)
+    said = [message.text for message in await there.database.read(session_store.history, "s")]
+    assert said[0] == "hello"
+    assert said[-1] == "one more thing"

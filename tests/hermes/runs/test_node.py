@@ -1,0 +1,103 @@
+"""Who is dead, by one's own observation; and processes that share a file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hermes.core.errors import Conflict
+from hermes.core.node import Node
+from hermes.core.run import RunStatus
+from hermes.runs.node import SILENT_SECONDS, Identity, Membership, Watch
+from hermes.runs.runner import Runner
+from hermes.store.database import Database
+from tests.support.clock import FakeClock
+from tests.support.engine import ask, open_runner
+from tests.support.models import ScriptedModel, says
+
+
+def node(name: str, beat: int) -> Node:
+    return Node(
+        id=name, kind="gateway", home=name, host="h", pid=1, version="1", started_at=0.0, beat=beat, beat_at=0.0
+    )
+
+
+def silent_after(watch: Watch, clock: FakeClock, seconds: float, beats: dict[str, int]) -> list[str]:
+    clock.advance(seconds)
+    return [peer.id for peer in watch.silent([node(name, beat) for name, beat in beats.items()])]
+
+
+def test_a_peer_that_does_not_beat_for_five_seconds_is_silent_and_one_that_beats_is_not():
+    clock, found = FakeClock(), []
+    watch = Watch(clock)
+    for second in range(8):
+        found.append(silent_after(watch, clock, 1.0, {"dead": 7, "alive": second}))
+    assert found == [[]] * int(SILENT_SECONDS) + [["dead"]] * 3
+
+
+def test_time_in_which_it_could_not_look_counts_for_nobody():
+    clock = FakeClock()
+    watch = Watch(clock)
+    for _ in range(4):
+        assert silent_after(watch, clock, 1.0, {"a": 7}) == []
+    assert silent_after(watch, clock, 60.0, {"a": 7}) == [], "the database was away, or this node stood still"
+    assert [silent_after(watch, clock, 1.0, {"a": 7}) for _ in range(5)][-2:] == [[], ["a"]]
+
+
+async def names(runner: Runner, run_id: str) -> list[str]:
+    return [one.event.name async for one in runner.follow(run_id)]
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = await Database.open(f"sqlite:///{tmp_path / 'state.db'}")
+    yield opened
+    await opened.close()
+
+
+@pytest.mark.sqlite("processes that share a file")
+async def test_two_processes_of_one_file_do_not_run_a_session_at_once(database: Database):
+    never = asyncio.Event()
+    model = ScriptedModel([[never], says("Mine.")])
+    async with (
+        open_runner(model, database=database) as terminal,
+        open_runner(model, database=database, identity=Identity("gateway", "home")) as gateway,
+    ):
+        run = await terminal.start(ask(session_id="s"))
+        with pytest.raises(Conflict) as refused:
+            await gateway.start(ask(session_id="s"))
+        assert refused.value.code == "session_busy"
+        assert (await gateway.recover()).interrupted == 0, "its process lives"
+        assert (await gateway.get(run.id, "owner")).status is RunStatus.RUNNING
+        await terminal.stop(run.id, "owner")
+        assert (await names(gateway, run.id))[-1] == "run.cancelled"
+        after = await gateway.start(ask(session_id="s"))
+        assert (await names(gateway, after.id))[-1] == "run.completed"
+
+
+@pytest.mark.sqlite("processes that share a file")
+async def test_whose_lock_is_free_is_dead_and_its_open_runs_are_told_as_interrupted(database: Database, tmp_path: Path):
+    async with open_runner(ScriptedModel([[asyncio.Event()]]), database=database) as terminal:
+        run = await terminal.start(ask(session_id="s"))
+        (tmp_path / "run" / f"{terminal.node.id}.lock").unlink()  # as good as dead: nobody can find its lock held
+        clock = FakeClock()
+        async with open_runner(
+            ScriptedModel([]), database=database, clock=clock, identity=Identity("gateway", "home")
+        ) as gateway:
+            reading = asyncio.ensure_future(names(gateway, run.id))
+            while not reading.done():
+                clock.advance(1.0)
+                await asyncio.sleep(0.001)
+            assert reading.result()[-1] == "run.interrupted"
+
+
+@pytest.mark.sqlite("processes that share a file")
+async def test_a_process_that_leaves_takes_its_row_and_its_lock_along(database: Database, tmp_path: Path):
+    member = Membership(database, FakeClock())
+    await member.enter()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [f"{member.id}.lock"]
+    await member.leave()
+    assert list((tmp_path / "run").iterdir()) == []
