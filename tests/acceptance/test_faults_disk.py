@@ -109,6 +109,7 @@ def test_settings_on_a_full_disk_stay_as_they_were(stopped: Gateway, disk: Disk)
     assert "max_steps: 5" in (disk.inside / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_a_start_on_a_full_disk_says_so_and_works_when_there_is_room(gateway: Gateway, disk: Disk) -> None:
     assert gateway.stop() == 0
     disk.fill()
@@ -122,6 +123,7 @@ def test_a_start_on_a_full_disk_says_so_and_works_when_there_is_room(gateway: Ga
     assert gateway.client.get("/v1/models").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_is_named_with_the_way_out(gateway: Gateway, disk: Disk) -> None:
     assert gateway.stop() == 0
     disk.run("mount", "-o", "remount,bind,ro", str(gateway.home))

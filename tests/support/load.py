@@ -76,6 +76,12 @@ class Load:
         if self._note("run", answer):
             self.runs.append(answer.json()["run_id"])
 
+    def counts(self, client: httpx.Client, session: str, number: int) -> None:
+        """A run whose model shall carry out something that can be counted: its words are `count NAME`."""
+        answer = client.post("/v1/runs", json={"input": f"count {session}_{number}"})
+        if self._note("count", answer):
+            self.runs.append(answer.json()["run_id"])
+
     def uploads(self, client: httpx.Client, session: str, number: int) -> None:
         file = {"file": ("a.txt", f"{number}".encode() * 5000)}
         self._note("file", client.post("/v1/files", files=file, data={"purpose": "user_data"}))

@@ -42,11 +42,11 @@ class Database(ABC):
     @staticmethod
     async def open(url: str) -> Database:
         """`sqlite:////absolute/path/state.db`, `sqlite://` in memory, or `postgresql://user@host/name`. Makes what is
-        missing, or brings it to HEAD.
+        missing, or brings it to HEAD. A server that is away, as while a machine starts, is waited for a little.
 
         Raises StoreUnavailable or StoreCorrupt, which name the place and the way out, or ConfigError.
         """
-        database = _made(url)
+        database = _made(url, is_patient=True)
         try:
             await asyncio.wrap_future(database.opened)
         except BaseException:
@@ -56,6 +56,7 @@ class Database(ABC):
 
     @staticmethod
     def open_now(url: str) -> Database:
+        """The same, but a server that is away is told at once: somebody looks at a screen."""
         database = _made(url)
         database.opened.result()
         return database
@@ -110,7 +111,7 @@ class Database(ABC):
     def close_now(self) -> None: ...
 
 
-def _made(url: str) -> Database:
+def _made(url: str, *, is_patient: bool = False) -> Database:
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         from .sqlite import SqliteDatabase
@@ -118,7 +119,7 @@ def _made(url: str) -> Database:
         return SqliteDatabase(parsed)
     from .postgres import PostgresDatabase
 
-    return PostgresDatabase(parsed)
+    return PostgresDatabase(parsed, is_patient=is_patient)
 
 
 def parse_url(url: str) -> URL:

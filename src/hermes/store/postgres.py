@@ -26,7 +26,7 @@ from hermes.core.errors import ConfigError, StoreUnavailable
 from hermes.core.tally import StoreTally
 
 from .database import Database
-from .problems import may_be_done_again, translated
+from .problems import is_standby, may_be_done_again, standby, translated
 from .revisions import bring_to_head
 from .signals import Signals
 
@@ -39,13 +39,18 @@ CONNECTIONS = 8
 """Of one node. A write holds one for a millisecond."""
 PATIENCE_SECONDS = 20.0
 """How long a call waits for a server that is gone, as one is while it restarts."""
+OPEN_SECONDS = 10.0
+"""How long a start waits for it."""
+OPEN_PAUSE_SECONDS = 0.5
 CONNECT_SECONDS = 5
+OLDEST = 14
+"""The first version of PostgreSQL that will do."""
 
 
 class PostgresDatabase(Database):
     is_shared = True
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, is_patient: bool = False) -> None:
         """Connects in a thread of the pool; `opened` says how that went."""
         self._place = url.set(password=None).render_as_string(hide_password=True)
         self._engine = make_engine(url)
@@ -56,6 +61,7 @@ class PostgresDatabase(Database):
         self._depth = 0
         self._counting = threading.Lock()
         self._is_closed = False
+        self._is_patient = is_patient
         self._opened = self._threads.submit(self._bring_to_head)
 
     @property
@@ -114,14 +120,23 @@ class PostgresDatabase(Database):
             raise StoreUnavailable(f"the database {self._place} is closed") from error
 
     def _bring_to_head(self) -> None:
-        try:
-            bring_to_head(self._connection(), self._place)
-        except Exception as error:
-            self._drop()
-            problem = translated(error, self._place)
-            if problem is error:
-                raise
-            raise problem from error
+        began = time.monotonic()
+        while True:
+            try:
+                conn = self._connection()
+                _check_server(conn, self._place)
+                bring_to_head(conn, self._place)
+                return
+            except Exception as error:
+                self._drop()
+                problem = translated(error, self._place)
+                is_over = not self._is_patient or self._is_closed or time.monotonic() - began > OPEN_SECONDS
+                if is_over or not may_be_done_again(error):
+                    if problem is error:
+                        raise
+                    raise problem from error
+                log.warning("%s; waiting for it up to %g s", problem, OPEN_SECONDS)
+                time.sleep(OPEN_PAUSE_SECONDS)
 
     def _write(self, function: Callable[..., T], args: tuple[Any, ...], durable: bool) -> Future[T]:
         asked_at = time.perf_counter()
@@ -159,7 +174,7 @@ class PostgresDatabase(Database):
                 ) from lost.__cause__
             except Exception as error:
                 is_again = may_be_done_again(error) and time.monotonic() < give_up_at and not self._is_closed
-                if self._is_broken():
+                if self._is_broken() or is_standby(error):
                     self._drop()
                 if is_again:
                     time.sleep(min(0.05 * 2**attempt, 1.0))
@@ -200,6 +215,22 @@ class PostgresDatabase(Database):
                 conn.close()
 
 
+def _check_server(conn: Connection, place: str) -> None:
+    """Raises StoreUnavailable for one that is too old, or that takes no writes."""
+    driver: Any = conn.connection.driver_connection
+    check_version(driver.info.server_version, place)
+    if driver.execute("SHOW transaction_read_only").fetchone()[0] == "on":
+        raise standby(place)
+
+
+def check_version(number: int, place: str) -> None:
+    """`number` as libpq has it, 140011 for 14.11."""
+    if number < OLDEST * 10_000:
+        raise StoreUnavailable(
+            f"the database {place} is a PostgreSQL {number // 10_000}, which is too old: {OLDEST} or newer will do"
+        )
+
+
 class _CommitLost(Exception):
     """The connection broke while COMMIT was under way."""
 
@@ -238,13 +269,17 @@ def _roll_back(driver: Any) -> None:
         driver.execute("ROLLBACK")
 
 
+_ALIVE = {"keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15_000}
+"""A server whose machine is gone says nothing: without these a call would wait for a quarter of an hour."""
+
+
 def make_engine(url: URL) -> Any:
     try:
         return create_engine(
             url.set(drivername="postgresql+psycopg"),
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",  # BEGIN and COMMIT are written here
-            connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "hermes"},
+            connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "hermes", **_ALIVE},
         )
     except (ImportError, NoSuchModuleError) as error:
         raise ConfigError(

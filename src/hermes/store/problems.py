@@ -64,6 +64,18 @@ def may_be_done_again(error: BaseException) -> bool:
     return state.startswith(("08", "40")) or state in ("57P01", "57P02", "57P03", "53300", READ_ONLY)
 
 
+def is_standby(error: BaseException) -> bool:
+    """Another connection may find the primary."""
+    return getattr(_origin(error), "sqlstate", None) == READ_ONLY
+
+
+def standby(place: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the database {place} is read-only, as a standby is: name the primary in database.url (with several hosts, "
+        "?target_session_attrs=read-write finds it)"
+    )
+
+
 READ_ONLY = "25006"
 _REFUSALS = (
     ("password authentication failed", "28P01"),
@@ -94,7 +106,7 @@ def _postgres_problem(error: BaseException, place: str) -> BaseException:
     match state[:2]:
         case "23":
             return Conflict(f"{what} refused a write: {text}")
-        case "" if "too many clients" in text or "connection slots" in text:
+        case "" if any(words in text for words in _CROWD):
             return StoreUnavailable(_TOO_MANY.format(what=what, text=text))
         case "53" if state == "53300":
             return StoreUnavailable(_TOO_MANY.format(what=what, text=text))
@@ -117,14 +129,12 @@ def _postgres_problem(error: BaseException, place: str) -> BaseException:
         case "XX":
             return StoreCorrupt(f"{what} is damaged: {text}. Restore a backup of the server's")
         case "25" if state == READ_ONLY:
-            return StoreUnavailable(
-                f"{what} is read-only, as a standby is: name the primary in database.url (with several hosts, "
-                "?target_session_attrs=read-write finds it)"
-            )
+            return standby(place)
         case _:
             return error  # ours to mend, not the database's
 
 
+_CROWD = ("too many clients", "too many connections", "connection slots")
 _TOO_MANY = (
     "{what} has no connection left for us: {text}. Raise max_connections on the server, or stop what else uses it"
 )

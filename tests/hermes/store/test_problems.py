@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import nullcontext
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from hermes.core.errors import StoreCorrupt, StoreUnavailable
+from hermes.store.postgres import check_version
 from hermes.store.problems import is_damage, may_be_done_again, translated
 
 PLACE = "postgresql://hermes@db:5432/hermes"
@@ -42,6 +44,7 @@ def test_a_server_that_lets_nobody_in_is_not_waited_for(words: str, told: str) -
     [
         (REFUSED + "the database system is starting up", "cannot be reached"),
         (REFUSED + "sorry, too many clients already", "Raise max_connections"),
+        (REFUSED + 'too many connections for database "hermes"', "Raise max_connections"),
         (REFUSED + "remaining connection slots are reserved for roles with SUPERUSER", "Raise max_connections"),
         ('connection failed: connection to server at "db", port 5432 failed: Connection refused', "Start the server"),
         ("server closed the connection unexpectedly", "cannot be reached"),
@@ -88,3 +91,10 @@ def test_damage_names_the_commands_that_mend_it(tmp_path: Path) -> None:
 def test_a_disk_that_fails_while_it_has_room_is_told_as_failing(tmp_path: Path) -> None:
     problem = str(translated(sqlite_error(sqlite3.SQLITE_IOERR), str(tmp_path / "state.db")))
     assert "the disk failed under the database" in problem and "dmesg" in problem
+
+
+@pytest.mark.parametrize(("number", "is_refused"), [(130_022, True), (140_000, False), (180_006, False)])
+def test_a_server_of_an_old_version_is_refused_with_the_one_that_will_do(number: int, is_refused: bool) -> None:
+    refused = pytest.raises(StoreUnavailable, match="PostgreSQL 13, which is too old: 14 or newer")
+    with refused if is_refused else nullcontext():
+        check_version(number, PLACE)
