@@ -8,6 +8,7 @@ then a word to that node.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import suppress
@@ -45,6 +46,10 @@ from hermes.store.database import Connection, Database
 log = logging.getLogger(__name__)
 
 __all__ = ["Recovered", "Runner", "RunnerSettings"]
+
+STOP_PATIENCE_SECONDS = 0.3
+BEATS_BETWEEN_LOOKS = 3
+"""A node that was killed may have kept a stop or an answer and not said so: its run is looked at all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,12 +306,19 @@ class Runner:
         """End the run's model call and tools. Raises Conflict `run_not_active` when it is ending or has ended."""
         run = await self.get(run_id, owner)
         active = self._active.get(run_id)
+        gone = Conflict(f"run {run_id!r} is not running", code="run_not_active")
         if active.is_ending if active is not None else _is_ending(run):
-            raise Conflict(f"run {run_id!r} is not running", code="run_not_active")
-        if active is not None:
-            self._conductor.end(active, events.RunCancelled(reason))
+            raise gone
         now = self._clock.now()
-        await self._database.write(run_store.set_status, run_id, RunStatus.STOPPING, now, durable=run.is_durable)
+        set_status = self._database.write(run_store.set_status, run_id, RunStatus.STOPPING, now, durable=run.is_durable)
+        writing = asyncio.ensure_future(set_status)
+        if active is not None:  # of stops from several nodes one counts, but no stop waits for a slow database
+            try:
+                await asyncio.wait((writing,), timeout=STOP_PATIENCE_SECONDS)
+            finally:
+                self._conductor.end(active, events.RunCancelled(reason))
+        if not await writing:
+            raise gone
         if active is None:
             self._tell_conductor(run)
 
@@ -399,10 +411,13 @@ class Runner:
         await active.desk.settle()
 
     async def _look_forever(self, seconds: float) -> None:
-        """That this node lives, which others do not, and what they left behind."""
-        while True:
+        """That this node lives, which others do not, what they left behind, and what one that died could not tell."""
+        for count in itertools.count(1):
             await self._clock.sleep(seconds)
             await self._told("look at the other nodes", self._look_around())
+            if self.node.is_shared and count % BEATS_BETWEEN_LOOKS == 0:
+                for active in tuple(self._active.values()):
+                    await self._told("read what was said to a run", self._look(active))
 
     async def _look_around(self) -> None:
         node_id = self.node.id

@@ -82,7 +82,12 @@ class SharedLine:
         A run that stands nowhere any more has lost nothing by going on: its beginning finds that it was deleted.
         """
         line = line_store.stand_still(conn)
-        return all(one.run_id != run.id for one in line) or run.id in line_store.may_begin(line, self.max_running)
+        if all(one.run_id != run.id for one in line):
+            return True
+        is_its_turn = run.id in line_store.may_begin(line, self.max_running, line_store.last_owner(conn))
+        if is_its_turn:
+            line_store.note_begun(conn, run.owner)
+        return is_its_turn
 
     def began(self, place: Place, *, is_its_turn: bool) -> None:
         """What `begins` said, now that it is committed. A run whose turn it was not waits again."""
@@ -131,11 +136,11 @@ class SharedLine:
     async def _call_up(self) -> None:
         self._tell("waiting")
         try:
-            line = await self._database.read(line_store.standing)
+            line, last_owner = await self._database.read(line_store.standing_and_last_owner)
         except HermesError as error:
             log.warning("cannot see whose turn it is: %s", error.message)
             return
-        for run_id in line_store.may_begin(line, self.max_running):
+        for run_id in line_store.may_begin(line, self.max_running, last_owner):
             place = self._places.get(run_id)
             if place is not None and place.ready is not None and not place.ready.done():
                 place.ready.set_result(None)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from hermes.core.run import RunStatus
 
-from . import turns
+from . import facts, turns
 from .schema import runs
 from .statement import Statement
 
@@ -46,8 +46,23 @@ def stand_still(conn: Connection) -> list[Standing]:
     return standing(conn)
 
 
-def may_begin(line: Sequence[Standing], max_running: int) -> list[str]:
-    """The queued runs whose turn it is: the first of each idle session, those of the owner with the fewest first."""
+def standing_and_last_owner(conn: Connection) -> tuple[list[Standing], str]:
+    return standing(conn), last_owner(conn)
+
+
+def last_owner(conn: Connection) -> str:
+    """Whose run began last of those that waited; empty where none did yet."""
+    return facts.get(conn, _LAST_OWNER) or ""
+
+
+def note_begun(conn: Connection, owner: str) -> None:
+    facts.put(conn, _LAST_OWNER, owner)
+
+
+def may_begin(line: Sequence[Standing], max_running: int, last_owner: str = "") -> list[str]:
+    """The queued runs whose turn it is: the first of each idle session, those of the owner with the fewest first, and
+    of several such owners those of the next one behind `last_owner`, in the order of their names and round again.
+    """
     running = [one for one in line if not one.is_queued]
     busy = {one.session_id for one in running}
     first: dict[str, Standing] = {}
@@ -58,13 +73,15 @@ def may_begin(line: Sequence[Standing], max_running: int) -> list[str]:
     load = Counter(one.owner for one in running)
     chosen: list[str] = []
     while waiting and len(running) + len(chosen) < max_running:
-        next_one = min(waiting, key=lambda one: load[one.owner])  # the oldest of those, since min takes the first
+        next_one = min(waiting, key=lambda one: (load[one.owner], one.owner <= last_owner, one.owner))
         waiting.remove(next_one)
-        load[next_one.owner] += 1
+        last_owner = next_one.owner
+        load[last_owner] += 1
         chosen.append(next_one.run_id)
     return chosen
 
 
+_LAST_OWNER = "line_last_owner"
 _STANDING = Statement(
     sa.select(runs.c.id, runs.c.session_id, runs.c.owner, runs.c.status, runs.c.created_at)
     .where(runs.c.finished_at.is_(None))

@@ -18,6 +18,7 @@ from hermes.runs.node import Identity
 from hermes.runs.runner import Runner, RunnerSettings
 from hermes.store import events as event_store
 from hermes.store import nodes as node_store
+from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store.database import Database
 from tests.support.engine import ask, open_runner
@@ -146,6 +147,47 @@ async def test_a_run_is_steered_and_stopped_from_another_node(nodes: Nodes):
         assert (await there.events(stopped))[-1].name == "run.cancelled"
     with pytest.raises(Conflict):
         await there.runner.stop(stopped.id, "owner")
+
+
+async def test_of_two_stops_from_two_nodes_one_counts(nodes: Nodes):
+    here, there = await nodes.start(*[[*says("Half")[:1], asyncio.Event()]] * 10), await nodes.start()
+    for _ in range(10):
+        run = await here.runner.start(ask())
+        stops = [node.runner.stop(run.id, "owner") for node in (here, there, here, there)]
+        async with within_the_deadline():
+            told = await asyncio.gather(*stops, return_exceptions=True)
+            assert (await there.events(run))[-1].name == "run.cancelled"
+        lost = [one for one in told if isinstance(one, Conflict) and one.code == "run_not_active"]
+        assert (told.count(None), len(lost)) == (1, 3)
+
+
+async def test_a_stop_that_was_kept_by_a_node_that_died_before_it_said_so_is_found(nodes: Nodes):
+    here, there = await nodes.start([*says("Half")[:1], asyncio.Event()]), await nodes.start()
+    run = await here.runner.start(ask())
+    await until(lambda: bool(here.model.requests))
+    assert await there.database.write(run_store.set_status, run.id, RunStatus.STOPPING, 2.0)
+    async with within_the_deadline():
+        assert (await here.events(run))[-1].name == "run.cancelled"
+
+
+async def test_one_place_goes_round_the_owners_over_all_nodes(nodes: Nodes):
+    one = RunnerSettings(max_running=1, max_waiting=9)
+    go = asyncio.Event()
+    here = await nodes.start([go, *says("0")], *[says("x")] * 5, settings=one)
+    there = await nodes.start(*[says("x")] * 5, settings=one)
+    runs = [await here.runner.start(ask())]
+    runs += [await here.runner.start(ask(owner="alice")) for _ in range(3)]
+    runs += [await there.runner.start(ask(owner="bob")) for _ in range(2)]
+    go.set()
+    async with within_the_deadline():
+        for run in runs:
+            await there.events(run)
+    began = [(kept.timestamp, run.owner) for run in runs for kept in [await first_event(there, run)]]
+    assert [owner for _, owner in sorted(began)] == ["owner", "alice", "bob", "alice", "bob", "alice"]
+
+
+async def first_event(node: Node, run: Run) -> KeptEvent:
+    return (await node.database.read(event_store.after, run.id, 0, 1))[0]
 
 
 async def test_a_session_has_one_run_at_a_time_over_all_nodes_in_the_order_they_came(nodes: Nodes):

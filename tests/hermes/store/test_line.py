@@ -26,6 +26,17 @@ def test_a_place_goes_to_the_owner_with_the_fewest_runs_and_then_to_the_oldest()
     assert may_begin(waiting, max_running=4) == ["3", "5", "1"]
 
 
+def test_one_place_goes_round_the_owners_and_to_the_oldest_run_of_each():
+    waiting = line("a/s1", "a/s2", "a/s3", "b/s4", "b/s5", "c/s6")
+    owners = {one.run_id: one.owner for one in waiting}
+    begun, last_owner = [], ""
+    while waiting:
+        [run_id] = may_begin(waiting, 1, last_owner)
+        begun.append(run_id)
+        waiting, last_owner = [one for one in waiting if one.run_id != run_id], owners[run_id]
+    assert begun == ["0", "3", "5", "1", "4", "2"]
+
+
 def test_nobody_begins_where_no_place_is_free():
     assert may_begin(line("A/s1", "B/s2", "c/s3"), max_running=2) == []
     assert may_begin([], max_running=2) == []
