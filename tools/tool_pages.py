@@ -37,8 +37,8 @@ Every tool call of every way in passes one gate (`agent/approval.py`) before it 
    `approvals.cron_mode`.
 
 The answers: `once`; `session`, until the session is deleted, on every node; `always`, which writes the pattern into
-`command_allowlist` of the node where the run is; `deny`. The model is told why a call did not run. Mode `smart` asks like `manual` in
-this version, and says so in the log."""
+`command_allowlist` of the node where the run is; `deny`. The model is told why a call did not run. Mode `smart` asks
+like `manual` in this version, and says so in the log."""
 
 READING = """\
 A command is read as a shell reads it, so the way it is written does not matter: quotes, `$'\\x72m'`, backslashes,
