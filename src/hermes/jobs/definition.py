@@ -21,6 +21,8 @@ MAX_PROMPT_CHARACTERS = 100_000
 MAX_PATH_CHARACTERS = 4096
 MAX_NAMES = 50
 MAX_REPEAT = 1_000_000
+PUT_BACK_SECONDS = 7 * 86_400.0
+NODES_APART_SECONDS = 60.0
 JOB_ID = re.compile(r"[0-9a-f]{12}\Z")
 
 _SKILL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/:-]{0,127}")
@@ -102,7 +104,9 @@ def changed(job: Job, fields: Fields, now: float, rules: Rules) -> Job:
     _check_repeat(after, schedule)
     if "schedule" in values or "timezone" in values:
         if after.state is not JobState.PAUSED:
-            after = replace(after, state=JobState.SCHEDULED, next_due=first_due(schedule, after.schedule, now))
+            start = _behind_the_last(job, now, NODES_APART_SECONDS if "schedule" in values else PUT_BACK_SECONDS)
+            due = schedule.next_after(start) or first_due(schedule, after.schedule, now)
+            after = replace(after, state=JobState.SCHEDULED, next_due=due)
     elif "repeat" in values and job.state is JobState.COMPLETED:
         after = _armed(after, now)
     after = _spent(after)
@@ -149,8 +153,18 @@ def check_names(job: Job, rules: Rules) -> None:
 
 
 def _armed(job: Job, now: float) -> Job:
-    due = schedule_of(job).next_after(now)
+    due = schedule_of(job).next_after(_behind_the_last(job, now, PUT_BACK_SECONDS))
     return _spent(replace(job, state=JobState.SCHEDULED if due is not None else JobState.COMPLETED, next_due=due))
+
+
+def _behind_the_last(job: Job, now: float, most_seconds: float) -> float:
+    """A time that was dealt with does not come again when the clock was put back, or is behind that of another node.
+
+    Where the job would be silent for longer than `most_seconds`, the clock it fired by was wrong: this one counts.
+    """
+    if job.last_due is None or job.last_due - now > most_seconds:
+        return now
+    return max(now, job.last_due)
 
 
 def _spent(job: Job) -> Job:

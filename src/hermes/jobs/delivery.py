@@ -21,14 +21,16 @@ from hermes.runs.callbacks import WAITS_SECONDS
 from hermes.runs.webhook import Answered, Webhooks
 from hermes.store import jobs as job_store
 from hermes.store import sessions as session_store
+from hermes.store import turns
 from hermes.store.database import Connection, Database
 from hermes.store.encoding import to_json
 
 log = logging.getLogger(__name__)
 
 SILENT = "[SILENT]"
-LEASE_SECONDS = 120.0
-"""How long a process that tries keeps the others away. Killed meanwhile, it has them wait as long."""
+LEASE_SECONDS = 60.0
+"""How long a process that tries keeps the others away; a try takes 10 s and the look-up of a name. Killed meanwhile, it
+has them wait as long."""
 BUSY_SESSION_SECONDS = 2.0
 AT_ONCE = 16
 
@@ -80,15 +82,16 @@ class Deliveries:
             log.error("the output of job %s: %s", job.id, error, exc_info=not isinstance(error, HermesError))
 
     async def _post(self, job: Job, entry: JobRun, url: str) -> None:
+        await self._webhooks.secret()  # who cannot sign leaves it to the others
         lease = self._clock.now() + LEASE_SECONDS
         if not await self._database.write(job_store.claim_delivery, entry, lease):
             return
         event = "job.completed" if entry.problem is None else "job.failed"
         body = to_json({"event": event, "job": {"id": job.id, "name": job.name}, "run": whole(job, entry)}).encode()
         answered = await self._webhooks.send(url, body, delivery_id=f"jobrun_{entry.id}", event=event)
-        await self._note(entry, answered, url)
+        await self._note(entry, answered, url, lease)
 
-    async def _note(self, entry: JobRun, answered: Answered, url: str) -> None:
+    async def _note(self, entry: JobRun, answered: Answered, url: str, lease: float) -> None:
         now, attempts = self._clock.now(), entry.delivery_attempts + 1
         if answered.is_taken:
             await self._database.write(lambda conn: job_store.note_delivery(conn, entry.id, attempts, delivered_at=now))
@@ -96,9 +99,13 @@ class Deliveries:
         is_last = answered.is_refused_for_good or attempts > len(WAITS_SECONDS)
         wait = None if is_last else max(WAITS_SECONDS[attempts - 1], answered.retry_after_seconds)
         next_at = None if wait is None else now + wait
-        await self._database.write(
-            lambda conn: job_store.note_delivery(conn, entry.id, attempts, error=answered.problem, next_at=next_at)
+        is_noted = await self._database.write(
+            lambda conn: job_store.note_delivery(
+                conn, entry.id, attempts, error=answered.problem, next_at=next_at, lease=lease
+            )
         )
+        if not is_noted:  # this process stood still for longer than its lease: another has it now
+            return
         log.warning(
             "the output of job %s for %s: %s; %s",
             entry.job_id,
@@ -126,6 +133,7 @@ def _silent(conn: Connection, entry: JobRun) -> None:
 
 def _into_session(conn: Connection, job: Job, entry: JobRun, session_id: str, now: float) -> None:
     """One transaction: it is there once. In the middle of a turn it waits for the turn's end."""
+    turns.wait_for(conn, "session", session_id)
     session = session_store.get(conn, session_id)
     attempts = entry.delivery_attempts + 1
     if session is None or session.owner != job.owner:

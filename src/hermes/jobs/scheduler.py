@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from dataclasses import dataclass, replace
 
 from hermes.core.clock import Clock
@@ -44,11 +45,16 @@ class Step:
 
 
 class Scheduler:
-    def __init__(self, database: Database, launcher: Launcher, clock: Clock, *, keep_runs: int) -> None:
+    """`spread_seconds`: a look may be so much later than need be, by chance, so that nodes do not all come at once."""
+
+    def __init__(
+        self, database: Database, launcher: Launcher, clock: Clock, *, keep_runs: int, spread_seconds: float = 0.0
+    ) -> None:
         self._database = database
         self._launcher = launcher
         self._clock = clock
         self._keep_runs = keep_runs
+        self._spread_seconds = spread_seconds
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -74,9 +80,8 @@ class Scheduler:
         if due:
             return 0.0 if done else PAUSE_SECONDS
         next_due = await self._database.read(job_store.next_due_at)
-        if next_due is None:
-            return LOOK_EVERY_SECONDS
-        return min(max(0.0, next_due - self._clock.now()), LOOK_EVERY_SECONDS)
+        until = LOOK_EVERY_SECONDS if next_due is None else max(0.0, next_due - self._clock.now())
+        return min(until, LOOK_EVERY_SECONDS) + random.uniform(0.0, self._spread_seconds)
 
     async def _deal_with(self, job: Job) -> bool:
         """False: it is still due, or somebody else has done it."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 from hermes.core.clock import Clock
-from hermes.core.errors import HermesError, InvalidInput
+from hermes.core.errors import HermesError, InvalidInput, NotFound
 from hermes.core.job import Job, JobRun, Reason
 from hermes.core.run import Ask, IdempotencyClaim, Run
 from hermes.jobs.definition import Fields, Rules, changed, new_job, paused, resumed
@@ -20,10 +21,12 @@ from hermes.runs.runner import Runner
 from hermes.runs.webhook import Webhooks
 from hermes.store import jobs as job_store
 from hermes.store.database import Connection, Database
+from hermes.store.shared_clock import SharedClock
 
 
 class Jobs:
-    """`ask` is what `approvals.cron_mode` says. `keep_runs`: entries of a job's history."""
+    """`ask` is what `approvals.cron_mode` says. `keep_runs`: entries of a job's history. `clock`: one that all nodes of
+    the database have. `spread_seconds`: how far apart they look for what is due."""
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Jobs:
         ask: Ask = Ask.DENY,
         rules: Rules | None = None,
         keep_runs: int = 100,
+        spread_seconds: float = 0.0,
     ) -> None:
         self._database = database
         self._runner = runner
@@ -43,7 +47,7 @@ class Jobs:
         self._rules = rules or Rules()
         self._keep_runs = keep_runs
         self._launcher = Launcher(database, runner, self._rules, ask=ask, keep_runs=keep_runs)
-        self._scheduler = Scheduler(database, self._launcher, clock, keep_runs=keep_runs)
+        self._scheduler = Scheduler(database, self._launcher, clock, keep_runs=keep_runs, spread_seconds=spread_seconds)
         self._deliveries = Deliveries(database, webhooks, clock)
 
     async def run_forever(self) -> None:
@@ -51,6 +55,8 @@ class Jobs:
         forget = self._runner.on_end(lambda run_id: self._deliveries.wake())
         try:
             async with asyncio.TaskGroup() as group:
+                if isinstance(self._clock, SharedClock):
+                    group.create_task(self._clock.keep_right())
                 group.create_task(self._scheduler.run_forever())
                 group.create_task(self._deliveries.run_forever())
         finally:
@@ -136,9 +142,10 @@ def _at(function: Callable[..., Job], now: float, job: Job) -> Job:
 
 
 def _still_there(job: Job, conn: Connection, run: Run) -> None:
-    job_store.owned(conn, job.id, job.owner)
+    job_store.owned(conn, job.id, job.owner, is_held=True)
 
 
 def _note_failure(conn: Connection, job: Job, entry: JobRun, keep: int) -> None:
-    if job_store.get(conn, job.id) is not None:
+    with suppress(NotFound):  # deleted meanwhile
+        job_store.owned(conn, job.id, job.owner, is_held=True)
         job_store.add_run(conn, entry, keep)

@@ -2,12 +2,16 @@
 
 A callback is a row that is kept with its run, so what was promised is sent after a restart, too. A receiver may get one
 twice (the process ended between its answer and our note of it): the delivery's id is the same each time.
+
+Where nodes share the database, any of them sends: it claims the row for as long as a try can take, so that nobody else
+tries meanwhile, and somebody does when it is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlsplit
@@ -30,12 +34,20 @@ log = logging.getLogger(__name__)
 WAITS_SECONDS = (5, 30, 120, 600, 3600, 10_800, 21_600, 43_200)
 """Between the tries: nine of them in 22 hours, then it is given up."""
 AT_ONCE = 16
+SPREAD_SECONDS = 0.25
+"""By how much nodes look apart, so that they do not all come for one callback."""
 STORE_PAUSE_SECONDS = 5.0
+LEASE_SECONDS = 60.0
+"""How long a node that tries keeps the others away; a try takes 10 s and the look-up of a name."""
+LOOK_EVERY_SECONDS = 5.0
+"""What another node leaves behind is seen within this time."""
 
 Keep = Callable[[Connection, Run], object]
 
 
 class Callbacks:
+    """`clock`: one that all nodes of the database have."""
+
     def __init__(self, database: Database, runner: Runner, webhooks: Webhooks, clock: Clock) -> None:
         self._database = database
         self._runner = runner
@@ -64,7 +76,7 @@ class Callbacks:
             forget()
 
     def _keep(self, url: str, conn: Connection, run: Run) -> None:
-        callback_store.insert(conn, new_id("cb"), run.id, url, run.created_at)
+        callback_store.insert(conn, new_id("cb"), run.id, url, self._clock.now())
         self._awaited.add(run.id)
 
     def _ended(self, run_id: str) -> None:
@@ -97,9 +109,16 @@ class Callbacks:
         for callback in [one for one in found if one.id not in sending][:room]:
             self._sending.add(callback.id)
             group.create_task(self._send(callback))
-        return None if next_at is None else max(0.0, next_at - self._clock.now())
+        wait = None if next_at is None else max(0.0, next_at - self._clock.now())
+        if not self._database.is_shared:
+            return wait
+        look = LOOK_EVERY_SECONDS + random.uniform(0.0, SPREAD_SECONDS)
+        return look if wait is None else min(wait, look)
 
     async def _pause(self, seconds: float | None) -> None:
+        if seconds is not None and seconds <= 0:  # due since it was looked at
+            await asyncio.sleep(0)
+            return
         waking = asyncio.ensure_future(self._wake.wait())
         waiting = {waking} if seconds is None else {waking, asyncio.ensure_future(self._clock.sleep(seconds))}
         try:
@@ -110,12 +129,13 @@ class Callbacks:
 
     async def _send(self, callback: Callback) -> None:
         try:
+            lease = await self._claimed(callback)
             run = await self._database.read(run_store.get, callback.run_id)
-            if run is not None:  # else deleted meanwhile, and the callback with it
+            if run is not None and lease is not None:  # else deleted meanwhile, or another node's
                 answered = await self._webhooks.send(
                     callback.url, callback_body(run), delivery_id=callback.id, event=run.last_event or ""
                 )
-                await self._note(callback, answered)
+                await self._note(callback, answered, lease)
         except Exception:
             # Raised, it would end the others. The row is still due: its next try comes with the pause below.
             log.exception("callback %s of %s could not be sent", callback.id, callback.run_id)
@@ -124,7 +144,15 @@ class Callbacks:
             self._sending.discard(callback.id)
             self._wake.set()
 
-    async def _note(self, callback: Callback, answered: Answered) -> None:
+    async def _claimed(self, callback: Callback) -> float | None:
+        """Until when it is ours. A process alone needs no claim: killed in the middle, it tries again at its start."""
+        if not self._database.is_shared:
+            return callback.next_attempt_at
+        await self._webhooks.secret()  # who cannot sign leaves it to the others
+        lease = self._clock.now() + LEASE_SECONDS
+        return lease if await self._database.write(callback_store.claim, callback, lease) else None
+
+    async def _note(self, callback: Callback, answered: Answered, lease: float) -> None:
         now = self._clock.now()
         if answered.is_taken:
             await self._database.write(callback_store.delivered, callback.id, now)
@@ -132,7 +160,8 @@ class Callbacks:
         is_last = answered.is_refused_for_good or callback.attempts >= len(WAITS_SECONDS)
         wait = None if is_last else max(WAITS_SECONDS[callback.attempts], answered.retry_after_seconds)
         next_at = None if wait is None else now + wait
-        await self._database.write(callback_store.failed, callback.id, answered.problem, next_at)
+        if not await self._database.write(callback_store.failed, callback.id, answered.problem, next_at, lease):
+            return  # deleted; or this process stood still for longer than its lease, and another has it now
         log.warning(
             "callback %s of %s to %s: %s; %s",
             callback.id,

@@ -53,13 +53,23 @@ def of_run(conn: Connection, run_id: str) -> list[Callback]:
     return [_callback(row) for row in _OF_RUN.all(conn, {"run": run_id})]
 
 
+def claim(conn: Connection, callback: Callback, until: float) -> bool:
+    """Nobody else tries it until then. False: it is another's, or was told."""
+    return _CLAIM.run(conn, {"callback": callback.id, "seen": callback.next_attempt_at, "until": until}) == 1
+
+
 def delivered(conn: Connection, callback_id: str, now: float) -> bool:
     return _tried(True).run(conn, {"callback": callback_id, "at": now, "error": None}) == 1
 
 
-def failed(conn: Connection, callback_id: str, error: str, next_attempt_at: float | None) -> bool:
-    """`next_attempt_at` None gives it up."""
-    return _tried(False).run(conn, {"callback": callback_id, "at": next_attempt_at, "error": clean(error)}) == 1
+def failed(
+    conn: Connection, callback_id: str, error: str, next_attempt_at: float | None, lease: float | None = None
+) -> bool:
+    """`next_attempt_at` None gives it up. `lease`: until when it was claimed; False where another has it since."""
+    values = {"callback": callback_id, "at": next_attempt_at, "error": clean(error)}
+    if lease is not None:
+        values["lease"] = lease
+    return _tried(False, lease is not None).run(conn, values) == 1
 
 
 _COLUMNS = (
@@ -107,11 +117,17 @@ _AWAITED = Statement(
 _OF_RUN = Statement(_ALL.where(_C.run_id == bindparam("run")).order_by(_C.created_at, _C.id))
 
 
+_CLAIM = Statement(
+    sa.update(callbacks)
+    .where(_C.id == bindparam("callback"), _C.next_attempt_at == bindparam("seen"))
+    .values(next_attempt_at=bindparam("until"))
+)
+
+
 @cache
-def _tried(is_delivered: bool) -> Statement:
+def _tried(is_delivered: bool, is_claimed: bool = False) -> Statement:
     at = {"delivered_at": bindparam("at"), "next_attempt_at": sa.null()} if is_delivered else None
     values = {"attempts": _C.attempts + 1, "last_error": bindparam("error")}
     values |= at or {"next_attempt_at": bindparam("at")}
-    return Statement(
-        sa.update(callbacks).where(_C.id == bindparam("callback"), _C.next_attempt_at.is_not(None)).values(values)
-    )
+    is_ours = _C.next_attempt_at == bindparam("lease") if is_claimed else _C.next_attempt_at.is_not(None)
+    return Statement(sa.update(callbacks).where(_C.id == bindparam("callback"), is_ours).values(values))

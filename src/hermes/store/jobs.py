@@ -31,9 +31,13 @@ def get(conn: Connection, job_id: str) -> Job | None:
     return None if row is None else _job(row)
 
 
-def owned(conn: Connection, job_id: str, owner: str) -> Job:
-    """Raises NotFound `job_not_found`; someone else's job is as unknown as none."""
-    job = get(conn, job_id)
+def owned(conn: Connection, job_id: str, owner: str, *, is_held: bool = False) -> Job:
+    """Raises NotFound `job_not_found`; someone else's job is as unknown as none.
+
+    `is_held`: until this write ends, no other changes, claims or deletes it.
+    """
+    row = (_HOLD if is_held else _GET).first(conn, {"job": job_id})
+    job = None if row is None else _job(row)
     if job is None or job.owner != owner:
         raise NotFound(f"no job {job_id[:80]!r}; list them with: hermes cron list", code="job_not_found")
     return job
@@ -46,14 +50,14 @@ def list_jobs(conn: Connection, owner: str, *, include_disabled: bool = False) -
 
 def change(conn: Connection, job_id: str, owner: str, function: Callable[[Job], Job]) -> Job:
     """What `function` makes of the job is kept. Raises NotFound, and what it raises; then nothing has changed."""
-    changed = function(owned(conn, job_id, owner))
+    changed = function(owned(conn, job_id, owner, is_held=True))
     _UPDATE.run(conn, {"of_job": job_id, **_values(changed)})
     return changed
 
 
 def delete(conn: Connection, job_id: str, owner: str) -> None:
     """With its history; its runs and their sessions stay. Raises NotFound."""
-    owned(conn, job_id, owner)
+    owned(conn, job_id, owner, is_held=True)
     _DELETE.run(conn, {"job": job_id})
 
 
@@ -134,16 +138,22 @@ def note_delivery(
     delivered_at: float | None = None,
     error: str | None = None,
     next_at: float | None = None,
-) -> None:
-    """What became of a try. Without a `next_at` nothing more is tried."""
-    values = {
+    lease: float | None = None,
+) -> bool:
+    """What became of a try. Without a `next_at` nothing more is tried.
+
+    `lease`: until when it was claimed. False, and nothing noted, where another has claimed it since, or told it.
+    """
+    values: dict[str, Any] = {
         "entry": entry_id,
         "attempts": attempts,
         "at": delivered_at,
         "error": None if error is None else clean(error),
         "next_at": next_at,
     }
-    _NOTE_DELIVERY.run(conn, values)
+    if lease is not None:
+        values["lease"] = lease
+    return _note_delivery(lease is not None).run(conn, values) == 1
 
 
 def is_session_free(conn: Connection, session_id: str) -> bool:
@@ -229,6 +239,7 @@ _THIS = jobs.c.id == bindparam("job")
 
 _INSERT = Statement(sa.insert(jobs).values({name: bindparam(name) for name in _COLUMNS}))
 _GET = Statement(sa.select(*_JOB).where(_THIS))
+_HOLD = Statement(sa.select(*_JOB).where(_THIS).with_for_update())
 _UPDATE = Statement(
     sa.update(jobs)
     .where(jobs.c.id == bindparam("of_job"))
@@ -321,16 +332,23 @@ _CLAIM_DELIVERY = Statement(
     .where(job_runs.c.id == bindparam("entry"), job_runs.c.delivery_due == bindparam("seen_due"))
     .values(delivery_due=bindparam("until"))
 )
-_NOTE_DELIVERY = Statement(
-    sa.update(job_runs)
-    .where(job_runs.c.id == bindparam("entry"))
-    .values(
-        delivery_attempts=bindparam("attempts"),
-        delivery_due=bindparam("next_at"),
-        delivered_at=bindparam("at"),
-        delivery_error=bindparam("error"),
+
+
+@cache
+def _note_delivery(is_claimed: bool) -> Statement:
+    is_ours = [job_runs.c.delivery_due == bindparam("lease")] if is_claimed else []
+    return Statement(
+        sa.update(job_runs)
+        .where(job_runs.c.id == bindparam("entry"), *is_ours)
+        .values(
+            delivery_attempts=bindparam("attempts"),
+            delivery_due=bindparam("next_at"),
+            delivered_at=bindparam("at"),
+            delivery_error=bindparam("error"),
+        )
     )
-)
+
+
 _BUSY = Statement(
     sa.select(runs.c.id)
     .where(

@@ -261,6 +261,7 @@ async def test_a_store_that_fails_for_a_while_loses_nothing() -> None:
 
         class Flaky:
             write = here.database.write
+            is_shared = here.database.is_shared
 
         flaky: Any = Flaky()
         flaky.read = read
