@@ -128,7 +128,7 @@ def _vacuum_tables(conn: Connection, place: str, is_rewriting: bool, removed: in
 def _bytes_of_tables(conn: Connection) -> int:
     names = [table.name for table in metadata.sorted_tables]
     row = conn.exec_driver_sql(
-        "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(%s) AS name", (names,)
+        "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(%s::text[]) AS name", (names,)
     )
     return int(row.scalar() or 0)
 

@@ -26,17 +26,27 @@ from hermes.store.connecting import reading, shown
 from hermes.store.database import Database
 from hermes.store.schema import HEAD
 from tests.support.cli import Hermes
-from tests.support.database import is_postgres, new_url
 from tests.support.postgres import postgres_database
 from tests.support.store import a_session, keep_run
 
-FORCE = ("--force",) if is_postgres() else ()
+pytestmark = pytest.mark.sqlite("each test runs on both by itself: a backup is an SQLite file")
+ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
 
-@pytest.fixture
-def url(hermes: Hermes) -> str:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, hermes: Hermes) -> Iterator[str]:
+    """Of a home's database; on PostgreSQL it is there, and empty."""
     create_home(hermes.home)
-    return new_url(hermes.home.state_db)
+    if request.param == "sqlite":
+        yield f"sqlite:///{hermes.home.state_db}"
+        return
+    with postgres_database(request.getfixturevalue("postgres")) as server:
+        hermes.environ["HERMES_DATABASE_URL"] = server
+        yield server
+
+
+def force(url: str) -> tuple[str, ...]:
+    return () if url.startswith("sqlite") else ("--force",)
 
 
 @pytest.fixture
@@ -99,7 +109,7 @@ def test_without_a_home_it_says_how_to_make_one(hermes: Hermes) -> None:
     assert not hermes.home.path.exists()
 
 
-@pytest.mark.sqlite("a PostgreSQL of these tests is never empty")
+@ON_SQLITE
 def test_without_a_database_it_says_who_makes_one(hermes: Hermes, url: str) -> None:
     done = hermes("db", "check")
     assert (done.code, "the first start of a gateway makes it" in done.err) == (1, True)
@@ -139,11 +149,11 @@ def test_a_backup_brings_back_sessions_and_uploads_and_what_was_replaced_is_kept
     shutil.rmtree(hermes.home.files_dir)
     write(url, partial(sessions.delete, session_id="s"))
     later = upload(hermes, url, b"later")
-    done = hermes("db", "restore", str(made), *FORCE)
+    done = hermes("db", "restore", str(made), *force(url))
     assert (done.code, done.err) == (0, "")
     assert f"Restored {shown(url)} from {made}, made " in done.out
     assert "swordfish" in hermes("sessions", "show", "s").out
-    if is_postgres():
+    if not url.startswith("sqlite"):
         return
     assert (hermes.home.files_dir / file_id).read_bytes() == b"hello"
     (aside,) = hermes.home.path.glob("state.db.before-restore-*.files")
@@ -173,15 +183,13 @@ def test_a_backup_of_what_is_broken_is_made_and_says_so(hermes: Hermes, url: str
     assert (done.code, "--force takes it all the same" in done.err) == (1, True)
 
 
-def test_while_a_gateway_runs_nothing_is_restored_moved_or_upgraded(hermes: Hermes, url: str, tmp_path: Path) -> None:
+def test_while_a_gateway_runs_nothing_is_restored_or_moved(hermes: Hermes, url: str, tmp_path: Path) -> None:
     write(url, talk)
     hermes("db", "backup", str(tmp_path / "one.db"))
     lock = lock_gateway(hermes.home.pid_file, now=1.0)
-    write(url, lambda conn: conn.exec_driver_sql("UPDATE alembic_version SET version_num = '0003'"))
     for arguments in (
-        ("restore", str(tmp_path / "one.db"), *FORCE),
+        ("restore", str(tmp_path / "one.db"), *force(url)),
         ("migrate", "--to", f"sqlite:///{tmp_path / 'two.db'}"),
-        ("upgrade",),
     ):
         done = hermes("db", *arguments)
         assert (done.code, "already runs" in done.err) == (1, True), arguments
@@ -197,7 +205,7 @@ def test_a_database_that_a_process_has_open_is_neither_replaced_nor_moved(
     database = Database.open_now(url)
     database.write_now(sessions.delete, "theirs")
     for arguments in (
-        ("restore", str(tmp_path / "one.db"), *FORCE),
+        ("restore", str(tmp_path / "one.db"), *force(url)),
         ("migrate", "--to", f"sqlite:///{tmp_path / 'two.db'}"),
     ):
         done = hermes("db", *arguments)
@@ -206,7 +214,7 @@ def test_a_database_that_a_process_has_open_is_neither_replaced_nor_moved(
     database.close_now()
 
 
-@pytest.mark.sqlite("a file that is damaged is a file")
+@ON_SQLITE
 def test_a_damaged_database_is_replaced_by_its_backup(hermes: Hermes, url: str, tmp_path: Path) -> None:
     write(url, talk)
     hermes("db", "backup", str(tmp_path / "one.db"))
@@ -216,7 +224,7 @@ def test_a_damaged_database_is_replaced_by_its_backup(hermes: Hermes, url: str, 
     assert "swordfish" in hermes("sessions", "show", "s").out
 
 
-@pytest.mark.sqlite("a PostgreSQL is named in a home")
+@ON_SQLITE
 def test_a_machine_without_a_home_gets_one_with_the_backup(hermes: Hermes, url: str, tmp_path: Path) -> None:
     write(url, talk)
     hermes("db", "backup", str(tmp_path / "one.db"))
@@ -226,7 +234,7 @@ def test_a_machine_without_a_home_gets_one_with_the_backup(hermes: Hermes, url: 
     assert "swordfish" in hermes("sessions", "show", "s").out
 
 
-@pytest.mark.sqlite("pages of a file are given back")
+@ON_SQLITE
 def test_space_is_given_back_and_with_somebody_at_work_only_as_much_as_disturbs_nobody(
     hermes: Hermes, url: str
 ) -> None:
@@ -281,7 +289,7 @@ def test_an_export_has_every_session_message_run_and_event(hermes: Hermes, url: 
     assert (done.code, done.out) == (1, "")
 
 
-@pytest.mark.sqlite("it goes from a file to a server and back")
+@ON_SQLITE
 def test_a_home_moves_to_a_server_and_back_with_its_uploads(
     hermes: Hermes, url: str, server_url: str, tmp_path: Path
 ) -> None:
@@ -304,7 +312,7 @@ def test_a_home_moves_to_a_server_and_back_with_its_uploads(
         assert [entry.action for entry in audit.newest(conn)] == ["database.moved", "database.moved"]
 
 
-@pytest.mark.sqlite("it goes from a file to a server")
+@ON_SQLITE
 def test_no_password_is_told_by_a_move(hermes: Hermes, url: str) -> None:
     write(url, talk)
     done = hermes("db", "migrate", "--to", "postgresql://hermes:top-secret-word@127.0.0.1:1/none")
@@ -327,7 +335,7 @@ def test_what_retention_would_remove_is_told(hermes: Hermes, url: str) -> None:
     ]
 
 
-@pytest.mark.sqlite("an older schema is made by hand, in a file")
+@ON_SQLITE
 def test_an_older_schema_is_brought_up_and_read_by_nothing_before(hermes: Hermes, url: str) -> None:
     write(url, talk)
     assert hermes("db", "upgrade").out == f"{hermes.home.state_db} has the newest schema, {HEAD}.\n"
@@ -339,12 +347,16 @@ def test_an_older_schema_is_brought_up_and_read_by_nothing_before(hermes: Hermes
     for command in ("export", "vacuum", "retention"):
         done = hermes("db", command)
         assert (done.code, "hermes db upgrade" in done.err) == (1, True)
+    lock = lock_gateway(hermes.home.pid_file, now=1.0)
+    done = hermes("db", "upgrade")
+    assert (done.code, "already runs" in done.err) == (1, True)
+    lock.release()
     done = hermes("db", "upgrade")
     assert (done.code, done.out) == (0, f"{hermes.home.state_db} has schema {HEAD} now; it had 0003.\n")
     assert hermes("db", "check").code == 0
 
 
-@pytest.mark.sqlite("a newer schema is made by hand, in a file")
+@ON_SQLITE
 def test_a_newer_schema_is_refused_by_name(hermes: Hermes, url: str) -> None:
     write(url, talk)
     with closing(sqlite3.connect(hermes.home.state_db)) as conn:

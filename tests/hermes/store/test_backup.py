@@ -30,6 +30,8 @@ from tests.support.store import keep_run, keep_session
 
 NOW = 1_000_000.0
 
+pytestmark = pytest.mark.sqlite("each test runs on both by itself")
+
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:

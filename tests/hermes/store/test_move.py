@@ -20,6 +20,8 @@ from tests.support.filled import everything, fill
 from tests.support.postgres import postgres_database
 from tests.support.store import keep_run, keep_session
 
+pytestmark = pytest.mark.sqlite("each test runs on both by itself")
+
 
 @pytest.fixture
 def home_url(tmp_path: Path) -> str:

@@ -22,6 +22,8 @@ from tests.support.filled import TABLES, everything, fill
 from tests.support.postgres import postgres_database
 from tests.support.store import keep_run, keep_session
 
+pytestmark = pytest.mark.sqlite("each test runs on both by itself")
+
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def source_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
