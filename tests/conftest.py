@@ -78,10 +78,12 @@ class _Notes:
         if report.when == "teardown":
             self._noted[report.nodeid] = (USED, True) in map(tuple, report.user_properties)
 
-    def pytest_sessionfinish(self) -> None:
-        is_worker = hasattr(self._config, "workerinput")
-        if not self._is_postgres and not is_worker:
-            _cache(self._config).set(NOTED, _read(self._config) | self._noted)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._is_postgres:
+            if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:  # all that was asked for needs no database
+                session.exitstatus = pytest.ExitCode.OK
+        elif not hasattr(self._config, "workerinput") and (cache := _cache(self._config)) is not None:
+            cache.set(NOTED, _read(self._config) | self._noted)
 
     def pytest_unconfigure(self) -> None:
         databases.stop_servers()
@@ -90,14 +92,13 @@ class _Notes:
 _BEFORE = pytest.StashKey[int]()
 
 
-def _cache(config: pytest.Config) -> pytest.Cache:
-    assert config.cache is not None
-    return config.cache
+def _cache(config: pytest.Config) -> pytest.Cache | None:
+    return getattr(config, "cache", None)  # `-p no:cacheprovider` takes it away
 
 
 def _read(config: pytest.Config) -> dict[str, bool]:
-    found: dict[str, bool] = _cache(config).get(NOTED, {})
-    return found
+    cache = _cache(config)
+    return {} if cache is None else cache.get(NOTED, {})
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,64 @@
+"""What PostgreSQL has to itself: many writers, and text that it does not take."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from functools import partial
+
+import pytest
+from sqlalchemy import Connection
+
+from hermes.core.errors import StoreUnavailable
+from hermes.store import sessions
+from hermes.store.database import Database
+from hermes.store.postgres import CONNECTIONS
+from hermes.store.session_list import Listing, list_sessions
+from tests.support.store import keep_session
+
+
+@pytest.fixture
+async def database(postgres_url: str) -> AsyncIterator[Database]:
+    database = await Database.open(postgres_url)
+    yield database
+    await database.close()
+
+
+async def test_a_write_that_waits_for_its_turn_happens_though_its_caller_is_cancelled(database: Database) -> None:
+    free, busy = threading.Event(), threading.Barrier(CONNECTIONS + 1)
+
+    def hold(_: Connection) -> None:
+        busy.wait(10)
+        free.wait(10)
+
+    held = [asyncio.ensure_future(database.write(hold)) for _ in range(CONNECTIONS)]
+    await asyncio.to_thread(busy.wait, 10)
+    waiting = asyncio.ensure_future(database.write(keep_session, "waits"))
+    await asyncio.sleep(0)
+    assert database.queue_depth == CONNECTIONS + 1
+    waiting.cancel()
+    with suppress(asyncio.CancelledError):
+        await waiting
+    free.set()
+    await asyncio.gather(*held)
+    async with asyncio.timeout(10):
+        while database.queue_depth:
+            await asyncio.sleep(0)
+    assert await database.read(sessions.get, "waits") is not None
+
+
+async def test_what_is_refused_because_it_is_closed_waits_for_nothing(database: Database) -> None:
+    await database.close()
+    with pytest.raises(StoreUnavailable, match="is closed"):
+        await database.write(keep_session)
+    assert database.queue_depth == 0
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\x00", "a\ud800"])
+async def test_a_question_with_text_that_it_cannot_hold_finds_nothing(database: Database, text: str) -> None:
+    await database.write(partial(keep_session, id="s", title="ab"))
+    assert await database.read(sessions.get, text) is None
+    assert await database.read(list_sessions, text, Listing(words=text)) == []
+    assert await database.read(list_sessions, "alice", Listing(words=text)) == []
