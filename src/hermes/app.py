@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hermes import __version__
 from hermes.agent.agent import Agent
 from hermes.agent.approval import Allowances, Gate
+from hermes.agent.compaction import CompactionSettings
 from hermes.agent.memory import Snapshots
 from hermes.core.clock import Clock, SystemClock
 from hermes.core.model import Warms
@@ -33,7 +34,7 @@ from hermes.runs.node_object import node_objects
 from hermes.runs.runner import Runner, RunnerSettings
 from hermes.runs.signing import signing_secret
 from hermes.runs.webhook import Webhooks
-from hermes.sessions import Sessions
+from hermes.sessions import KeptSummaries, Sessions
 from hermes.store import approvals as approval_store
 from hermes.store import facts
 from hermes.store.database import Database
@@ -114,7 +115,7 @@ async def open_engine(
         sessions=sessions,
         todos=sessions,
     )
-    agent = _agent(settings, home, environ, registry, clock, secrets, platform, memories, database)
+    agent = _agent(settings, home, environ, registry, clock, secrets, platform, memories, database, models)
     api = settings.api_server
     runner_settings = RunnerSettings(
         max_running=api.max_concurrent_runs,
@@ -360,6 +361,7 @@ def _agent(
     platform: str,
     memories: Memories | None,
     database: Database,
+    models: Models,
 ) -> Agent:
     toolsets = settings.platform_toolsets.get(platform, settings.toolsets)
     limits = settings.limits
@@ -402,6 +404,16 @@ def _agent(
         toolsets=tuple(toolsets) if toolsets is not None else None,
         limits=Limits(limits.max_steps, limits.max_tokens, limits.max_seconds, limits.max_usd),
         memory=Snapshots(memories) if memories is not None else None,
+        compaction=_compaction(settings, models),
+        summaries=KeptSummaries(database, clock),
+    )
+
+
+def _compaction(settings: Settings, models: Models) -> CompactionSettings:
+    compression = settings.compression
+    name = compression.model
+    return CompactionSettings(
+        compression.enabled, compression.threshold, None if name is None else lambda: models.resolve(name)
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from hermes.core.clock import Clock
 from hermes.core.errors import Conflict, InvalidInput, NotFound
 from hermes.core.ids import is_session_id, new_id
-from hermes.core.ports import Recalled, Said, Whose
+from hermes.core.ports import Recalled, Said, Summary, Whose
 from hermes.core.session import KeptMessage, Session
 from hermes.core.todo import Todo
 from hermes.store import fork as fork_store
@@ -21,6 +21,7 @@ from hermes.store import recall as recall_store
 from hermes.store import search as search_store
 from hermes.store import session_list
 from hermes.store import sessions as session_store
+from hermes.store import summaries as summary_store
 from hermes.store import todos as todo_store
 from hermes.store.database import Connection, Database
 from hermes.store.encoding import clean, from_json
@@ -390,3 +391,17 @@ def _delete(conn: Connection, owner: str, session_id: str) -> None:
             code="session_busy",
         )
     session_store.delete(conn, session_id)
+
+
+class KeptSummaries:
+    """`core.ports.Summaries` of the sessions of a database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def latest(self, session_id: str) -> Summary | None:
+        return await self._database.read(summary_store.latest, session_id)
+
+    async def keep(self, session_id: str, summary: Summary) -> None:
+        await self._database.write(summary_store.keep, session_id, summary, self._clock.now())

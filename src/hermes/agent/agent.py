@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hermes.agent import prompt
+from hermes.agent.compaction import CompactionSettings, RecentSummaries
 from hermes.agent.history import with_answered_calls
 from hermes.agent.memory import Snapshots
 from hermes.agent.turn import OpenStep, Turn
@@ -15,7 +16,7 @@ from hermes.core.clock import Clock
 from hermes.core.key import OWNER
 from hermes.core.message import Message
 from hermes.core.model import Model, ToolSpec
-from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, Tool, Toolbox, ToolContext
+from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, Summaries, Tool, Toolbox, ToolContext
 from hermes.core.redact import Redactor
 from hermes.core.run import Limits, RunRequest, Usage
 from hermes.core.session import Session
@@ -45,6 +46,9 @@ class Agent:
     redactor: Redactor = field(default_factory=Redactor)
     session_states: dict[str, dict[str, Any]] = field(default_factory=dict)
     forget_allowances: Callable[[str], object] = lambda session_id: None
+    compaction: CompactionSettings = field(default_factory=CompactionSettings)
+    recent_summaries: RecentSummaries = field(default_factory=RecentSummaries)
+    summaries: Summaries = field(default_factory=RecentSummaries)
     memory: Snapshots | None = None
 
     def tools(self, request: RunRequest) -> dict[str, Tool]:
@@ -135,6 +139,9 @@ class Agent:
             used=used or Usage(),
             open_step=open_step,
             redactor=self.redactor,
+            is_kept=request.history is None and not request.is_stateless,
+            compaction=self.compaction,
+            summaries=self.summaries if request.history is None else self.recent_summaries,
         )
 
     def _instructions(

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hermes.agent.compaction import Compaction, CompactionSettings, RecentSummaries, tokens_of_text
 from hermes.agent.history import LOST
 from hermes.agent.limits import Meter
 from hermes.core import event as events
@@ -29,7 +30,7 @@ from hermes.core.model import (
     TextDelta,
     ToolSpec,
 )
-from hermes.core.ports import ApprovalGate, NoSteering, Sink, Steering, Tool, ToolContext, ToolResult
+from hermes.core.ports import ApprovalGate, NoSteering, Sink, Steering, Summaries, Tool, ToolContext, ToolResult
 from hermes.core.redact import Redactor
 from hermes.core.run import Ask, Limits, Usage
 from hermes.core.toolset import TOOLS, Risk
@@ -37,6 +38,8 @@ from hermes.core.toolset import TOOLS, Risk
 log = logging.getLogger(__name__)
 
 PREVIEW_CHARACTERS = 200
+ANSWER_TOKENS = 1_024
+"""Left free in the model's window where the caller does not say how long the answer may be."""
 DENIED_WITHOUT_A_PERSON = frozenset({"approval_denied_by_policy", "approval_blocked"})
 """Codes of a gate's refusal that nobody was asked about: the caller learns of it too (spec: api-server section 3)."""
 
@@ -47,7 +50,8 @@ class Turn:
 
     `tools` are the server's own by name; `client_tools` end the turn when the model calls them.
     `context` gives the context of one tool call by its id. `used` is what a resumed run has spent before, `open_step`
-    where it stopped in the middle of its calls.
+    where it stopped in the middle of its calls. `is_kept`: the messages are the session's own, and `summaries` may know
+    what they were about.
     """
 
     run_id: str
@@ -68,6 +72,9 @@ class Turn:
     used: Usage = field(default_factory=Usage)
     open_step: OpenStep | None = None
     redactor: Redactor = field(default_factory=Redactor)
+    is_kept: bool = False
+    compaction: CompactionSettings = field(default_factory=CompactionSettings)
+    summaries: Summaries = field(default_factory=RecentSummaries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,7 @@ async def _steps(turn: Turn, said: list[Message], unfinished: list[str], meter: 
     """`unfinished` holds the text of the answer that is being given, for when the time ends in the middle of it."""
     specs = (*(tool.spec for tool in turn.tools.values()), *turn.client_tools)
     client_names = {spec.name for spec in turn.client_tools}
+    compaction = _compaction(turn, specs)
     tool_choice = turn.tool_choice
     step = turn.open_step
     if step is not None:
@@ -134,7 +142,7 @@ async def _steps(turn: Turn, said: list[Message], unfinished: list[str], meter: 
     while True:
         await _hear(turn.steering.take(), said, sink)
         meter.before_step()
-        answer, done = await _ask_model(turn, said, unfinished, specs, tool_choice, meter, sink)
+        answer, done = await _ask_fitting(turn, compaction, said, unfinished, specs, tool_choice, meter, sink)
         unfinished.clear()
         said.append(answer)
         finish = _completed(answer.text, done.finish_reason, meter, done.model or turn.model.name)
@@ -163,6 +171,44 @@ async def _finish_step(
         told = (call for call in theirs if call.id not in step.announced)
         await sink.record(*(events.ClientToolCalled(call.name, call.id, call.arguments) for call in told))
     return bool(theirs)
+
+
+def _compaction(turn: Turn, specs: Sequence[ToolSpec]) -> Compaction:
+    def overhead() -> int:
+        schemas = sum(tokens_of_text(f"{spec.name}{spec.description}{spec.parameters}") for spec in specs)
+        return schemas + tokens_of_text(turn.instructions)
+
+    return Compaction(
+        session_id=turn.session_id if turn.is_kept else None,
+        model=turn.model,
+        settings=turn.compaction,
+        summaries=turn.summaries,
+        overhead=overhead,
+        reserve=turn.params.get("max_tokens") or ANSWER_TOKENS,
+    )
+
+
+async def _ask_fitting(
+    turn: Turn,
+    compaction: Compaction,
+    said: Sequence[Message],
+    text: list[str],
+    specs: tuple[ToolSpec, ...],
+    tool_choice: str,
+    meter: Meter,
+    sink: Sink,
+) -> tuple[Message, ModelDone]:
+    """As much of what was said as the model's window holds; less when it says that this was too much."""
+    shown = await compaction.fit(said, meter, sink)
+    try:
+        return await _ask_model(turn, shown, text, specs, tool_choice, meter, sink)
+    except UpstreamError as error:
+        if error.code != "context_length_exceeded" or text:
+            raise
+        less = await compaction.shrink(said, meter, sink)
+        if less is None:
+            raise
+    return await _ask_model(turn, less, text, specs, tool_choice, meter, sink)
 
 
 async def _ask_model(

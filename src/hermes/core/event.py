@@ -116,6 +116,19 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextCompacted:
+    """The history outgrew the model's window: what the model is shown of it is shorter, what is kept stays whole.
+
+    Tokens are guesses, with instructions and schemas; `summarised` counts the messages that a record stands for.
+    """
+
+    name: ClassVar[str] = "context.compacted"
+    tokens_before: int
+    tokens_after: int
+    summarised: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunSteered:
     name: ClassVar[str] = "run.steered"
     text: str
@@ -177,6 +190,7 @@ RunEvent = (
     | ApprovalResponded
     | ModelRetrying
     | Warned
+    | ContextCompacted
     | RunSteered
     | RunResumed
     | RunCompleted
@@ -201,6 +215,7 @@ EVENT_TYPES: dict[str, type[RunEvent]] = {
         ApprovalResponded,
         ModelRetrying,
         Warned,
+        ContextCompacted,
         RunSteered,
         RunResumed,
         RunCompleted,

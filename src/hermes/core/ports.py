@@ -222,6 +222,23 @@ class TodoKeeper(Protocol):
     ) -> Sequence[Todo]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What was said in the first `covers` messages of a session, in few words. `digest` is of those messages."""
+
+    covers: int
+    digest: str
+    text: str
+
+
+class Summaries(Protocol):
+    """The newest summary of a session, kept beside its messages, which stay as they are."""
+
+    async def latest(self, session_id: str) -> Summary | None: ...
+
+    async def keep(self, session_id: str, summary: Summary) -> None: ...
+
+
 class Steering(Protocol):
     """What a person said to the run since it was last read; read before each call of the model."""
 

@@ -125,6 +125,17 @@ class MemorySettings(Section):
     user_char_limit: int = Field(1_375, gt=0, le=20_000, description="Characters of USER.md.")
 
 
+class CompressionSettings(Section):
+    enabled: bool = Field(
+        True,
+        description="Whether a history that outgrows the model's window is shown to it in short. It is kept whole.",
+    )
+    threshold: float = Field(0.75, gt=0.1, le=0.95, description="The share of the window at which that begins.")
+    model: str | None = Field(
+        None, description="Which model writes the record of what was said. Unset: the one that is asked."
+    )
+
+
 class ApiServerSettings(Section):
     enabled: bool | None = Field(
         None, description="Whether the gateway serves the API. Unset: it runs jobs only and says how to switch it on."
@@ -267,7 +278,9 @@ class Settings(Section):
     memory: MemorySettings = Field(
         default_factory=MemorySettings, description="What the agent remembers across sessions."
     )
-    compression: dict[str, Any] = Field({}, description="Not read by this version.")
+    compression: CompressionSettings = Field(
+        default_factory=CompressionSettings, description="What a model is shown of a history that outgrew its window."
+    )
     mcp_servers: dict[str, Any] = Field({}, description="Not read by this version.")
     api_server: ApiServerSettings = Field(
         default_factory=ApiServerSettings,

@@ -407,6 +407,17 @@ session_todos = Table(
     Column("updated_at", Float, nullable=False),
 )
 
+# What was said in the first `covers` messages of a session, in few words; `digest` is of those messages.
+session_summaries = Table(
+    "session_summaries",
+    metadata,
+    Column("session_id", String, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("covers", Integer, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
 for _name, _table, _columns, _where in (
     ("INDEX runs_open", "runs", "created_at", "finished_at IS NULL"),
     ("INDEX runs_broken", "runs", "created_at, id", BROKEN),

@@ -68,10 +68,20 @@ def upgrade() -> None:
         "UPDATE approvals SET resolved_at = expires_at, choice = 'deny', outcome = 'policy' "
         "WHERE resolved_at IS NULL AND run_id IN (SELECT id FROM runs WHERE finished_at IS NOT NULL)"
     )
+    op.create_table(
+        "session_summaries",
+        sa.Column("session_id", sa.String(), nullable=False),
+        sa.Column("covers", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("session_id"),
+        sa.ForeignKeyConstraint(["session_id"], ["sessions.id"], ondelete="CASCADE"),
+    )
 
 
 def downgrade() -> None:
-    for table in ("session_todos", "file_chunks", "facts", "nodes"):
+    for table in ("session_summaries", "session_todos", "file_chunks", "facts", "nodes"):
         op.drop_table(table)
     with op.batch_alter_table("runs", recreate="always" if _is_sqlite() else "never") as runs:
         runs.drop_column("node")

@@ -1,0 +1,236 @@
+"""A history that outgrew the model's window is shown in short and kept whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hermes.agent.compaction import (
+    CLEARED,
+    HEADER,
+    Compaction,
+    CompactionSettings,
+    RecentSummaries,
+    digest_of,
+    tokens_of,
+)
+from hermes.agent.limits import Meter
+from hermes.core import event as events
+from hermes.core.errors import UpstreamRejected, UpstreamUnreachable
+from hermes.core.event import RunEvent
+from hermes.core.message import Message, ToolCall
+from hermes.core.model import ModelDone, ModelItem, ModelRequest, TextDelta
+from hermes.core.run import Limits, RunStatus, Usage
+from hermes.store import sessions as session_store
+from hermes.store.database import Connection, Database
+from tests.support.clock import FakeClock
+from tests.support.database import new_url
+from tests.support.engine import ask, open_runner
+from tests.support.models import ONE_CALL
+
+WINDOW = 8_192
+
+
+@dataclass
+class SmallModel:
+    """Has a window and refuses what does not fit: four characters a token. `asked` are its calls."""
+
+    window: int = WINDOW
+    tells: bool = True
+    fails_to_sum_up: bool = False
+    name: str = "small"
+    provider: str = "test"
+    takes_images: bool = True
+    takes_audio: bool = False
+    asked: list[ModelRequest] = field(default_factory=list)
+
+    @property
+    def context_length(self) -> int | None:
+        return self.window if self.tells else None
+
+    @property
+    def records(self) -> list[ModelRequest]:
+        return [request for request in self.asked if _is_record(request)]
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelItem]:
+        self.asked.append(request)
+        if sum(len(message.text) for message in request.messages) / 4 > self.window:
+            raise UpstreamRejected("too long", code="context_length_exceeded")
+        if _is_record(request):
+            if self.fails_to_sum_up:
+                raise UpstreamUnreachable("gone")
+            yield TextDelta(f"They talked; record {len(self.records)}.")
+        else:
+            yield TextDelta(f"I see {len(request.messages)} messages.")
+        yield ModelDone("stop", usage=ONE_CALL, model=self.name)
+
+    async def close(self) -> None:
+        pass
+
+
+def _is_record(request: ModelRequest) -> bool:
+    return request.messages[0].text.startswith("You keep the record")
+
+
+@dataclass
+class Notes:
+    """A sink."""
+
+    happened: list[RunEvent] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+
+    def delta(self, event: RunEvent) -> None:
+        self.happened.append(event)
+
+    async def record(self, *items: RunEvent | Message, usage: Usage | None = None) -> None:
+        self.happened += [item for item in items if not isinstance(item, Message)]
+        self.usage += usage or Usage()
+
+    async def starting(self, tool_call_id: str) -> None:
+        pass
+
+
+def compaction(model: SmallModel, **options: object) -> Compaction:
+    values = {
+        "session_id": "s",
+        "model": model,
+        "settings": CompactionSettings(),
+        "summaries": RecentSummaries(),
+        "overhead": lambda: 1_000,
+        "reserve": 500,
+    }
+    return Compaction(**(values | options))  # type: ignore[arg-type]
+
+
+def meter() -> Meter:
+    return Meter(Limits(), FakeClock())
+
+
+def talk(turns: int, words: str = "about something or other " * 8) -> list[Message]:
+    return [
+        Message(role, f"{number} {words}")
+        for number in range(turns)
+        for role in ("user", "assistant")
+    ] + [Message("user", "and now?")]
+
+
+def with_results(steps: int, size: int) -> list[Message]:
+    said = [Message("user", "look at all of them")]
+    for number in range(steps):
+        said.append(Message("assistant", "", tool_calls=(ToolCall(f"c{number}", "read_file", "{}"),)))
+        said.append(Message("tool", f"{number} " + "x" * size, tool_call_id=f"c{number}", name="read_file"))
+    return said
+
+
+async def test_what_fits_is_shown_as_it_is():
+    said, notes = talk(3), Notes()
+    assert await compaction(SmallModel()).fit(said, meter(), notes) == said
+    assert notes.happened == []
+
+
+async def test_old_results_are_left_out_first_and_the_newest_stay():
+    said, notes, model = with_results(12, 2_000), Notes(), SmallModel()
+    shown = await compaction(model).fit(said, meter(), notes)
+    assert [message.role for message in shown] == [message.role for message in said]
+    results = [message.text for message in shown if message.role == "tool"]
+    assert results[0] == CLEARED.format(count=2_002, tool="read_file")
+    assert results[-6:] == [message.text for message in said if message.role == "tool"][-6:]
+    assert model.asked == []
+    [compacted] = notes.happened
+    assert isinstance(compacted, events.ContextCompacted)
+    assert compacted.tokens_after < compacted.tokens_before
+    assert compacted.summarised == 0
+
+
+async def test_then_all_but_the_newest_is_summed_up_once_and_the_record_is_used_again():
+    said, summaries, model = talk(200), RecentSummaries(), SmallModel()
+    notes = Notes()
+    shown = await compaction(model, summaries=summaries).fit(said, meter(), notes)
+    assert shown[0].text.startswith(HEADER)
+    assert [message.role for message in shown[:3]] == ["user", "assistant", "user"]
+    assert shown[-1] == said[-1]
+    assert tokens_of(shown) < WINDOW
+    asked = len(model.records)
+    assert asked > 1, "what is summed up does not fit at once either"
+    assert notes.usage.api_calls == asked
+    kept = await summaries.latest("s")
+    assert kept is not None
+    assert kept.digest == digest_of(said[: kept.covers])
+
+    more = [*said, Message("assistant", "now this"), Message("user", "and then?")]
+    again = await compaction(model, summaries=summaries).fit(more, meter(), Notes())
+    assert again[-1] == more[-1]
+    assert len(model.records) == asked
+
+
+async def test_a_record_of_other_messages_is_not_used():
+    said, summaries, model = talk(200), RecentSummaries(), SmallModel()
+    await compaction(model, summaries=summaries).fit(said, meter(), Notes())
+    asked = len(model.records)
+    changed = [Message("user", "something else altogether"), *said[1:]]
+    await compaction(model, summaries=summaries).fit(changed, meter(), Notes())
+    assert len(model.records) == 2 * asked
+
+
+async def test_a_model_that_cannot_sum_up_costs_the_old_messages_and_it_is_said():
+    said, notes = talk(200), Notes()
+    shown = await compaction(SmallModel(fails_to_sum_up=True)).fit(said, meter(), notes)
+    assert "no record of them could be made" in shown[0].text
+    assert shown[-1] == said[-1]
+    assert [type(event) for event in notes.happened] == [events.Warned, events.ContextCompacted]
+
+
+async def test_it_can_be_switched_off():
+    said = talk(200)
+    off = compaction(SmallModel(), settings=CompactionSettings(is_enabled=False))
+    assert await off.fit(said, meter(), Notes()) == said
+
+
+@given(st.lists(st.tuples(st.sampled_from(["turn", "call"]), st.integers(0, 4_000)), min_size=1, max_size=40))
+async def test_no_result_is_ever_shown_without_its_call_and_the_newest_message_is_always_there(shape):
+    said: list[Message] = []
+    for number, (kind, size) in enumerate(shape):
+        if kind == "call":
+            said.append(Message("assistant", "", tool_calls=(ToolCall(f"c{number}", "t", "{}"),)))
+            said.append(Message("tool", "r" * size, tool_call_id=f"c{number}", name="t"))
+        else:
+            said += [Message("user", "u" * size), Message("assistant", "fine")]
+    said.append(Message("user", "last"))
+    shown = await compaction(SmallModel()).fit(said, meter(), Notes())
+    assert shown[-1] == said[-1]
+    opened: set[str] = set()
+    for message in shown:
+        opened |= {call.id for call in message.tool_calls}
+        assert message.role != "tool" or message.tool_call_id in opened
+    answered = {message.tool_call_id for message in shown if message.role == "tool"}
+    assert opened == answered
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_session_of_400_messages_still_answers_with_a_window_of_8k(tells: bool):
+    model = SmallModel(tells=tells)
+    database = await Database.open(new_url())
+    async with open_runner(model, database=database) as runner:
+        first = await runner.start(ask("begin", session_id="s"))
+        assert [one async for one in runner.follow(first.id)]
+        await database.write(_fill, first.id, talk(200)[:-1])
+        records = []
+        for number in range(3):
+            run = await runner.start(ask(f"question {number}", session_id="s"))
+            happened = [one.event async for one in runner.follow(run.id)]
+            assert (await runner.get(run.id, "owner")).status is RunStatus.COMPLETED, happened[-1]
+            assert [event.name for event in happened].count("context.compacted") == 1
+            records.append(len(model.records))
+        assert records[0] > 1
+        assert records[1:] == [records[0]] * 2, "the record is made once"
+        kept = await database.read(session_store.history, "s")
+        assert len(kept) == 2 + 400 + 6, "what is kept stays whole"
+    await database.close()
+
+
+def _fill(conn: Connection, run_id: str, said: Sequence[Message]) -> None:
+    session_store.add_messages(conn, "s", run_id, said, 1.0)
