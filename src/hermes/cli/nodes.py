@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hermes.cli.context import call_of, new_app, open_store, plain, table
+from hermes.cli.context import Call, call_of, new_app, plain, table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from hermes.store.database import Connection
+    from hermes.home.paths import Home
 
 app = new_app("Show the gateways that share the database.")
 app.info.no_args_is_help = False
@@ -24,8 +22,7 @@ def nodes(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", he
     """Show the gateways that share the database: where each is, its version, its runs, and whether it lives."""
     call = call_of(ctx)
     home = call.home()
-    with open_store(call, home) as database:
-        found = database.read_now(_read, database.path)
+    found = _found(call, home)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     elif not found:
@@ -37,10 +34,13 @@ def nodes(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", he
 _TITLES = ("id", "name", "url", "version", "started", "last beat", "running", "queued", "state")
 
 
-def _read(conn: Connection, database_file: Path | None) -> list[dict[str, Any]]:
-    from hermes.runs.node_object import node_objects
+def _found(call: Call, home: Home) -> list[dict[str, Any]]:
+    """Of the database as it is: whoever looks upgrades nothing under nodes of an older version."""
+    from hermes.home.settings import load_settings
+    from hermes.runs.node_object import nodes_in
 
-    return node_objects(conn, database_file)
+    settings = load_settings(home, call.environ, is_lenient=True)
+    return nodes_in(settings.database.url or f"sqlite:///{home.state_db}")
 
 
 def _row(node: dict[str, Any]) -> tuple[str, ...]:

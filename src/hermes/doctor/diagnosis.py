@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from hermes.doctor import configuration, machine
 from hermes.doctor.finding import Finding, Severity
+from hermes.doctor.nodes import nodes
 from hermes.home.edit import beaten_by
 from hermes.home.paths import Home
 from hermes.home.settings import load_settings
@@ -38,6 +39,7 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
         *machine.gateway(home, settings),
         *machine.unit(home, environ),
         *machine.database(home, settings, now),
+        *nodes(home, settings, now),
         *machine.disk(home),
         *machine.clock(environ, now),
         *machine.programs(home, settings),

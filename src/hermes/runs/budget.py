@@ -19,7 +19,7 @@ async def within_budget(request: RunRequest, database: Database) -> RunRequest:
     """
     if request.owner == OWNER:
         return request
-    key = await database.read(key_store.get, request.owner)
+    key = await database.read(key_store.with_open_runs, request.owner)
     if key is None or key.left_usd is None:
         return request
     limits = request.limits.within(key.left_usd)

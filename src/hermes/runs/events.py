@@ -26,6 +26,7 @@ from hermes.core.event import (
     RunSteered,
     is_final,
 )
+from hermes.core.key import OWNER
 from hermes.core.message import Message
 from hermes.core.run import Run, Usage
 from hermes.store import client_calls as client_call_store
@@ -229,7 +230,8 @@ class Recorder:
     def _keep_messages(self, messages: list[Message], usage: Usage, model: str | None) -> Operation:
         """`model` is the one that answered, which is the session's from then on."""
         session_id, run_id, now = self.session_id, self.run_id, self._log.clock.now()
-        is_durable = self.is_durable
+        # a key's budget is looked at while its runs go on, on other nodes, too
+        is_counted = usage.api_calls and (self.is_durable or (self.owner != OWNER and usage.cost_usd))
         tool_calls = sum(len(message.tool_calls) for message in messages)
 
         def keep(conn: Connection) -> None:
@@ -237,7 +239,7 @@ class Recorder:
                 session_store.add_messages(conn, session_id, run_id, messages, now)
             if usage.api_calls or model is not None:
                 session_store.add_usage(conn, session_id, usage, tool_calls, now, model)
-            if usage.api_calls and is_durable:
+            if is_counted:
                 run_store.add_usage(conn, run_id, usage)
 
         return keep

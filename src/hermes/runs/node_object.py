@@ -16,6 +16,11 @@ STATES = ("ready", "draining", "silent", "gone")
 """`silent`: not heard of for seconds, and soon given up by the others. `gone`: its process has ended."""
 
 
+def nodes_in(url: str) -> list[dict[str, Any]]:
+    """The same of a database that nobody opened, and that stays as it is. Raises StoreUnavailable or ConfigError."""
+    return node_store.read_in(url, node_objects) or []
+
+
 def node_objects(conn: Connection, database_file: Path | None = None) -> list[dict[str, Any]]:
     """All nodes of the database, oldest first. In a file they do not beat, and hold a lock beside it."""
     load = node_store.load(conn)
@@ -26,7 +31,7 @@ def node_objects(conn: Connection, database_file: Path | None = None) -> list[di
             node_object(node, load.get(node.id, Load()), is_gone=not is_held(lock_file(locks, node.id)))
             for node in nodes
         ]
-    now = node_store.server_time(conn)
+    now = node_store.time_of_server(conn)
     return [
         node_object(node, load.get(node.id, Load()), None if now is None else max(0.0, now - node.beat_at))
         for node in nodes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from . import audit
 from .connecting import reading, shown
 from .database import parse_url
 from .problems import translated
-from .schema import jobs, keys
+from .schema import jobs, keys, runs
 from .statement import Row, Statement
 
 
@@ -78,9 +79,18 @@ def spend(conn: Connection, key_id: str, usd: float) -> None:
     _SPEND.run(conn, {"key": key_id, "usd": usd})
 
 
+def with_open_runs(conn: Connection, key_id: str) -> Key | None:
+    """The key; where it has a budget, what its open runs have cost so far, on whichever node, counts as spent."""
+    key = get(conn, key_id)
+    if key is None or key.budget_usd is None:
+        return key
+    row = _OPEN_COST.first(conn, {"key": key_id})
+    return replace(key, spent_usd=key.spent_usd + (0.0 if row is None else row[0]))
+
+
 def check_budget(conn: Connection, key_id: str) -> None:
     """Raises BudgetExceeded when nothing is left. Call it in the write that begins a run."""
-    key = get(conn, key_id)
+    key = with_open_runs(conn, key_id)
     if key is not None and key.budget_usd is not None and key.spent_usd >= key.budget_usd:
         raise BudgetExceeded(
             f"the key {key.name!r} has spent {key.spent_usd:.4f} of its {key.budget_usd:g} USD; its owner can make "
@@ -89,9 +99,9 @@ def check_budget(conn: Connection, key_id: str) -> None:
 
 
 def check_in_force(conn: Connection, key_id: str) -> Key | None:
-    """The key, None for the owner or one of old. Raises Unauthorized for a revoked one, and what `check_budget` does.
-    Call it in the write with which a run that waited begins."""
-    key = get(conn, key_id)
+    """`with_open_runs`, None for the owner or one of old. Raises Unauthorized for a revoked one, and what
+    `check_budget` does. Call it in the write with which a run that waited begins."""
+    key = with_open_runs(conn, key_id)
     if key is not None and key.revoked_at is not None:
         raise Unauthorized(f"the key {key.name!r} was revoked while the run waited")
     check_budget(conn, key_id)
@@ -175,6 +185,12 @@ _SET_DIGEST = Statement(update(keys).where(_THIS).values(digest=bindparam("new_d
 _REVOKE = Statement(update(keys).where(_THIS).values(revoked_at=bindparam("now")))
 _USED = Statement(update(keys).where(_THIS).values(last_used_at=bindparam("now")))
 _SPEND = Statement(update(keys).where(_THIS).values(spent_usd=keys.c.spent_usd + bindparam("usd")))
+_OPEN_COST = Statement(
+    select(sa.func.coalesce(sa.func.sum(runs.c.cost_usd), 0.0)).where(
+        sa.text("runs.finished_at IS NULL"),
+        runs.c.owner == bindparam("key"),  # the condition of the partial index
+    )
+)
 _PAUSE_JOBS = Statement(
     update(jobs)
     .where(jobs.c.owner == bindparam("key"), jobs.c.next_due.is_not(None))

@@ -5,18 +5,31 @@ A run whose node has no row is nobody's: any node may claim it (docs/adr/0098).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam
 
-from hermes.core.errors import Fenced
+from hermes.core.errors import Fenced, NotFound
 from hermes.core.node import Node
 from hermes.core.run import Run, RunStatus
 
 from . import runs as run_store
+from .connecting import reading, shown
+from .database import parse_url
+from .problems import translated
+from .revisions import has_version, revision
 from .schema import nodes, runs
+from .shared_clock import server_time
 from .statement import Row, Statement
+
+T = TypeVar("T")
+
+FIRST_REVISION = "0004"
+"""The schema since which there are nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +83,33 @@ def load(conn: Connection) -> dict[str, Load]:
     return found
 
 
-def server_time(conn: Connection) -> float | None:
-    """Unix seconds by the clock of the database's server; None where it has none of its own."""
-    if conn.dialect.name == "sqlite":
+def read_in(url: str, function: Callable[[Connection, Path | None], T]) -> T | None:
+    """On a database that stays as it is, and its file: None where it is not there, or of a version that had no nodes.
+
+    Raises StoreUnavailable or ConfigError.
+    """
+    try:
+        with reading(url) as conn:
+            has_nodes = has_version(conn) and (revision(conn) or "") >= FIRST_REVISION
+            return function(conn, file_of(url)) if has_nodes else None
+    except NotFound:
         return None
-    row = _SERVER_TIME.first(conn, {})
-    assert row is not None
-    return float(row[0])
+    except Exception as error:
+        problem = translated(error, shown(url))
+        if problem is error:
+            raise
+        raise problem from error
+
+
+def file_of(url: str) -> Path | None:
+    """None where it is no file."""
+    parsed = parse_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
+def time_of_server(conn: Connection) -> float | None:
+    """Unix seconds; None where the database has no clock of its own."""
+    return None if conn.dialect.name == "sqlite" else server_time(conn)
 
 
 def claim_orphans(conn: Connection, node_id: str, limit: int) -> list[Run]:
@@ -136,7 +169,6 @@ _CHECK = Statement(sa.select(nodes.c.id).where(_IS).with_for_update(read=True, k
 _DELETE = Statement(sa.delete(nodes).where(_IS))
 _DELETE_SILENT = Statement(sa.delete(nodes).where(_IS, nodes.c.beat == bindparam("last_beat")))
 _LISTED = Statement(sa.select(*nodes.columns).order_by(nodes.c.started_at, nodes.c.id))
-_SERVER_TIME = Statement(sa.select(sa.extract("epoch", sa.func.clock_timestamp())))
 _LOAD = Statement(
     sa.select(runs.c.node, runs.c.status, sa.func.count())
     .where(_IS_OPEN, runs.c.node.is_not(None))

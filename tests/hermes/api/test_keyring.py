@@ -197,3 +197,19 @@ async def test_a_key_of_the_environment_is_fixed() -> None:
     ring = HomeKeys(FixedKey(OwnerKey(FIRST)), Named(), FakeClock())
     assert await who(ring, FIRST) == "owner"
     assert await who(ring, SECOND) is None
+
+
+async def test_what_is_changed_on_one_node_holds_for_the_next_request_on_another(tmp_path: Path) -> None:
+    url = new_url(tmp_path / "state.db")
+    here, there = await Database.open(url), await Database.open(url)
+    ring = HomeKeys(FixedKey(OwnerKey(FIRST)), StoredKeys(there), FakeClock())
+    old, new = digest_of(b"hk_old"), digest_of(b"hk_new")
+    assert await ring.find(old) is None
+    await here.write(key_store.add, BOT, old.hex(), "cli")
+    assert await ring.find(old) is not None
+    await here.write(key_store.rotate, "bot", new.hex(), 2.0, "cli")
+    assert (await ring.find(old), (await ring.find(new)) is not None) == (None, True)
+    await here.write(key_store.revoke, "bot", 3.0, "cli")
+    assert await ring.find(new) is None
+    await here.close()
+    await there.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -144,6 +145,31 @@ async def test_of_many_at_once_the_spending_of_all_is_added_up(database: Databas
         for run in runs:
             assert [one async for one in runner.follow(run.id)]
     assert await spent(database) == 0.75
+
+
+@pytest.mark.parametrize("is_durable", [True, False])
+async def test_what_a_run_that_still_goes_on_has_cost_is_not_spent_again_on_another_node(
+    tmp_path: Path, is_durable: bool
+) -> None:
+    url, hold = new_url(tmp_path / "state.db"), asyncio.Event()
+    here, there = await Database.open(url), await Database.open(url)
+    await here.write(key_store.add, BOT, "d" * 64, "cli")
+    call = ("c1", "echo", '{"text": "x"}')
+    model = ScriptedModel([calls(call, usage=costing(0.75)), [hold, *says("done", usage=costing(0.5))]])
+    async with open_runner(model, EchoTool("echo"), database=here) as runner:
+        run = await runner.start(await within_budget(ask(owner="key_1", is_durable=is_durable), here))
+        async for one in runner.follow(run.id):
+            if isinstance(one.event, events.ToolCompleted):
+                break
+        assert (await within_budget(ask(owner="key_1"), there)).limits.max_usd == 0.25
+        assert await spent(here) == 0.0  # it is its key's spending at its end
+        hold.set()
+        assert [one async for one in runner.follow(run.id)]
+    with pytest.raises(BudgetExceeded):
+        await there.read(key_store.check_budget, "key_1")
+    assert await spent(there) == 1.25
+    await here.close()
+    await there.close()
 
 
 @pytest.mark.parametrize(("price", "is_warned"), [(0.001, False), (0.0, False), (None, True)])
