@@ -12,11 +12,13 @@ class FakeClock:
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self.time = start
+        self.step = 0.0
+        """How far somebody put the clock forward; the monotonic time knows nothing of it."""
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._count = itertools.count()
 
     def now(self) -> float:
-        return self.time
+        return self.time + self.step
 
     def monotonic(self) -> float:
         return self.time

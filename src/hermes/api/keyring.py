@@ -68,7 +68,7 @@ class HomeKeys:
         if key is None:
             return None
         now = self._clock.now()
-        if key.last_used_at is None or now - key.last_used_at >= USED_EVERY_SECONDS:
+        if key.last_used_at is None or abs(now - key.last_used_at) >= USED_EVERY_SECONDS:
             await self._used(key, now)
         return Principal(key.id, key.name, key.scopes, tool_items=key.tool_items, digest=digest)
 

@@ -247,6 +247,6 @@ def _tell_left_out(call: Call, home: Home) -> None:
 
 
 def _where(process: GatewayProcess) -> str:
-    minutes = int(time.time() - process.started_at) // 60
+    minutes = max(0, int(time.time() - process.started_at)) // 60
     up = f"for {minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"for {minutes} min"
     return f"pid {process.pid}, {process.url or 'jobs only, its API is off'}, {up}"

@@ -79,7 +79,7 @@ def _gateway(call: Call, home: Home) -> dict[str, Any] | None:
     return {
         "pid": process.pid,
         "url": process.url,
-        "uptime_seconds": round(time.time() - process.started_at, 1),
+        "uptime_seconds": round(max(0.0, time.time() - process.started_at), 1),
         "unit": service.unit_name(home) if service.is_installed(home, call.environ) else None,
     }
 

@@ -26,6 +26,7 @@ from hermes.core.clock import SystemClock
 from hermes.core.errors import ConfigError, HermesError
 from hermes.core.redact import Redactor
 from hermes.gateway.background import MODEL_LINE, check_start, made_home, reachable
+from hermes.gateway.housekeeping import keep_house
 from hermes.gateway.port import other_address
 from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway
 from hermes.home.logs import configure_logging
@@ -160,7 +161,7 @@ async def _serve(
 
 def _chores(engine: Engine, settings: Settings) -> list[Coroutine[Any, Any, None]]:
     """What a home's gateway does beside answering."""
-    return [_housekeeping(engine, settings), engine.jobs.run_forever(), engine.callbacks.run_forever()]
+    return [keep_house(engine, settings), engine.jobs.run_forever(), engine.callbacks.run_forever()]
 
 
 async def _drain(engine: Engine, api: _Api | None, seconds: float, signals: _Signals) -> None:
@@ -310,22 +311,6 @@ class _Progress:
 
 def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 a person reads the standard output of the gateway
-
-
-async def _housekeeping(engine: Engine, settings: Settings) -> None:
-    """Every hour: chats that re-send their history are forgotten after `api_server.retention_days`, chains of responses
-    beyond `responses.keep_chains`, what `retention` says, and the search index gets what was said since."""
-    from hermes.store.retention import Rules, purge
-
-    rules = Rules(**settings.retention.model_dump())
-    while True:
-        try:
-            days, chains = settings.api_server.retention_days, settings.responses.keep_chains
-            await purge(engine.database, engine.clock.now(), days, chains, rules)
-            await engine.sessions.tidy()
-        except HermesError as error:  # a full disk now is no reason to stop answering; the next hour tries again
-            log.error("old chats could not be removed, or the search index not be kept: %s", error.message)
-        await engine.clock.sleep(3600)
 
 
 class _Server(uvicorn.Server):

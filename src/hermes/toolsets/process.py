@@ -143,7 +143,7 @@ class ProcessTool(BaseTool[ProcessArguments]):
 
 def state_words(process: Process) -> str:
     if process.exit_code is None:
-        return f"running for {time.time() - process.started_at:.0f} s"
+        return f"running for {time.monotonic() - process.started_at:.0f} s"
     if process.is_running:
         return f"{exit_words(process.exit_code)}, {process.left} process(es) it started still run"
     return exit_words(process.exit_code)

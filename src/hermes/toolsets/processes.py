@@ -53,8 +53,7 @@ class Process(asyncio.SubprocessProtocol):
         self.command = command
         self.log = log
         self.is_background = background
-        self.started_at = time.time()
-        self.ended_at: float | None = None
+        self.started_at = time.monotonic()
         self.pid: int | None = None
         self.exit_code: int | None = None
         self.left = 0
@@ -112,7 +111,6 @@ class Process(asyncio.SubprocessProtocol):
                 self.pid = int(number)
             elif word == "exit":
                 self.exit_code = int(number)
-                self.ended_at = time.time()
             elif word == "left":
                 self.left = int(number)
                 if self.left:
@@ -127,7 +125,6 @@ class Process(asyncio.SubprocessProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.exit_code is None:  # the supervisor itself was killed
             self.exit_code = -signal.SIGKILL
-            self.ended_at = time.time()
         self.ended.set()
         self.gone.set()
 

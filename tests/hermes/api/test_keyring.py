@@ -173,6 +173,15 @@ async def test_when_a_key_was_used_is_kept_once_a_minute(env: EnvFile) -> None:
     assert named.seen[1:] == [("key_1", began + USED_EVERY_SECONDS)]
 
 
+async def test_a_clock_that_is_put_back_does_not_leave_a_key_used_in_the_future(env: EnvFile) -> None:
+    clock, named = FakeClock(), Named()
+    began = clock.now()
+    named.key = Key(id="key_1", name="bot", scopes=frozenset({Scope.READ}), created_at=1.0, last_used_at=began)
+    clock.step = -86_400.0
+    await who(ring_of(env, named, clock), "hk_bot")
+    assert named.seen == [("key_1", began - 86_400.0)]
+
+
 async def test_a_full_disk_locks_nobody_out(env: EnvFile) -> None:
     assert await who(ring_of(env, Named(is_full=True)), "hk_bot") == "bot"
 

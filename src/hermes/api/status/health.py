@@ -60,7 +60,7 @@ async def show_detailed(request: Request, services: Services) -> Response:
         "gateway_drainable": services.state() == "running" and not services.is_leaving,
         "nodes": nodes,
         "pid": os.getpid(),
-        "uptime_seconds": round(now - services.started_at, 3),
+        "uptime_seconds": round(max(0.0, now - services.started_at), 3),
         "rss_bytes": rss_bytes(),
         "updated_at": now,
     }
