@@ -1,13 +1,13 @@
-"""For every test: which database it runs on, and hypothesis without a deadline, since machines are slow at times.
+"""For every test: which databases it runs on, and hypothesis without a deadline, since machines are slow at times.
 
-`pytest` runs everything on SQLite and notes which tests used a database; `pytest --database=postgresql` runs those,
-and any it knows nothing of, once more on PostgreSQL. Left out is what is marked `sqlite`, with its reason.
+With `--database=both` a test that used a database is run once more, on PostgreSQL. Which tests those are shows itself:
+they asked `tests.support.database` for a URL. Left out is what is marked `sqlite`, with its reason. A gateway that
+serves a whole module takes `module_database`, which gives its tests a parameter instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -19,86 +19,84 @@ from tests.support.postgres import postgres_database
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
 
-NOTED = "hermes/database"
-"""In pytest's cache: a test's id, and whether it used a database."""
-USED = "uses-database"
+IN_PROCESS = "both-in-process"
+DATABASES = ("sqlite", "postgresql", "both", IN_PROCESS)
+"""`both-in-process`: tests/acceptance, whose gateways take the time of both, on SQLite only."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite", help="where tests keep data")
+    parser.addoption("--database", choices=DATABASES, default="sqlite", help="where tests keep data")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sqlite(reason): says something of SQLite or its file, so of no other database")
-    notes = _Notes(config, is_postgres=config.getoption("--database") == "postgresql")
-    config.pluginmanager.register(notes, "hermes-database")
+    config.pluginmanager.register(_Databases(config.getoption("--database")), "hermes-databases")
 
 
-class _Notes:
-    def __init__(self, config: pytest.Config, *, is_postgres: bool) -> None:
-        self._config = config
-        self._is_postgres = is_postgres
-        self._state = databases.state(is_postgres=is_postgres)
-        self._lasting: set[tuple[Path, str]] = set()
-        self._noted: dict[str, bool] = {}
+class _Databases:
+    def __init__(self, wanted: str) -> None:
+        self._wanted = wanted
+        self._state = databases.state()
+        self._state.is_postgres = wanted == "postgresql"
+        self._is_again = False
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        if not self._is_postgres:
-            return
-        noted = _read(self._config)
-        left_out = {item for item in items if item.get_closest_marker("sqlite") or not noted.get(item.nodeid, True)}
-        self._config.hook.pytest_deselected(items=list(left_out))
-        items[:] = [item for item in items if item not in left_out]
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "module_database" in metafunc.fixturenames:
+            wanted = (
+                ["sqlite", "postgresql"] if self._wanted == "both" else [self._wanted.replace(IN_PROCESS, "sqlite")]
+            )
+            metafunc.parametrize("module_database", wanted, indirect=True, scope="module")
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        if self._wanted == "postgresql":
+            left_out = {item for item in items if item.get_closest_marker("sqlite")}
+            config.hook.pytest_deselected(items=list(left_out))
+            items[:] = [item for item in items if item not in left_out]
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+        before, self._state.has_sqlite = self._state.count, False
+        done = yield
+        if not self._is_again and self._is_for_both(item) and (self._state.count > before or self._state.has_sqlite):
+            self._run_again(item, nextitem)
+        return done
+
+    def _is_for_both(self, item: pytest.Item) -> bool:
+        is_wanted = self._wanted == "both" or (self._wanted == IN_PROCESS and "acceptance" not in item.path.parts)
+        return is_wanted and item.get_closest_marker("sqlite") is None
+
+    def _run_again(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        self._is_again = self._state.is_postgres = True
+        try:
+            item._initrequest()  # type: ignore[attr-defined] # its fixtures anew, as pytest-rerunfailures does it
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
+        finally:
+            self._is_again = self._state.is_postgres = False
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Any:
-        """A gateway that serves a whole module uses a database for each of its tests."""
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Any:
         before = self._state.count
         made = yield
-        if fixturedef.scope != "function" and self._state.count > before:
-            self._lasting.add((request.path, fixturedef.argname))
+        if fixturedef.scope != "function":
+            self._state.count = before  # not of the test that happens to be the first
         return made
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Iterator[None]:
-        self._state.has_sqlite = False
-        item.stash[_BEFORE] = self._state.count
+    def pytest_runtest_teardown(self) -> Iterator[None]:
         yield
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
-        yield
-        names = {(item.path, name) for name in getattr(item, "fixturenames", ())}
-        if self._state.count > item.stash[_BEFORE] or self._state.has_sqlite or names & self._lasting:
-            item.user_properties.append((USED, True))
-        if self._is_postgres and self._state.has_sqlite:
+        if self._state.is_postgres and self._state.has_sqlite:
             pytest.fail("it opened an SQLite: take the URL from tests.support.database, or mark it sqlite and say why")
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "teardown":
-            self._noted[report.nodeid] = (USED, True) in map(tuple, report.user_properties)
-
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self._is_postgres:
-            if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:  # all that was asked for needs no database
-                session.exitstatus = pytest.ExitCode.OK
-        elif not hasattr(self._config, "workerinput") and (cache := _cache(self._config)) is not None:
-            cache.set(NOTED, _read(self._config) | self._noted)
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if self._state.is_postgres and report.failed:
+            path, line, name = report.location
+            report.location = (path, line, f"{name} on PostgreSQL")
+        return report
 
     def pytest_unconfigure(self) -> None:
         databases.stop_servers()
-
-
-_BEFORE = pytest.StashKey[int]()
-
-
-def _cache(config: pytest.Config) -> pytest.Cache | None:
-    return getattr(config, "cache", None)  # `-p no:cacheprovider` takes it away
-
-
-def _read(config: pytest.Config) -> dict[str, bool]:
-    cache = _cache(config)
-    return {} if cache is None else cache.get(NOTED, {})
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +104,18 @@ def databases_of_the_test() -> Iterator[None]:
     """What a test took is given back behind it; what a longer fixture took before stays."""
     with databases.taken_back():
         yield
+
+
+@pytest.fixture(scope="module")
+def module_database(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """For `make_gateway(database_url=…)` in a fixture of a module: None, and then the URL of a PostgreSQL."""
+    if request.param == "sqlite":
+        yield None
+        return
+    pool = databases.postgres_pool()
+    url = pool.take()
+    yield url
+    pool.give_back(url)
 
 
 @pytest.fixture(scope="session")

@@ -29,9 +29,11 @@ def model_server() -> Iterator[ScriptedModelServer]:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModelServer) -> Iterator[Gateway]:
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModelServer, module_database: str | None
+) -> Iterator[Gateway]:
     """One gateway for the tests that leave nothing behind which another would see."""
-    gateway = make_gateway(tmp_path_factory.mktemp("files"), model_server).start()
+    gateway = make_gateway(tmp_path_factory.mktemp("files"), model_server, database_url=module_database).start()
     yield gateway
     gateway.close()
 

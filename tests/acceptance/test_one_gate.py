@@ -58,9 +58,9 @@ def denied(by: str | None, outcome: str) -> list[tuple[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def shared(tmp_path_factory: pytest.TempPathFactory, module_database: str | None) -> Iterator[Gateway]:
     with ScriptedModelServer(SCRIPT) as model:
-        gateway = make_gateway(tmp_path_factory.mktemp("gate"), model).start()
+        gateway = make_gateway(tmp_path_factory.mktemp("gate"), model, database_url=module_database).start()
         yield gateway
         gateway.close()
 

@@ -67,11 +67,11 @@ every_json_route = pytest.mark.parametrize("route", WITH_JSON, ids=named)
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def walked(tmp_path_factory: pytest.TempPathFactory, module_database: str | None) -> Iterator[Gateway]:
     """One gateway for all of them. A page of ORIGIN may call it."""
     with ScriptedModelServer(SCRIPT) as model:
         config = {"api_server": {"cors_origins": [ORIGIN]}, "approvals": {"timeout": 300}}
-        gateway = make_gateway(tmp_path_factory.mktemp("walk"), model, config).start()
+        gateway = make_gateway(tmp_path_factory.mktemp("walk"), model, config, database_url=module_database).start()
         yield gateway
         gateway.close()
 

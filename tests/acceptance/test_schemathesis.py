@@ -59,9 +59,11 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, **op
 
 
 @pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def fuzzed(tmp_path_factory: pytest.TempPathFactory, module_database: str | None) -> Iterator[Gateway]:
     with ScriptedModelServer(SCRIPT) as model:
-        gateway = make_gateway(tmp_path_factory.mktemp("fuzz"), model, {"approvals": {"timeout": 1}}).start()
+        gateway = make_gateway(
+            tmp_path_factory.mktemp("fuzz"), model, {"approvals": {"timeout": 1}}, database_url=module_database
+        ).start()
         yield gateway
         assert gateway.process is not None
         assert gateway.process.poll() is None

@@ -146,9 +146,9 @@ STREAMS: dict[str, Stream] = {
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def shared(tmp_path_factory: pytest.TempPathFactory, module_database: str | None) -> Iterator[Gateway]:
     with ScriptedModelServer(SCRIPT, records=False) as model:
-        gateway = make_gateway(tmp_path_factory.mktemp("streams"), model).start()
+        gateway = make_gateway(tmp_path_factory.mktemp("streams"), model, database_url=module_database).start()
         yield gateway
         assert gateway.stop() == 0
         assert "Traceback" not in gateway.errors

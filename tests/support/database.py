@@ -1,7 +1,6 @@
-"""Where a test keeps its data: in SQLite, or with `pytest --database=postgresql` in a PostgreSQL.
+"""Where a test keeps its data: in SQLite, or in a PostgreSQL.
 
-Every test that needs a database takes its URL from `new_url`, so that it runs on both. Which tests those are is
-noted while the suite runs on SQLite (tests/conftest.py).
+Every test that needs a database takes its URL from `new_url`, so that it runs on both (tests/conftest.py).
 """
 
 from __future__ import annotations
@@ -88,9 +87,8 @@ class State:
             postgres_pool().give_back(url)
 
 
-def state(*, is_postgres: bool) -> State:
+def state() -> State:
     """Called once a process: an audit hook stays for good."""
-    _state.is_postgres = is_postgres
 
     def hear(event: str, _: tuple[object, ...]) -> None:
         if event == "sqlite3.connect":
