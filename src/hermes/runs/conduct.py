@@ -24,6 +24,7 @@ from hermes.runs.active import Active
 from hermes.runs.beginning import Taken, take_up
 from hermes.runs.ending import error_data, record_end
 from hermes.runs.events import EventLog
+from hermes.runs.incarnations import Incarnations
 from hermes.runs.line import AnyLine
 from hermes.runs.node import Membership
 from hermes.store import client_calls as client_call_store
@@ -51,7 +52,11 @@ class Conductor:
     ended: Callable[[str], None]
     queue_timeout_seconds: float
     tally: RunTally = field(default_factory=RunTally)
+    incarnations: Incarnations = field(init=False)
     active: dict[str, Active] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.incarnations = Incarnations(self.agent.close_session)
 
     def begin(self, active: Active, session: Session) -> None:
         self.active[active.run.id] = active
@@ -134,6 +139,10 @@ class Conductor:
         elif run.status is RunStatus.QUEUED:
             request = await self._wait_in_line(active)
         model = active.model or await self.models(request.model or session.model_choice)
+        kept = None
+        if request.session_id is not None:
+            kept = await self.database.read(session_store.get, session.id)
+            await self.incarnations.meet(kept or session)
         if progress is not None:
             messages = [*await self._before(request, run), *progress.done]
         elif request.history is not None:
@@ -142,7 +151,6 @@ class Conductor:
             messages = list(request.messages)
         else:
             messages = await self.database.read(session_store.history, session.id)
-            kept = await self.database.read(session_store.get, session.id)
             session = session if kept is None else kept
         if run.status is RunStatus.QUEUED:
             active.recorder.delta(events.RunStarted(run.session_id, model.name))

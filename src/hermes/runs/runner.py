@@ -174,8 +174,6 @@ class Runner:
         if request.toolsets or request.disabled_toolsets:
             self._agent.tools(request)  # a toolset that does not exist is said now, not by a run that fails
         session = new_session(request, self._clock.now())
-        if request.session_id is not None and known is None:
-            await self._agent.close_session(session.id)  # of an earlier session of that id, perhaps another key's
         node_id = self.node.id
         try:
             return await self._begin(request, session, model, began)
