@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -32,10 +32,16 @@ NoFiles = Annotated[bool, typer.Option("--no-files", help="Without the bytes of 
 
 
 @app.command()
-def upgrade(ctx: typer.Context) -> None:
+def upgrade(
+    ctx: typer.Context,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Under gateways of an older version, where CHANGELOG.md says that they bear it."),
+    ] = False,
+) -> None:
     """Bring the database to the schema of this version, as every start of a gateway does.
 
-    While a gateway of an older version runs, it says so and changes nothing.
+    While a gateway of an older version runs, it says so and changes nothing, unless --force.
     """
     from hermes.store import upkeep
     from hermes.store.connecting import shown
@@ -45,8 +51,9 @@ def upgrade(ctx: typer.Context) -> None:
     if upkeep.is_newest(url):
         print(f"{shown(url)} has the newest schema, {HEAD}.")
         return
-    with _locked(home):
-        upkeep.check_unused(url)
+    with nullcontext() if force else _locked(home):
+        if not force:
+            upkeep.check_unused(url)
         done = upkeep.upgrade(url)
     print(f"{done.place} has schema {done.after} now; it had {done.before or 'none'}.")
 

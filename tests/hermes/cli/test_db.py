@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from alembic import command
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.pool import NullPool
 
 from hermes.core import event as run_events
 from hermes.core.event import KeptEvent
@@ -24,6 +26,7 @@ from hermes.store import audit, events, runs, sessions, started_calls
 from hermes.store import files as file_store
 from hermes.store.connecting import reading, shown
 from hermes.store.database import Database
+from hermes.store.revisions import alembic_config
 from hermes.store.schema import HEAD
 from tests.support.cli import Hermes
 from tests.support.postgres import postgres_database
@@ -103,8 +106,8 @@ def break_run(conn: Connection) -> None:
 
 
 def test_without_a_home_it_says_how_to_make_one(hermes: Hermes) -> None:
-    for command in ("check", "upgrade", "backup", "vacuum", "export", "retention"):
-        done = hermes("db", command)
+    for word in ("check", "upgrade", "backup", "vacuum", "export", "retention"):
+        done = hermes("db", word)
         assert (done.code, "it is made with: hermes gateway" in done.err) == (2, True)
     assert not hermes.home.path.exists()
 
@@ -339,19 +342,17 @@ def test_what_retention_would_remove_is_told(hermes: Hermes, url: str) -> None:
 def test_an_older_schema_is_brought_up_and_read_by_nothing_before(hermes: Hermes, url: str) -> None:
     write(url, talk)
     assert hermes("db", "upgrade").out == f"{hermes.home.state_db} has the newest schema, {HEAD}.\n"
-    with closing(sqlite3.connect(hermes.home.state_db)) as conn:
-        conn.executescript(
-            "DROP TABLE session_todos; DROP TABLE file_chunks; DROP TABLE facts; DROP TABLE nodes;"
-            "ALTER TABLE runs DROP COLUMN node; UPDATE alembic_version SET version_num = '0003';"
-        )
-    for command in ("export", "vacuum", "retention"):
-        done = hermes("db", command)
+    engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as conn:
+        command.downgrade(alembic_config(conn), "0003")
+    for word in ("export", "vacuum", "retention"):
+        done = hermes("db", word)
         assert (done.code, "hermes db upgrade" in done.err) == (1, True)
     lock = lock_gateway(hermes.home.pid_file, now=1.0)
     done = hermes("db", "upgrade")
     assert (done.code, "already runs" in done.err) == (1, True)
+    done = hermes("db", "upgrade", "--force")
     lock.release()
-    done = hermes("db", "upgrade")
     assert (done.code, done.out) == (0, f"{hermes.home.state_db} has schema {HEAD} now; it had 0003.\n")
     assert hermes("db", "check").code == 0
 
