@@ -131,6 +131,17 @@ The list is the session's: it is kept in the database, outlives a restart, is co
 forked, and goes with the session. `merge` changes items by their `id` and adds new ones behind them; without it,
 `todos` is the whole list. At most {most_todos} items of 500 characters."""
 
+SKILLS = """\
+A skill is a folder `skills/[category/]NAME/` with a SKILL.md: a front matter with `name` and `description`, then
+what to do (the [Agent Skills](https://agentskills.io) format). Beside it may lie `references/`, `templates/` and
+`scripts/`. The names and descriptions of those that are enabled stand in the instructions of a session, as they
+were when it began; the agent reads one with `skill_view` when it fits. `hermes skills` lists, installs and switches
+them: [Skills](../skills.md).
+
+`skill_manage` is for the owner alone, and passes the [gate](approvals.md) as writing the file would (`own-files`):
+what is in a skill is told to later sessions. Text of the kinds that [memory](#memory-memory) refuses is refused
+here, too. Built-in skills stay as they came; one of the home with the same name takes its place."""
+
 
 def approvals_page(made_by: str) -> str:
     return _page(
@@ -171,6 +182,7 @@ def tools_page(made_by: str) -> str:
         "memory": "\n\n".join([MEMORY.format(memory=limits.memory, user=limits.user), _injections()]),
         "session_search": SESSION_SEARCH,
         "todo": TODO.format(most_todos=MOST_TODOS),
+        "skills": SKILLS,
     }
     parts = [
         "# Tools",

@@ -14,6 +14,7 @@ from hermes.agent.agent import Agent
 from hermes.agent.approval import Allowances, Gate
 from hermes.agent.compaction import CompactionSettings
 from hermes.agent.memory import Snapshots
+from hermes.agent.skills import SkillIndex
 from hermes.core.clock import Clock, SystemClock
 from hermes.core.model import Warms
 from hermes.core.ports import ApprovalDesk
@@ -23,6 +24,7 @@ from hermes.files import Files, UploadSettings
 from hermes.home.memory import Memories, memory_limits
 from hermes.home.paths import Home
 from hermes.home.settings import ModelSettings, Settings, secret_values
+from hermes.home.skills import Skills
 from hermes.jobs.definition import rules_of
 from hermes.jobs.service import Jobs
 from hermes.models.choice import ModelSetting
@@ -89,7 +91,7 @@ async def open_engine(
     memory_home: Home | None = None,
 ) -> AsyncIterator[Engine]:
     """`home` None: nothing on disk but what tools write; the database is in memory unless a URL is given. What is
-    remembered is then that of `memory_home`, if there is one.
+    remembered, and the skills, are then those of `memory_home`, if there is one.
 
     `environ` is the process's own; keys of providers are looked up in `settings.environ` too, which holds the .env.
     `identity` is what other processes know this one by.
@@ -104,6 +106,7 @@ async def open_engine(
         await asyncio.to_thread(reap, home.run_dir)  # what tools of a killed gateway left running
     models = _models(settings, keys, clock, progress)
     memories = _memories(settings, home or memory_home)
+    skills = _skills(home or memory_home)
     sessions = Sessions(database, clock, forget=lambda session_id: agent.close_session(session_id))
     registry = build_registry(
         run_dir=home.run_dir if home else None,
@@ -114,8 +117,9 @@ async def open_engine(
         memories=memories,
         sessions=sessions,
         todos=sessions,
+        skills=skills,
     )
-    agent = _agent(settings, home, environ, registry, clock, secrets, platform, memories, database, models)
+    agent = _agent(settings, home, environ, registry, clock, secrets, platform, memories, skills, database, models)
     api = settings.api_server
     runner_settings = RunnerSettings(
         max_running=api.max_concurrent_runs,
@@ -216,7 +220,7 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
             clock=engine.clock,
         ),
         runs=engine.runner.tally,
-        skills_dir=home.skills_dir if home is not None else None,
+        skills=_skills(home),
         state=lambda: "draining" if engine.runner.is_draining else "running",
         nodes=lambda: engine.database.read(node_objects, engine.database.path),
         access=AccessFile(home.logs_dir / "access.log", engine.registry.redactor) if home is not None else to_log,
@@ -321,6 +325,10 @@ def _memories(settings: Settings, home: Home | None) -> Memories | None:
     return None if home is None else Memories(home.memories_dir, memory_limits(settings))
 
 
+def _skills(home: Home | None) -> Skills | None:
+    return None if home is None else Skills(home.skills_dir, home.config_file)
+
+
 def _uploads(settings: Settings) -> UploadSettings:
     uploads = settings.uploads
     return UploadSettings(int(uploads.max_mb * 2**20), int(uploads.total_mb * 2**20), uploads.text_characters)
@@ -360,6 +368,7 @@ def _agent(
     secrets: Iterable[str],
     platform: str,
     memories: Memories | None,
+    skills: Skills | None,
     database: Database,
     models: Models,
 ) -> Agent:
@@ -404,6 +413,7 @@ def _agent(
         toolsets=tuple(toolsets) if toolsets is not None else None,
         limits=Limits(limits.max_steps, limits.max_tokens, limits.max_seconds, limits.max_usd),
         memory=Snapshots(memories) if memories is not None else None,
+        skills=SkillIndex(skills, clock) if skills is not None else None,
         compaction=_compaction(settings, models),
         summaries=KeptSummaries(database, clock),
     )

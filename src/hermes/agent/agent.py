@@ -11,6 +11,7 @@ from hermes.agent import prompt
 from hermes.agent.compaction import CompactionSettings, RecentSummaries
 from hermes.agent.history import with_answered_calls
 from hermes.agent.memory import Snapshots
+from hermes.agent.skills import SkillIndex
 from hermes.agent.turn import OpenStep, Turn
 from hermes.core.clock import Clock
 from hermes.core.key import OWNER
@@ -21,7 +22,7 @@ from hermes.core.redact import Redactor
 from hermes.core.run import Limits, RunRequest, Usage
 from hermes.core.session import Session
 
-MEMORY = "memory"
+MEMORY, SKILL_VIEW = "memory", "skill_view"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Agent:
 
     `soul_file` is looked at in each turn, so that an edit of SOUL.md holds from the next one. `toolsets` is what is
     offered when a request names none. `forget_allowances` is told of each session that is let go. `memory` None:
-    nothing is remembered.
+    nothing is remembered; `skills` None: there are none.
     """
 
     toolbox: Toolbox
@@ -50,6 +51,7 @@ class Agent:
     recent_summaries: RecentSummaries = field(default_factory=RecentSummaries)
     summaries: Summaries = field(default_factory=RecentSummaries)
     memory: Snapshots | None = None
+    skills: SkillIndex | None = None
 
     def tools(self, request: RunRequest) -> dict[str, Tool]:
         """The server's tools that the request is offered; none for an empty list of toolsets.
@@ -75,6 +77,8 @@ class Agent:
         self.forget_allowances(session_id)
         if self.memory is not None:
             self.memory.forget(session_id)
+        if self.skills is not None:
+            self.skills.forget(session_id)
 
     async def close_session(self, session_id: str) -> None:
         """The session is gone, and whoever makes the next one of this id, another key perhaps, must find nothing of it:
@@ -86,8 +90,8 @@ class Agent:
     def opening(self) -> tuple[tuple[ToolSpec, ...], str]:
         """The tools and instructions that a turn begins with when the request adds nothing of its own."""
         tools = self.toolbox.select(self.toolsets)
-        memory = self._memory(tools, None, OWNER, None)
-        return tuple(tool.spec for tool in tools.values()), self._instructions(list(tools), self.workdir, memory=memory)
+        known = self._known(tools, None, OWNER, None)
+        return tuple(tool.spec for tool in tools.values()), self._instructions(list(tools), self.workdir, known=known)
 
     def turn(
         self,
@@ -108,7 +112,7 @@ class Agent:
         Raises InvalidInput for a toolset that does not exist.
         """
         tools = self.tools(request)
-        memory = self._memory(tools, session.id, session.owner, request.session_key or session.session_key)
+        known = self._known(tools, session.id, session.owner, request.session_key or session.session_key)
         for spec in request.client_tools:
             tools.pop(spec.name, None)  # the client's wins; the run has warned of it
         workdir = Path(request.workdir) if request.workdir else self.workdir
@@ -118,7 +122,7 @@ class Agent:
             caller=request.instructions,
             session_prompt=session.system_prompt,
             skip_context_files=request.skip_context_files,
-            memory=memory,
+            known=known,
         )
         return Turn(
             run_id=run_id,
@@ -152,7 +156,7 @@ class Agent:
         caller: str = "",
         session_prompt: str | None = None,
         skip_context_files: bool = False,
-        memory: str = "",
+        known: Sequence[str] = (),
     ) -> str:
         reads = bool(tool_names) and not skip_context_files
         return prompt.instructions(
@@ -163,14 +167,19 @@ class Agent:
             session_prompt=session_prompt,
             now=self.clock.now(),
             context_files=prompt.read_context_files(workdir, self.files) if reads else (),
-            memory=memory,
+            known=known,
         )
 
-    def _memory(self, tools: Mapping[str, Tool], session_id: str | None, owner: str, session_key: str | None) -> str:
-        """What is remembered, for whoever has the tool; nothing where it is left out or switched off."""
-        if self.memory is None or MEMORY not in tools:
-            return ""
-        return self.memory.text(session_id, owner, session_key)
+    def _known(
+        self, tools: Mapping[str, Tool], session_id: str | None, owner: str, session_key: str | None
+    ) -> list[str]:
+        """The skills and what is remembered, each for whoever has the tool."""
+        known = []
+        if self.skills is not None and SKILL_VIEW in tools:
+            known.append(self.skills.text(session_id))
+        if self.memory is not None and MEMORY in tools:
+            known.append(self.memory.text(session_id, owner, session_key))
+        return known
 
     def _contexts(
         self, run_id: str, session: Session, request: RunRequest, workdir: Path

@@ -1,18 +1,14 @@
-"""What a session is told of memory: as it was when the session began, so that its instructions stay the same.
-
-A provider's prefix cache holds only while the prompt begins with the same words, and a turn that changes the memory
-would otherwise change the instructions under the conversation.
-"""
+"""What a session is told of memory: as it was when the session began."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
 
+from hermes.agent.frozen import Frozen
 from hermes.core.injection import suspicion
 from hermes.home.memory import Memories, Memory, Target
 
-MOST_SESSIONS = 4_096
 MOST_TEXTS = 256
 
 NOTES = (
@@ -23,11 +19,11 @@ HINT = "see hermes memory show"
 
 
 class Snapshots:
-    """The texts of the sessions that are spoken to. A session that was not for long is read anew."""
+    """The notes as each session found them (`Frozen`)."""
 
     def __init__(self, memories: Memories) -> None:
         self._memories = memories
-        self._sessions: OrderedDict[str, dict[Path, str]] = OrderedDict()
+        self._frozen = Frozen()
         self._texts: OrderedDict[Path, tuple[object, str]] = OrderedDict()
 
     def text(self, session_id: str | None, owner: str, session_key: str | None) -> str:
@@ -35,16 +31,10 @@ class Snapshots:
         memories = self._memories.of(owner, session_key)
         if session_id is None:
             return self._now(memories)
-        known = self._sessions.setdefault(session_id, {})
-        self._sessions.move_to_end(session_id)
-        if memories.directory not in known:
-            known[memories.directory] = self._now(memories)
-        if len(self._sessions) > MOST_SESSIONS:
-            self._sessions.popitem(last=False)
-        return known[memories.directory]
+        return self._frozen.text(session_id, memories.directory, lambda: self._now(memories))
 
     def forget(self, session_id: str) -> None:
-        self._sessions.pop(session_id, None)
+        self._frozen.forget(session_id)
 
     def _now(self, memories: Memories) -> str:
         """Read only when a file was changed, so that sessions share one text."""

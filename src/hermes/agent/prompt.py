@@ -33,9 +33,12 @@ def instructions(
     session_prompt: str | None,
     now: float,
     context_files: Sequence[tuple[str, str]] = (),
-    memory: str = "",
+    known: Sequence[str] = (),
 ) -> str:
-    """The system text. Stable within a day, a folder and a session, so that a provider's prefix cache hits."""
+    """The system text; `known` is what was learned before: skills, memory.
+
+    Stable within a day, a folder and a session, so that a provider's prefix cache hits.
+    """
     parts = [(soul or DEFAULT_SOUL).strip()]
     if tool_names:
         parts.append(RULES)
@@ -43,7 +46,7 @@ def instructions(
     place = f" The working directory is {workdir}." if workdir and tool_names else ""
     parts.append(f"Today is {today} (UTC). {SYSTEM}{place}")
     parts += [f"<{name}>\n{text}\n</{name}>" for name, text in context_files]
-    parts += [text.strip() for text in (memory, session_prompt, caller) if text and text.strip()]
+    parts += [text.strip() for text in (*known, session_prompt, caller) if text and text.strip()]
     return "\n\n".join(parts)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hermes.api.access_log import AccessSink, to_log
@@ -19,6 +18,7 @@ from hermes.core.tally import HttpTally, RunTally
 
 if TYPE_CHECKING:
     from hermes.files import Files
+    from hermes.home.skills import Skills
     from hermes.jobs.service import Jobs
     from hermes.runs.callbacks import Callbacks
     from hermes.sessions import Sessions
@@ -193,7 +193,7 @@ class Services:
     resolve: Resolver | None = None
     runs: RunTally = field(default_factory=RunTally)
     http: HttpTally = field(default_factory=HttpTally)
-    skills_dir: Path | None = None
+    skills: Skills | None = None
     database: Database = field(default_factory=_absent)
     sessions: Sessions = field(default_factory=_absent)
     jobs: Jobs = field(default_factory=_absent)

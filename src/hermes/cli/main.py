@@ -33,6 +33,7 @@ COMMANDS = {
     "cron": ("hermes.cli.cron", "Make and run jobs: prompts that run at a time."),
     "db": ("hermes.cli.db", "Check, back up, restore and move the database."),
     "memory": ("hermes.cli.memory", "Show, edit and forget what the agent remembers."),
+    "skills": ("hermes.cli.skills", "List, show, install and switch skills."),
     "tools": ("hermes.cli.tools", "Show what the agent can do."),
     "models": ("hermes.cli.models", "Serve a scripted model, for demos and tests."),
     "version": ("hermes.cli.version", "Show the version."),

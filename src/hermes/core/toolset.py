@@ -73,6 +73,16 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
         "Keep a list of things to do in the session",
         (ToolInfo("todo", "📋", "Plan", Risk.READ),),
     ),
+    ToolsetInfo(
+        "skills",
+        "Skills",
+        "Read and write down how things are done",
+        (
+            ToolInfo("skills_list", "📚", "List skills", Risk.READ),
+            ToolInfo("skill_view", "📚", "Read a skill", Risk.READ),
+            ToolInfo("skill_manage", "✏️", "Write a skill", Risk.WRITE),
+        ),
+    ),
 )
 
 TOOLSETS: dict[str, ToolsetInfo] = {toolset.name: toolset for toolset in CATALOGUE}

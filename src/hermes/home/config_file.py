@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,20 @@ def add_to_config_list(path: Path, key: str, item: str) -> None:
         if item not in items:
             _put(wanted, [key], [*items, item], path)
             _write(path, _edits(text, [key], wanted), wanted)
+
+
+def change_config(path: Path, keys: Sequence[str], change: Callable[[Any], Any]) -> None:
+    """`change` gets the value as it is now, None where there is none, and gives the new one. Nobody writes between."""
+    with edit_lock(path):
+        text = _read(path)
+        wanted = _values(text, path)
+        now: Any = wanted
+        for key in keys:
+            now = now.get(key) if isinstance(now, dict) else None
+        value = change(now)
+        if value != now:
+            _put(wanted, keys, value, path)
+            _write(path, _edits(text, keys, wanted), wanted)
 
 
 def unset_config(path: Path, keys: Sequence[str]) -> bool:

@@ -125,6 +125,10 @@ class MemorySettings(Section):
     user_char_limit: int = Field(1_375, gt=0, le=20_000, description="Characters of USER.md.")
 
 
+class SkillSettings(Section):
+    disabled: CommaList = Field([], description="Names of skills that the agent is not told of.")
+
+
 class CompressionSettings(Section):
     enabled: bool = Field(
         True,
@@ -278,6 +282,7 @@ class Settings(Section):
     memory: MemorySettings = Field(
         default_factory=MemorySettings, description="What the agent remembers across sessions."
     )
+    skills: SkillSettings = Field(default_factory=SkillSettings, description="What the agent can look up.")
     compression: CompressionSettings = Field(
         default_factory=CompressionSettings, description="What a model is shown of a history that outgrew its window."
     )

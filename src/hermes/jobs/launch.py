@@ -22,6 +22,8 @@ INSTRUCTIONS = (
     "you have. Your last message is kept and delivered by itself: do not try to send it. If there is nothing new to "
     "tell, answer with [SILENT] and nothing else; then nothing is delivered."
 )
+SKILLS = "skills"
+"""The toolset that reads them."""
 Keep = Callable[[Connection, Run], object]
 
 
@@ -45,7 +47,7 @@ class Launcher:
             owner=job.owner,
             source="cron",
             messages=(Message("user", job.prompt),),
-            instructions=INSTRUCTIONS,
+            instructions=instructions(job),
             model=job.model,
             toolsets=job.enabled_toolsets,
             ask=self._ask,
@@ -53,10 +55,7 @@ class Launcher:
             may_wait_forever=True,
             idempotency=idempotency,
             workdir=await _workdir(job),
-            warnings=tuple(
-                f"the skill {name!r} is not loaded: this version has no skills; the job runs without it"
-                for name in job.skills
-            ),
+            warnings=_warnings(job),
             keep=(*((keep,) if keep else ()), lambda conn, run: self._enter(conn, run, job, entry)),
         )
         return await self._runner.start(await within_budget(request, self._database))
@@ -64,6 +63,19 @@ class Launcher:
     def _enter(self, conn: Connection, run: Run, job: Job, entry: JobRun) -> None:
         job_store.add_run(conn, replace(entry, run_id=run.id), self._keep_runs)
         job_store.name_session(conn, run.session_id, job.name)
+
+
+def instructions(job: Job) -> str:
+    if not job.skills:
+        return INSTRUCTIONS
+    names = ", ".join(job.skills)
+    return f"{INSTRUCTIONS} Before you begin, read these skills with skill_view and follow them: {names}."
+
+
+def _warnings(job: Job) -> tuple[str, ...]:
+    if not job.skills or job.enabled_toolsets is None or SKILLS in job.enabled_toolsets:
+        return ()
+    return (f"the job's toolsets are without {SKILLS!r}, so it cannot read {', '.join(job.skills)}",)
 
 
 async def _workdir(job: Job) -> str | None:

@@ -111,7 +111,7 @@ class AIAgent:
             max_iterations=max_iterations,
         )
         self._plan = EnginePlan(
-            settings, options.database_url(store), platform or "library", None if skip_memory else options.memory_home()
+            settings, options.database_url(store), platform or "library", options.memory_home()
         )
         self._session_name = session_id
         self._turns: set[Turn] = set()

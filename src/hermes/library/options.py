@@ -26,7 +26,6 @@ NOT_IN_THIS_BUILD = frozenset(
         "moa",
         "rl",
         "search",
-        "skills",
         "tts",
         "video",
         "vision",
@@ -129,7 +128,7 @@ def parameters(
 
 
 def memory_home() -> Home | None:
-    """The home whose memory is read and kept; None where nobody set one up."""
+    """The home whose memory and skills these are; None where nobody set one up."""
     home = resolve_home()
     return home if home.exists() else None
 

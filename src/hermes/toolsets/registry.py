@@ -15,6 +15,7 @@ from hermes.core.ports import Action, SessionRecall, TodoKeeper, Tool, ToolConte
 from hermes.core.redact import Redactor
 from hermes.core.toolset import TOOLSETS, ToolsetInfo
 from hermes.home.memory import Memories, Target
+from hermes.home.skills import Skills
 from hermes.toolsets.memory import MemoryTool
 from hermes.toolsets.patch import PatchTool
 from hermes.toolsets.paths import Reach
@@ -24,6 +25,7 @@ from hermes.toolsets.read_file import ReadFileTool
 from hermes.toolsets.search_files import SearchFilesTool, find_ripgrep
 from hermes.toolsets.session_search import SessionSearchTool
 from hermes.toolsets.settings import FileSettings, TerminalSettings
+from hermes.toolsets.skills import SkillManageTool, SkillsListTool, SkillViewTool
 from hermes.toolsets.terminal import TerminalTool
 from hermes.toolsets.todo import TodoTool
 from hermes.toolsets.write_file import WriteFileTool
@@ -171,12 +173,13 @@ def build_registry(
     memories: Memories | None = None,
     sessions: SessionRecall | None = None,
     todos: TodoKeeper | None = None,
+    skills: Skills | None = None,
 ) -> Registry:
     """The toolsets of this build.
 
     `run_dir`: where outputs, snapshots and process records go (the home's); None makes a temporary directory.
     `home`: HERMES_HOME, whose keys no tool reads. `secrets`: values that are hidden in every result. Where there are no
-    `memories`, `sessions` or `todos`, the tools for them are there and not offered.
+    `memories`, `sessions`, `todos` or `skills`, the tools for them are there and not offered.
     """
     terminal = terminal or TerminalSettings()
     files = files or FileSettings()
@@ -200,6 +203,7 @@ def build_registry(
         _memory(memories, redactor),
         _needing("session_search", SessionSearchTool(sessions), sessions, "no sessions are kept here"),
         _needing("todo", TodoTool(todos), todos, "no sessions are kept here"),
+        _skills(skills),
     )
     registry = Registry(toolsets, processes, redactor)
     registry._temporary = temporary
@@ -210,6 +214,14 @@ def _memory(memories: Memories | None, redactor: Redactor) -> Toolset:
     is_on = memories is None or any(memories.limits.of(target) for target in Target)
     problem = "it is kept in a home, and there is none" if is_on else "it is switched off in the settings (memory)"
     return _needing("memory", MemoryTool(memories, redactor), memories if is_on else None, problem)
+
+
+def _skills(skills: Skills | None) -> Toolset:
+    there = skills or Skills(None)
+    tools = (SkillsListTool(there), SkillViewTool(there), SkillManageTool(there))
+    return Toolset(
+        TOOLSETS["skills"], tools, "" if skills else "they are kept in a home, and there is none", bool(skills)
+    )
 
 
 def _needing(name: str, tool: Tool, needed: object, problem: str) -> Toolset:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hermes.agent.agent import Agent
-from hermes.agent.memory import MOST_SESSIONS, NOTES, Snapshots, told
+from hermes.agent.frozen import MOST_SESSIONS
+from hermes.agent.memory import NOTES, Snapshots, told
 from hermes.core.message import Message
 from hermes.core.run import RunRequest
 from hermes.core.session import Session

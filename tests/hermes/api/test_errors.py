@@ -34,6 +34,14 @@ NOT_BY_HTTP = {
     "memory_match_required",
     "memory_off",
     "memory_unreadable",
+    # of skills: the same
+    "skill_ambiguous",
+    "skill_builtin",
+    "skill_content_refused",
+    "skill_exists",
+    "skill_file_not_found",
+    "skill_no_home",
+    "skill_not_found",
 }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hermes.home.skills import Skills
 from tests.support.api import Server, make_services, serving
 
 
 async def test_skills_are_listed_with_their_category(tmp_path: Path) -> None:
     folder = tmp_path / "web" / "scrape"
-    async with serving(make_services(skills_dir=tmp_path)) as server:
+    async with serving(make_services(skills=Skills(tmp_path, builtin=None))) as server:
         assert (await server.client.get("/v1/skills")).json() == {"object": "list", "data": []}
         folder.mkdir(parents=True)
         (folder / "SKILL.md").write_text("---\nname: scrape\ndescription: Read pages\n---\nHow.\n")

@@ -309,14 +309,20 @@ async def test_who_is_asked_is_what_the_owner_said_of_jobs(ask: Ask) -> None:
     )
 
 
-async def test_a_skill_that_is_not_there_is_a_warning_of_the_run() -> None:
-    async with open_bench() as bench:
-        job = await bench.make("30m", skills=["daily-news"])
+async def test_a_job_is_told_to_read_its_skills_and_warned_where_it_cannot() -> None:
+    model = ScriptedModel([says("done"), says("done")])
+    async with open_bench(model) as bench:
+        able = await bench.make("30m", skills=["daily-news"])
+        unable = await bench.make("30m", skills=["daily-news"], enabled_toolsets=["file"])
         await bench.at(HOUR)
-        [entry] = await bench.history(job)
-        kept = [one.event async for one in bench.runner.follow(entry.run_id or "")]
-        warned = [one.message for one in kept if isinstance(one, events.Warned)]
-        assert warned == ["the skill 'daily-news' is not loaded: this version has no skills; the job runs without it"]
+        told = [request.messages[0].text for request in model.requests]
+        assert all(text.endswith("with skill_view and follow them: daily-news.") for text in told), told
+        warned = []
+        for job in (able, unable):
+            [entry] = await bench.history(job)
+            kept = [one.event async for one in bench.runner.follow(entry.run_id or "")]
+            warned.append([one.message for one in kept if isinstance(one, events.Warned)])
+        assert warned == [[], ["the job's toolsets are without 'skills', so it cannot read daily-news"]]
 
 
 async def test_two_schedulers_on_one_database_fire_each_due_time_once(tmp_path: Path) -> None:

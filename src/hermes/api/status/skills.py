@@ -12,7 +12,6 @@ from starlette.responses import Response
 from hermes.api.answers import JsonAnswer
 from hermes.api.documented import Answer, documented
 from hermes.api.services import Services
-from hermes.home.skills import list_skills as read_skills
 
 
 class Skill(Answer):
@@ -28,8 +27,8 @@ class SkillList(Answer):
 
 @documented(answer=SkillList)
 async def list_skills(request: Request, services: Services) -> Response:
-    """The skills of this home: skills/[category/]NAME/SKILL.md, by category and name."""
-    directory = services.skills_dir
-    found = await asyncio.to_thread(read_skills, directory) if directory is not None else []
+    """The skills that the agent is told of: skills/[category/]NAME/SKILL.md of this home and the built-in ones, by
+    category and name."""
+    found = await asyncio.to_thread(services.skills.enabled) if services.skills is not None else []
     data = [{"name": skill.name, "description": skill.description, "category": skill.category} for skill in found]
     return JsonAnswer({"object": "list", "data": data})

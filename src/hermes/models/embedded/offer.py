@@ -62,6 +62,9 @@ BESIDES: dict[str, frozenset[str]] = {
     "memory": frozenset(("action", "target", "content", "old_text", "operations")),
     "session_search": frozenset(("query", "limit", "session_id")),
     "todo": frozenset(("todos", "merge")),
+    "skills_list": frozenset(("category",)),
+    "skill_view": frozenset(("name", "file_path")),
+    "skill_manage": frozenset(("action", "name", "content", "old_string", "new_string", "file_path", "category")),
 }
 """Ours by name and parameters, and not offered: they are for work of many steps, and it would call them for any."""
 

@@ -1,0 +1,40 @@
+"""The index of skills in the instructions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hermes.agent.skills import INDEX_CHARACTERS, INTRODUCTION, LOOK_SECONDS, SkillIndex, index
+from hermes.home.skill_files import create
+from hermes.home.skills import Skill, Skills
+from tests.support.clock import FakeClock
+
+
+def skill(number: int, description: str = "Do it") -> Skill:
+    return Skill(f"skill-{number}", description, "cat" if number else None, Path("/x/SKILL.md"))
+
+
+def test_each_skill_is_a_line_and_a_long_one_is_cut() -> None:
+    assert index([]) == ""
+    text = index([skill(0), skill(1, "long " * 100)])
+    assert text.splitlines()[:2] == [INTRODUCTION, "- skill-0: Do it"]
+    assert text.splitlines()[2].startswith("- cat/skill-1: long long") and len(text.splitlines()[2]) == 120
+
+
+def test_many_skills_are_told_of_by_their_number() -> None:
+    text = index([skill(number, "x" * 200) for number in range(100)])
+    assert len(text) < INDEX_CHARACTERS + 100
+    assert text.endswith("- and 84 more: skills_list")
+
+
+def test_a_session_is_told_the_same_to_its_end(tmp_path: Path) -> None:
+    clock, skills = FakeClock(), Skills(tmp_path / "home" / "skills", builtin=None)
+    told = SkillIndex(skills, clock)
+    assert told.text("s1") == ""
+    create(skills, "brew-tea", "---\nname: brew-tea\ndescription: Make tea\n---\n")
+    assert told.text("s2") == ""  # looked at a moment ago
+    clock.advance(LOOK_SECONDS)
+    assert told.text("s3").endswith("- brew-tea: Make tea")
+    assert (told.text("s1"), told.text(None)) == ("", told.text("s3"))
+    told.forget("s1")
+    assert told.text("s1") == told.text("s3")
