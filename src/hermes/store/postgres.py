@@ -237,10 +237,9 @@ class _CommitLost(Exception):
 
 def _in_transaction(conn: Connection, function: Callable[..., T], args: tuple[Any, ...], durable: bool) -> T:
     driver: Any = conn.connection.driver_connection
-    driver.execute("BEGIN")
+    # one way to the server and back, not two; what is prepared can be one statement only
+    driver.execute("BEGIN; SET LOCAL synchronous_commit = on" if durable else "BEGIN", prepare=False)
     try:
-        if durable:
-            driver.execute("SET LOCAL synchronous_commit = on")
         result = function(conn, *args)
     except BaseException:
         _roll_back(driver)
