@@ -98,6 +98,14 @@ class NodeLock:
         os.close(self._handle)
 
 
+def sweep_locks(directory: Path, pattern: str, *, older_than_seconds: float) -> None:
+    """Removes the files of processes that were killed. A young one may be somebody's who is about to lock it."""
+    for path in directory.glob(pattern):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > older_than_seconds:
+                is_held(path)
+
+
 def is_held(path: Path) -> bool:
     """Whether the process that made it lives. The file of one that does not is removed."""
     try:

@@ -18,7 +18,7 @@ from hermes import __version__
 from hermes.core.clock import Clock
 from hermes.core.ids import new_id
 from hermes.core.node import Node
-from hermes.home.locks import NodeLock, is_held
+from hermes.home.locks import NodeLock, is_held, sweep_locks
 from hermes.store import nodes as node_store
 from hermes.store.database import Connection, Database
 from hermes.store.signals import EVERYONE
@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 5.0
 """A node that was not heard of for so long is dead to the others: with the beat, a take-over begins within 7 s."""
-LOOK_SECONDS = 5.0
-"""How often a file's gateway looks for processes that died beside it."""
+LOOK_SECONDS = 2.0
+"""How often a process looks for others that share its file: what they said to its runs, and whether they died."""
+SWEPT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,14 @@ class Identity:
     kind: str = "library"
     home: str = ""
     url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """How many nodes were found dead, and how many others live."""
+
+    dead: int = 0
+    living: int = 0
 
 
 class Watch:
@@ -90,7 +99,11 @@ class Membership:
         """None: nothing to look for."""
         if self.is_shared:
             return BEAT_SECONDS
-        return LOOK_SECONDS if self._locks is not None and self.identity.kind == "gateway" else None
+        return None if self.is_alone else LOOK_SECONDS
+
+    @property
+    def takes_over(self) -> bool:
+        return self.identity.kind == "gateway"
 
     async def enter(self) -> None:
         """Raises StoreUnavailable."""
@@ -98,6 +111,7 @@ class Membership:
             return
         if self._locks is not None:
             self._lock = await asyncio.to_thread(NodeLock, lock_file(self._locks, self.id))
+            await asyncio.to_thread(sweep_locks, self._locks, "node_*.lock", older_than_seconds=SWEPT_SECONDS)
         await self._database.write(node_store.register, self._node())
 
     async def leave(self) -> None:
@@ -131,25 +145,18 @@ class Membership:
             return True
         return await self._database.write(node_store.beat, self.id, self._clock.now(), is_draining)
 
-    async def bury(self) -> int:
-        """Nodes that are dead lose their row, and with it their runs. How many did."""
+    async def bury(self) -> Buried:
+        """Nodes that are dead lose their row, and with it their runs."""
         if self.is_alone:
-            return 0
+            return Buried()
         peers = [node for node in await self._database.read(node_store.listed) if node.id != self.id]
-        if self.is_shared:
-            return await self._bury_silent(peers)
-        dead = [peer for peer in peers if not await asyncio.to_thread(self._holds_lock, peer.id)]
-        for peer in dead:
-            await self._database.write(node_store.remove, peer.id)
-        return len(dead)
-
-    async def _bury_silent(self, peers: Sequence[Node]) -> int:
+        dead = self._watch.silent(peers) if self.is_shared else await asyncio.to_thread(self._without_lock, peers)
         buried = 0
-        for peer in self._watch.silent(peers):
+        for peer in dead:
             if await self._database.write(node_store.remove_silent, peer.id, peer.beat):
-                log.warning("node %s on %s was silent for %g s: its runs are taken over", *_name(peer), SILENT_SECONDS)
+                log.warning("%s %s (%s:%d) is gone: its runs are taken over", peer.kind, peer.id, peer.host, peer.pid)
                 buried += 1
-        return buried
+        return Buried(buried, len(peers) - buried)
 
     def tell_everyone(self, word: str) -> None:
         self.signals.send(EVERYONE, word)
@@ -157,9 +164,9 @@ class Membership:
     def tell(self, node_id: str, word: str) -> None:
         self.signals.send(node_id, word)
 
-    def _holds_lock(self, node_id: str) -> bool:
+    def _without_lock(self, peers: Sequence[Node]) -> list[Node]:
         assert self._locks is not None
-        return is_held(lock_file(self._locks, node_id))
+        return [peer for peer in peers if not is_held(lock_file(self._locks, peer.id))]
 
     def _node(self) -> Node:
         return Node(
@@ -177,10 +184,6 @@ class Membership:
 
 def _no_fence(conn: Connection) -> None:
     pass
-
-
-def _name(node: Node) -> tuple[str, str]:
-    return node.id, f"{node.host}:{node.pid}"
 
 
 def lock_file(directory: Path, node_id: str) -> Path:

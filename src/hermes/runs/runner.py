@@ -180,7 +180,7 @@ class Runner:
         except Fenced:
             await self._rejoin(node_id)
         except Conflict as error:
-            if error.code != "session_busy" or not await self.node.bury():
+            if error.code != "session_busy" or not (await self.node.bury()).dead:
                 raise
         return await self._begin(request, session, model, began)
 
@@ -359,7 +359,7 @@ class Runner:
         if run.id in self._active:
             return True
         is_nobodys = run.node is None or run.node == self.node.id
-        if self.is_draining or (is_nobodys and not self.node.is_shared):
+        if self.is_draining or (is_nobodys and not self.node.is_shared and not self.node.takes_over):
             return False
         await self._remote.changed(run, mark)
         return True
@@ -386,7 +386,7 @@ class Runner:
                 if active is not None:
                     self._do("read what was said to a run", self._look(active))
             case ["orphans"]:
-                if not self.is_draining:
+                if self.node.takes_over and not self.is_draining:
                     self._do("take over runs", self._claim())
             case ["line" | "waiting"]:
                 self.line.heard(word)
@@ -421,9 +421,12 @@ class Runner:
         node_id = self.node.id
         if not await self.node.beat(is_draining=self.is_draining):
             await self._rejoin(node_id)
-        await self.node.bury()
-        if not self.is_draining:
+        buried = await self.node.bury()
+        if self.node.takes_over and not self.is_draining:
             await self._claim()
+        if buried.living and not self.node.is_shared:  # there no word comes
+            for active in tuple(self._active.values()):
+                await self._look(active)
 
     async def _claim(self) -> None:
         taken = await self._take_over.claim_all("the node that conducted it stopped, and another goes on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 """Few, so that other nodes get their part of what a dead one left."""
+STRAY_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +49,21 @@ class TakeOver:
         self._database = conductor.database
         self._clock = conductor.clock
         self._approval_timeout_seconds = approval_timeout_seconds
-        self._strays: set[str] = set()
+        self._strays: dict[str, float] = {}
+        self._one_at_a_time = asyncio.Lock()
 
     async def claim_all(self, why: str) -> Recovered:
         """Until none is left, or other nodes have them. `why` is told to their readers. Raises StoreUnavailable."""
-        await self._give_back_strays()
-        taken = Recovered()
-        while True:
-            fence, node_id = self._conductor.node.fence(), self._conductor.node.id
-            claimed = await self._database.write(_claim, fence, node_id)
-            for run in claimed:
-                taken += await self._take(run, node_id, why)
-            if len(claimed) < AT_ONCE:
-                return taken
+        async with self._one_at_a_time:
+            await self._give_back_strays()
+            taken = Recovered()
+            while True:
+                fence, node_id = self._conductor.node.fence(), self._conductor.node.id
+                claimed = await self._database.write(_claim, fence, node_id)
+                for run in claimed:
+                    taken += await self._take(run, node_id, why)
+                if len(claimed) < AT_ONCE:
+                    return taken
 
     async def _take(self, run: Run, node_id: str, why: str) -> Recovered:
         earlier = self._conductor.active.get(run.id)
@@ -149,14 +153,15 @@ class TakeOver:
     async def _give_back_strays(self) -> None:
         """Runs that the rows give to this node and that it does not conduct: what their end failed to keep, say.
 
-        Seen twice, since one that begins in this moment is not here yet.
+        Only after a while, since one that begins in this moment is not here yet.
         """
-        conductor = self._conductor
+        conductor, now = self._conductor, self._clock.monotonic()
         found = set(await self._database.read(node_store.runs_of, conductor.node.id)) - set(conductor.active)
-        for run_id in found & self._strays:
-            log.warning("%s is open and nobody conducts it: it is taken up again", run_id)
-            await self._database.write(node_store.give_back, run_id, conductor.node.id)
-        self._strays = found - self._strays
+        self._strays = {run_id: self._strays.get(run_id, now) for run_id in found}
+        for run_id, since in self._strays.items():
+            if now - since >= STRAY_SECONDS:
+                log.warning("%s is open and nobody conducts it: it is taken up again", run_id)
+                await self._database.write(node_store.give_back, run_id, conductor.node.id)
 
 
 def _claim(conn: Connection, fence: object, node_id: str) -> list[Run]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from hermes.core.errors import Conflict
 from hermes.core.node import Node
 from hermes.core.run import RunStatus
+from hermes.home.locks import NodeLock
 from hermes.runs.node import SILENT_SECONDS, Identity, Membership, Watch
 from hermes.runs.runner import Runner
 from hermes.store.database import Database
@@ -95,9 +98,34 @@ async def test_whose_lock_is_free_is_dead_and_its_open_runs_are_told_as_interrup
 
 
 @pytest.mark.sqlite("processes that share a file")
+async def test_what_another_process_says_to_a_run_is_found(database: Database):
+    model = ScriptedModel([[asyncio.Event()]])
+    async with open_runner(model, database=database) as terminal, open_runner(model, database=database) as other:
+        run = await terminal.start(ask(session_id="s"))
+        await other.stop(run.id, "owner")
+        assert (await names(other, run.id))[-1] == "run.cancelled"
+
+
+@pytest.mark.sqlite("processes that share a file")
 async def test_a_process_that_leaves_takes_its_row_and_its_lock_along(database: Database, tmp_path: Path):
     member = Membership(database, FakeClock())
     await member.enter()
     assert [path.name for path in (tmp_path / "run").iterdir()] == [f"{member.id}.lock"]
     await member.leave()
     assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.sqlite("processes that share a file")
+async def test_locks_of_killed_processes_are_swept_and_held_or_young_ones_are_not(database: Database, tmp_path: Path):
+    (tmp_path / "run").mkdir(mode=0o700)
+    held = NodeLock(tmp_path / "run" / "node_held.lock")
+    for name, age in (("node_old", 120), ("node_young", 1), ("node_held", 120), ("other", 120)):
+        path = tmp_path / "run" / f"{name}.lock"
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    member = Membership(database, FakeClock())
+    await member.enter()
+    left = {path.stem for path in (tmp_path / "run").iterdir()}
+    assert left == {"node_held", "node_young", "other", member.id}
+    await member.leave()
+    held.release()
