@@ -123,7 +123,7 @@ def _texts_of(client: httpx.Client, session: str) -> set[str]:
     texts: set[str] = set()
     after = 0
     while True:
-        asked = {"limit": 100, "after": after, "order": "oldest"}
+        asked: dict[str, str | int] = {"limit": 100, "after": after, "order": "oldest"}
         page = client.get(f"/api/sessions/{session}/messages", params=asked).raise_for_status().json()
         texts.update(message["content"] for message in page["data"])
         if not page["data"]:

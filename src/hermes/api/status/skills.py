@@ -27,8 +27,7 @@ class SkillList(Answer):
 
 @documented(answer=SkillList)
 async def list_skills(request: Request, services: Services) -> Response:
-    """The skills that the agent is told of: skills/[category/]NAME/SKILL.md of this home and the built-in ones, by
-    category and name."""
+    """The enabled skills, those of this home (skills/[category/]NAME/SKILL.md) and the built-in ones."""
     found = await asyncio.to_thread(services.skills.enabled) if services.skills is not None else []
     data = [{"name": skill.name, "description": skill.description, "category": skill.category} for skill in found]
     return JsonAnswer({"object": "list", "data": data})
