@@ -19,7 +19,7 @@ from hermes.core.todo import Todo
 from hermes.store import fork as fork_store
 from hermes.store import recall as recall_store
 from hermes.store import search as search_store
-from hermes.store import session_list
+from hermes.store import session_list, turns
 from hermes.store import sessions as session_store
 from hermes.store import summaries as summary_store
 from hermes.store import todos as todo_store
@@ -382,6 +382,7 @@ def _change(conn: Connection, owner: str, session_id: str, values: Mapping[str, 
 
 
 def _delete(conn: Connection, owner: str, session_id: str) -> None:
+    turns.wait_for(conn, "session", session_id)  # a run may just begin there, on any node
     _owned(conn, owner, session_id)
     run_id = session_store.open_run(conn, session_id)
     if run_id is not None:

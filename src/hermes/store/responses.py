@@ -17,6 +17,7 @@ from hermes.core.errors import Conflict
 from hermes.core.message import Message
 
 from . import messages as message_rows
+from . import search, turns
 from .encoding import from_json, to_json
 from .problems import is_duplicate
 from .schema import messages, response_chains, responses, runs, sessions
@@ -61,6 +62,7 @@ def delete(conn: Connection, response_id: str, owner: str) -> bool:
     kept = get(conn, response_id, owner)
     if kept is None:
         return False
+    turns.wait_for(conn, "session", kept.session_id)  # another may just go on with the chain
     _DELETE.run(conn, {"response": response_id})
     if not _ANY_OF_CHAIN.first(conn, {"session": kept.session_id}):
         _drop(conn, kept.session_id)
@@ -136,14 +138,19 @@ def purge_chains(conn: Connection, keep: int, limit: int = 50) -> int:
 
     Returns how many: at most `limit`, so that the writer is never held long; call again until it is 0.
     """
-    dropped = _BEYOND.all(conn, {"keep": keep, "most": limit})
-    for (session_id,) in dropped:
-        _drop(conn, session_id)
-    return len(dropped)
+    beyond = [row[0] for row in _BEYOND.all(conn, {"keep": keep, "most": limit})]
+    dropped = 0
+    for session_id in beyond:
+        if turns.is_free(conn, "session", session_id) and not _IS_AT_WORK.first(conn, {"of": session_id}):
+            _drop(conn, session_id)
+            dropped += 1
+    return dropped
 
 
 def _drop(conn: Connection, session_id: str) -> None:
     _DROP_CHAIN.run(conn, {"session": session_id})
+    if _MADE_FOR_CHAIN.first(conn, {"session": session_id}):
+        search.forget(conn, session_id)
     _DROP_SESSION.run(conn, {"session": session_id})
 
 
@@ -204,6 +211,9 @@ _OF_CHAIN = response_chains.c.session_id == bindparam("session")
 _TOUCH = Statement(sa.update(response_chains).where(_OF_CHAIN).values(used_at=bindparam("now")))
 _USED = Statement(sa.select(response_chains.c.used_at).where(_OF_CHAIN))
 _DROP_CHAIN = Statement(sa.delete(response_chains).where(_OF_CHAIN))
+_MADE_FOR_CHAIN = Statement(
+    sa.select(sessions.c.id).where(sessions.c.id == bindparam("session"), sessions.c.source == sa.literal("responses"))
+)
 _DROP_SESSION = Statement(
     sa.delete(sessions).where(sessions.c.id == bindparam("session"), sessions.c.source == sa.literal("responses"))
 )
@@ -220,6 +230,10 @@ _ranked = sa.select(
 _at_work = sa.exists().where(runs.c.session_id == _ranked.c.session_id, runs.c.finished_at.is_(None))
 _BEYOND = Statement(
     sa.select(_ranked.c.session_id).where(_ranked.c.rank > bindparam("keep"), ~_at_work).limit(bindparam("most"))
+)
+
+_IS_AT_WORK = Statement(
+    sa.select(runs.c.id).where(runs.c.session_id == bindparam("of"), runs.c.finished_at.is_(None)).limit(sa.literal(1))
 )
 
 _OF_SESSION = messages.c.session_id == bindparam("session")

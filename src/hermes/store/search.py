@@ -128,6 +128,7 @@ def catch_up(conn: Connection, most: int = BATCH_MESSAGES) -> int:
     """Adds the oldest messages that are not in the index yet. Returns how many: 0 when it is whole."""
     wait_for(conn, "search")
     _index(conn).make(conn)
+    _index(conn).settle(conn)
     for statement in _MAKE_STATE:
         statement.run(conn, {})
     indexed_to = _indexed_to(conn)
@@ -163,6 +164,7 @@ def has_orphans(conn: Connection) -> bool:
 
 def drop(conn: Connection) -> None:
     """The next `catch_up` begins anew."""
+    wait_for(conn, "search")
     _index(conn).drop(conn)
     _DROP_STATE.run(conn, {})
 
@@ -181,6 +183,7 @@ class _Index(Protocol):
 
     def make(self, conn: Connection) -> None: ...
     def drop(self, conn: Connection) -> None: ...
+    def settle(self, conn: Connection) -> None: ...
     def is_made(self, conn: Connection) -> bool: ...
     def add(self, conn: Connection, after: int, last: int) -> None: ...
     def forget(self, conn: Connection, session_id: str, indexed_to: int) -> None: ...

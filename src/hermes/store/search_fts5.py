@@ -20,6 +20,10 @@ def make(conn: Connection) -> None:
         statement.run(conn, {})
 
 
+def settle(conn: Connection) -> None:
+    """One writer: whoever has an id has written."""
+
+
 def drop(conn: Connection) -> None:
     _DROP.run(conn, {})
 

@@ -25,6 +25,12 @@ def make(conn: Connection) -> None:
         statement.run(conn, {})
 
 
+def settle(conn: Connection) -> None:
+    """Waits for the writes of messages that are under way, and holds up others: an id that is given may come into sight
+    behind a higher one, and the index would have passed it by."""
+    _SETTLE.run(conn, {})
+
+
 def drop(conn: Connection) -> None:
     _DROP.run(conn, {})
 
@@ -82,6 +88,7 @@ _MAKE = (
     ),
     Statement(sa.text("CREATE INDEX IF NOT EXISTS message_search_words ON message_search USING gin (words)")),
 )
+_SETTLE = Statement(sa.text("LOCK TABLE messages IN SHARE MODE"))
 _DROP = Statement(sa.text("DROP TABLE IF EXISTS message_search"))
 _MADE = Statement(sa.select(sa.func.to_regclass(sa.literal_column("'message_search'"))))
 _TEXTS = Statement(

@@ -18,7 +18,7 @@ from hermes.core.run import Usage
 from hermes.core.session import KeptMessage, Session
 
 from . import messages as message_rows
-from . import schema, search
+from . import schema, search, turns
 from .problems import is_duplicate
 from .statement import Row, Statement
 
@@ -130,8 +130,8 @@ def delete(conn: Connection, session_id: str) -> bool:
 def purge_stateless(conn: Connection, idle_since: float, limit: int = 200) -> int:
     """Deletes stateless sessions last active before then, with all that hangs on them. Returns how many: at most
     `limit`, so that the writer is never held long; call again until it is 0."""
-    stale = _STALE.all(conn, {"idle_since": idle_since, "limit": limit})
-    return sum(delete(conn, session_id) for (session_id,) in stale)
+    stale = [row[0] for row in _STALE.all(conn, {"idle_since": idle_since, "limit": limit})]
+    return sum(delete(conn, one) for one in stale if turns.is_free(conn, "session", one) and not open_run(conn, one))
 
 
 _SESSIONS, _MESSAGES, _RUNS = schema.sessions, schema.messages, schema.runs

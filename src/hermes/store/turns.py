@@ -16,4 +16,14 @@ def wait_for(conn: Connection, kind: str, *names: str) -> None:
         _LOCK.first(conn, {"name": "\x1f".join((kind, *names))})
 
 
+def is_free(conn: Connection, kind: str, *names: str) -> bool:
+    """Takes the name as `wait_for` does, unless another transaction holds it: what can wait for another day does not
+    stand in the way, nor in a circle."""
+    if conn.dialect.name != "postgresql":
+        return True
+    row = _TRY.first(conn, {"name": "\x1f".join((kind, *names))})
+    return row is not None and bool(row[0])
+
+
 _LOCK = Statement(select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name"), 0))))
+_TRY = Statement(select(func.pg_try_advisory_xact_lock(func.hashtextextended(bindparam("name"), 0))))
