@@ -70,6 +70,7 @@ def test_a_disk_that_becomes_full_under_load_loses_nothing_and_is_over_when_ther
         eventually(lambda: load.has("chat ok", "stream ok", "run ok", "file ok"))
         assert gateway.client.post("/api/jobs", json=job_body()).status_code == 200
     assert load.broken == []
+    eventually(lambda: load.unended() == [])
     assert load.kept and load.runs and load.missing() == []
     assert len(gateway.errors) < 100_000
     assert_readable(disk.inside / "logs" / "gateway.log")

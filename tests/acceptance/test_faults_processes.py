@@ -112,6 +112,28 @@ def test_the_lock_of_a_killed_gateway_holds_nobody_up(gateway: Gateway) -> None:
     assert time.monotonic() - began < DEADLINE_SECONDS
 
 
+def test_a_gateway_leaves_the_run_of_a_living_script_alone_and_ends_that_of_a_killed_one(
+    gateway: Gateway, model: ScriptedModelServer
+) -> None:
+    gateway.stop()
+    model.add(Step("Half of the", hang=True))
+    file = str(gateway.home / "state.db")
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, file, model.base_url], env=gateway.environ) as script:
+        eventually(lambda: model.requests)
+        gateway.start()
+        model.add(Step("Mine."))
+        body = {"messages": [{"role": "user", "content": "hello"}]}
+        gateway.client.post("/v1/chat/completions", json=body).raise_for_status()
+        (run,) = gateway.client.get("/v1/runs", params={"session_id": "of-a-script"}).raise_for_status().json()["data"]
+        assert run["status"] == "running"
+        script.kill()
+    ended = eventually(
+        lambda: (one := gateway.client.get(f"/v1/runs/{run['run_id']}").json())["status"] != "running" and one
+    )
+    assert ended["status"] == "interrupted"
+    assert len(model.requests) == 2
+
+
 def hermes(gateway: Gateway, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "hermes", *arguments],

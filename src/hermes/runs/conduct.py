@@ -13,7 +13,7 @@ from hermes.agent.history import with_own_part
 from hermes.agent.turn import TurnResult, run_turn
 from hermes.core import event as events
 from hermes.core.clock import Clock
-from hermes.core.errors import Busy, Fenced, HermesError, NotFound
+from hermes.core.errors import Busy, Fenced, HermesError, NotFound, StoreUnavailable
 from hermes.core.event import RunEvent
 from hermes.core.message import Message
 from hermes.core.ports import ModelSource
@@ -89,6 +89,8 @@ class Conductor:
             log.info("%s was deleted with its session before its end", run.id)
         except Fenced:
             log.info("%s ended here and goes on at another node", run.id)
+        except StoreUnavailable as error:
+            log.error("the end of %s cannot be kept now; it is taken up again: %s", run.id, error.message)
         except Exception:
             # Raised, it would end the group, and with it every other run.
             log.exception("the end of %s could not be kept; whoever takes it over says how it ended", run.id)

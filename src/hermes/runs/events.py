@@ -151,6 +151,8 @@ class Recorder:
     def delta(self, event: RunEvent) -> None:
         if isinstance(event, MessageDelta):
             self._said.append(event.delta)
+        if self.tail.broken is not None:
+            return  # behind what was lost nothing may follow but the end: the text would have a gap that nobody sees
         if isinstance(event, MessageDelta | ReasoningDelta):
             gathering = self._gathering
             if gathering is not None and gathering.kind is type(event):

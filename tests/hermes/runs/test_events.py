@@ -155,7 +155,9 @@ async def test_an_event_that_cannot_be_kept_is_not_sent_and_uses_up_no_number(tm
         await anext(log.follow("bad"))
     with pytest.raises(StoreUnavailable):
         await bad.record(events.Warned("neither"))
+    bad.delta(events.MessageDelta("behind a gap"))
     await bad.record(events.RunFailed({"code": "store_unavailable"}), is_end=True)
+    assert bad.said_so_far == "behind a gap"
     assert [(k.seq, k.event.name) for k in await database.read(event_store.after, "bad", 0, 9)] == [(1, "run.failed")]
     assert [k.event for k in await database.read(event_store.after, "good", 0, 9)] == [events.Warned("kept")]
     flusher.cancel()
