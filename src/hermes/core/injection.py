@@ -85,7 +85,7 @@ RULES: tuple[InjectionRule, ...] = (
     _rule(
         "new-role",
         "gives its reader another role",
-        r"\byou are (?:now|no longer) (?:an? |the |in |dan\b|root\b|admin|bound|free|unrestricted|jailbroken|restricted)"
+        r"\byou are (?:now|no longer) (?:an? |the |in |dan\b|root\b|admin|bound|free|(?:un)?restricted|jailbroken)"
         r"|\bpretend (?:to be|you are|that you)\b|\bact as (?:if|though) you (?:have|had|are|were)\b"
         r"|\byour new (?:role|instructions?|task|system prompt)\b"
         r"|\bfrom now on,? you (?:are|must|will|shall|only)\b|\b(?:developer|god|dan|jailbreak) mode\b",

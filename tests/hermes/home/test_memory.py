@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,7 @@ def test_reset_forgets_even_what_cannot_be_read(memories: Memories) -> None:
 
 WRITER = """
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from hermes.home.memory import Change, Memories, MemoryLimits, Target
 memories = Memories(Path(sys.argv[1]), MemoryLimits(memory=1_000_000))
@@ -269,25 +271,22 @@ for number in range(100):
 
 
 def test_two_processes_that_write_at_once_lose_nothing(memories: Memories) -> None:
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(memories.directory), name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("agent", "link")
-    ]
-    for writer in writers:
-        assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
-    for writer in writers:
-        writer.communicate(timeout=60)
-        assert writer.returncode == 0
+    names = ("agent", "link")
+    with ExitStack() as stack:
+        writers = [stack.enter_context(writer(memories, name)) for name in names]
+        for each in writers:
+            assert each.stdout is not None and each.stdout.readline() == "ready\n"
+        for each in writers:
+            assert each.stdin is not None
+            each.stdin.write("go\n")
+            each.stdin.flush()
+        assert [each.wait(timeout=60) for each in writers] == [0, 0]
     kept = memories.read(Target.MEMORY).entries
-    for name in ("agent", "link"):
+    for name in names:
         own = [entry for entry in kept if entry.startswith(name)]
         assert own == [f"{name}-{number}." for number in range(100) if number % 10 != 4]
+
+
+def writer(memories: Memories, name: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(memories.directory), name]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
