@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import openai
+import psycopg
 import pytest
 from openai import OpenAI
 
@@ -58,6 +59,10 @@ def said_to(model: ScriptedModelServer) -> list[dict[str, Any]]:
 
 
 def stored(gateway: Gateway) -> list[str]:
+    """The files whose bytes are there, and on a disk what is on its way."""
+    if gateway.database_url is not None:
+        with psycopg.connect(gateway.database_url) as conn:
+            return [row[0] for row in conn.execute("SELECT DISTINCT file_id FROM file_chunks ORDER BY file_id")]
     directory = gateway.home / "files"
     return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
 
@@ -80,7 +85,8 @@ def test_the_openai_package_uploads_lists_reads_and_deletes(client: OpenAI, shar
         client.files.retrieve(made.id)
     assert gone.value.code == "file_not_found"
     assert stored(shared) == [other.id]
-    assert (shared.home / "files" / other.id).stat().st_mode & 0o777 == 0o600
+    if shared.database_url is None:
+        assert (shared.home / "files" / other.id).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_chat_reads_an_uploaded_document_and_its_session_keeps_what_it_read(
@@ -149,6 +155,7 @@ def test_a_cut_text_is_told_to_the_model_and_to_the_client(
     assert text == "x" * 100
 
 
+@pytest.mark.sqlite("beside a PostgreSQL it is a file without a name, which a kill removes")
 def test_a_killed_upload_leaves_no_half_file(gateway: Gateway) -> None:
     whole = gateway.client.post("/v1/files", files={"file": ("a.txt", b"whole")}, data={"purpose": "user_data"}).json()
     host, _, port = gateway.url.removeprefix("http://").partition(":")

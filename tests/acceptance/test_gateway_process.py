@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from hermes.models.script import Call, Step
@@ -72,6 +73,16 @@ def test_a_killed_gateway_tells_the_open_run_as_interrupted_and_keeps_what_was_s
     assert said == [("user", "go"), ("assistant", "Half of the answer"), ("user", "still there?")]
 
 
+def messages_of(gateway: Gateway) -> list[tuple[str, str]]:
+    question = "SELECT role, content FROM messages ORDER BY id"
+    if gateway.database_url is not None:
+        with psycopg.connect(gateway.database_url) as server:
+            return [(role, content) for role, content in server.execute(question)]
+    with contextlib.closing(sqlite3.connect(gateway.home / "state.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return database.execute(question).fetchall()
+
+
 def test_what_was_answered_is_there_after_kill_9_at_any_moment(gateway: Gateway, model: ScriptedModelServer):
     model.add(Step("Noted: {{user}}", times=0))
     acknowledged: list[str] = []
@@ -85,10 +96,9 @@ def test_what_was_answered_is_there_after_kill_9_at_any_moment(gateway: Gateway,
         gateway.kill()
         if number < 2:
             gateway.start()
-    with contextlib.closing(sqlite3.connect(gateway.home / "state.db")) as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        rows = database.execute("SELECT role, content FROM messages ORDER BY id").fetchall()
-    assert rows == [row for text in acknowledged for row in (("user", text), ("assistant", f"Noted: {text}"))]
+    assert messages_of(gateway) == [
+        row for text in acknowledged for row in (("user", text), ("assistant", f"Noted: {text}"))
+    ]
 
 
 def test_sigterm_gives_an_open_run_its_time_and_ends_within_twelve_seconds(
@@ -217,6 +227,7 @@ def test_a_dangerous_call_waits_for_its_approval_and_runs_after_it(gateway: Gate
     assert text == "Removed."
 
 
+@pytest.mark.sqlite("another process holds the file's lock")
 def test_a_database_that_cannot_be_written_is_a_clear_error(gateway: Gateway, model: ScriptedModelServer):
     model.add(Step("ok", times=0))
     gateway.client.post("/v1/chat/completions", json=chat("before")).raise_for_status()
