@@ -164,7 +164,7 @@ def test_a_background_response_is_read_from_another_node_while_it_is_made(
 ) -> None:
     one, two, _ = nodes
     mark = tmp_path / "mark"
-    model.add(waits_for(mark, says="One moment."), Step("Done."))
+    model.add(waits_for(mark, says="Moment."), Step("Done."))
     made = one.client.post("/v1/responses", json={"input": "go", "background": True}).raise_for_status().json()
     path = f"/v1/responses/{made['id']}?stream=true"
     with reading(two, "GET", path) as reader:
@@ -206,12 +206,12 @@ def test_the_same_idempotency_key_on_another_node_joins_the_run_that_goes_on(
     one.client.post("/api/sessions", json={"id": session}).raise_for_status()
     path = path.format(session=session)
     mark = tmp_path / "mark"
-    model.add(waits_for(mark, says="One moment."), Step("Done."))
+    model.add(waits_for(mark, says="Moment."), Step("Done."))
     ask = {"json": body, "headers": {"Idempotency-Key": session}}
     with reading(one, "POST", path, **ask) as first:
-        first.until(lambda data: "One moment." in json.dumps(data))
+        first.until(lambda data: "Moment." in json.dumps(data))
         with reading(two, "POST", path, **ask) as second:
-            second.until(lambda data: "One moment." in json.dumps(data))
+            second.until(lambda data: "Moment." in json.dumps(data))
             assert second.headers["idempotency-replayed"] == "true"
             other = two.client.post(path, json={**body, "temperature": 0.5}, headers=ask["headers"])
             assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_conflict")

@@ -85,7 +85,7 @@ def test_what_a_killed_node_had_under_way_goes_on_elsewhere_and_readers_with_it(
         killed_at = time.time()
         one.kill()
         for ask in asks:
-            resumed = readers[ask].until_event("run.resumed", TAKE_OVER_SECONDS + LIVE_SECONDS)
+            resumed = readers[ask].until_event("run.resumed", TAKE_OVER_SECONDS)
             assert resumed["timestamp"] - killed_at <= TAKE_OVER_SECONDS, ask
         question = eventually(lambda: run_of(three, runs["question"])["approvals"])[0]
         assert question["approval_id"] == asked["approval_id"]
@@ -147,7 +147,7 @@ def test_a_chat_of_a_killed_node_that_nobody_can_read_any_more_is_told_as_interr
     start_nodes: StartNodes, model: ScriptedModelServer
 ) -> None:
     one, two = start_nodes(2)
-    model.add(Step("Half of it", hang=True))
+    model.add(Step("Half", hang=True))
     body = {"messages": [{"role": "user", "content": "go"}], "stream": True}
     with reading(one, "POST", "/v1/chat/completions", json=body, headers={"X-Hermes-Session-Id": "s"}) as reader:
         reader.until(lambda chunk: chunk["choices"][0]["delta"].get("content"))
@@ -156,7 +156,7 @@ def test_a_chat_of_a_killed_node_that_nobody_can_read_any_more_is_told_as_interr
         run = eventually(lambda: (found := run_of(two, run_id))["status"] in FINAL and found)
     assert run["status"] == "interrupted"
     said = [item["content"] for item in two.client.get("/api/sessions/s/messages").json()["data"]]
-    assert said == ["go", "Half of it"]
+    assert said == ["go", "Half"]
     assert len(model.requests) == 1
 
 
@@ -242,6 +242,34 @@ def test_a_node_that_is_stopped_gives_its_runs_to_the_others_at_once(
     assert told == [("The whole answer.", 1), ("Not there.", 1), ("In turn.", 0)]
 
 
+def test_what_nodes_tell_each_other_may_be_lost_and_nothing_else_is(
+    start_nodes: StartNodes, model: ScriptedModelServer
+) -> None:
+    one, two = start_nodes(2)
+    assert one.database_url is not None
+    questions = [f"rm -rf build{number}" for number in range(5)]
+    model.add(*(Step(tool_calls=(Call("terminal", {"command": command}),)) for command in questions), Step("Done."))
+    with psycopg.connect(one.database_url, autocommit=True) as conn:
+
+        def cut() -> None:
+            query = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            query += " WHERE application_name = %s AND datname = current_database()"
+            conn.execute(query, ("hermes signals",))
+
+        run_id = start(one)
+        with following(two, run_id) as reader:
+            for command in questions:
+                asked = reader.until(lambda event, command=command: event.get("command") == command)
+                cut()
+                body = {"choice": "once", "approval_id": asked["approval_id"]}
+                two.client.post(f"/v1/runs/{run_id}/approval", json=body).raise_for_status()
+                cut()
+            happened = reader.all()
+    assert names(happened).count("approval.responded") == 5
+    assert (happened[-1]["event"], no_gap(happened)) == ("run.completed", True)
+    assert events_of(one, run_id) == happened
+
+
 @pytest.mark.slow
 def test_nodes_are_restarted_one_after_another_and_no_run_is_lost(
     start_nodes: StartNodes, model: ScriptedModelServer
@@ -271,13 +299,13 @@ def test_an_idempotency_key_of_a_killed_node_is_the_same_run_elsewhere(
     start_nodes: StartNodes, model: ScriptedModelServer
 ) -> None:
     one, two = start_nodes(2)
-    model.add(Step("One moment.", hang=True), Step("Done."))
+    model.add(Step("Moment.", hang=True), Step("Done."))
     ask = {
         "json": {"messages": [{"role": "user", "content": "go"}], "stream": True},
         "headers": {"Idempotency-Key": "once"},
     }
     with reading(one, "POST", "/v1/chat/completions", **ask) as first:
-        first.until(lambda data: "One moment." in json.dumps(data))
+        first.until(lambda data: "Moment." in json.dumps(data))
         run_id = first.headers["x-hermes-run-id"]
         one.kill()
         with reading(two, "POST", "/v1/chat/completions", **ask) as again:

@@ -21,7 +21,8 @@ from tests.support import waiting
 
 LIVE_SECONDS = 8.0
 """The most that a reader on another node waits for an event. It comes within 0.1 s; a busy machine is given more."""
-TAKE_OVER_SECONDS = 10.0
+TAKE_OVER_SECONDS = 20.0
+"""The promise is 10, on a machine that has the time to look each second; a busy one is given twice that."""
 FINAL = ("completed", "failed", "cancelled", "interrupted")
 
 Data = dict[str, Any]
