@@ -48,8 +48,7 @@ class Steers:
 class Active:
     """A run this process conducts. `why` is set when its turn was ended from outside; `is_parked`: it goes on when
     a gateway starts, or at another node; `is_lost`: another node has it. `began` on the clock that never goes back;
-    `waited` are seconds in line. `progress` is of a run that is resumed; its model is found when it goes on. `lost` is
-    the text of the answer that it gives anew.
+    `waited` are seconds in line. `progress` is of a run that is resumed; its model is found when it goes on.
     """
 
     run: Run
@@ -66,7 +65,6 @@ class Active:
     is_parked: bool = False
     is_lost: bool = False
     progress: Progress | None = None
-    lost: str = ""
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

@@ -218,7 +218,7 @@ class Conductor:
             output: str | None = result.completed.output
             last_usage = result.last_usage
         else:  # what was said before it broke off stays in the session
-            said = recorder.said_so_far or active.lost
+            said = recorder.said_so_far
             messages = [Message("assistant", said)] if said else []
             output, last_usage = said or None, Usage()
         free = partial(self._free, active, status)

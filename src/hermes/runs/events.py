@@ -26,7 +26,6 @@ from hermes.core.event import (
     RunSteered,
     is_final,
 )
-from hermes.core.key import OWNER
 from hermes.core.message import Message
 from hermes.core.run import Run, Usage
 from hermes.store import client_calls as client_call_store
@@ -112,7 +111,8 @@ class _Entry:
 class Recorder:
     """The `Sink` of one run. Numbers its events; keeps the text of the message that is being said.
 
-    `is_durable`: the run goes on after a restart, so its started calls and its usage are kept step by step.
+    `is_durable`: the run goes on after a restart, so its started calls are kept. `lost` is the text of an answer that
+    was lost with the process before it was whole, until the model has given that answer anew.
     """
 
     def __init__(
@@ -124,6 +124,7 @@ class Recorder:
         self.is_durable = is_durable
         self.last_seq = last_seq
         self.usage = Usage()
+        self.lost = ""
         self.first_said_at: float | None = None
         """When the model gave its first text, on the clock that never goes back."""
         self.tail = _Tail(before=last_seq)
@@ -141,7 +142,7 @@ class Recorder:
     @property
     def said_so_far(self) -> str:
         """Text of the answer that is under way and not recorded as a message yet."""
-        return "".join(self._said)
+        return "".join(self._said) or self.lost
 
     def opened_with(self, kept: Sequence[KeptEvent]) -> None:
         """Events that were committed with the run itself, before anything was recorded here."""
@@ -193,7 +194,7 @@ class Recorder:
         work = list(operations)
         if messages or usage is not None:
             model = next((item.model for item in happened if isinstance(item, RunCompleted)), None)
-            work.insert(0, self._keep_messages(messages, usage or Usage(), model or None))
+            work.insert(0, self._keep_messages(messages, usage or Usage(), model or None, is_end=is_end))
             self.usage += usage or Usage()
         if self.is_durable:
             work += [self._forgets(m.tool_call_id) for m in messages if m.role == "tool" and m.tool_call_id]
@@ -203,6 +204,7 @@ class Recorder:
             work.append(lambda conn: client_call_store.keep(conn, self.run_id, self.owner, client_calls))
         if any(message.role == "assistant" for message in messages):
             self._said.clear()
+            self.lost = ""
         self.entries.append(_Entry(happened, work, is_durable, before_sent, done))
         self._log.touch(self, is_urgent=True)
         await done
@@ -211,7 +213,8 @@ class Recorder:
         if not self.is_durable:
             return
         run_id, now = self.run_id, self._log.clock.now()
-        await self.record(operations=[lambda conn: started_call_store.mark(conn, run_id, tool_call_id, now)])
+        mark = [lambda conn: started_call_store.mark(conn, run_id, tool_call_id, now)]
+        await self.record(operations=mark, is_durable=True)  # what takes effect outlives a power cut, and so must this
 
     def take(self, now: float) -> tuple[list[KeptEvent], list[_Entry]]:
         """What waits, numbered. Only the flusher calls it."""
@@ -229,11 +232,11 @@ class Recorder:
             self.entries.append(_Entry([self._gathering.event()], []))
             self._gathering = None
 
-    def _keep_messages(self, messages: list[Message], usage: Usage, model: str | None) -> Operation:
+    def _keep_messages(self, messages: list[Message], usage: Usage, model: str | None, *, is_end: bool) -> Operation:
         """`model` is the one that answered, which is the session's from then on."""
         session_id, run_id, now = self.session_id, self.run_id, self._log.clock.now()
-        # a key's budget is looked at while its runs go on, on other nodes, too
-        is_counted = usage.api_calls and (self.is_durable or (self.owner != OWNER and usage.cost_usd))
+        # for a run that breaks off, and for a key's budget, which is looked at while its runs go on; the end writes all
+        is_counted = usage.api_calls and not is_end
         tool_calls = sum(len(message.tool_calls) for message in messages)
 
         def keep(conn: Connection) -> None:

@@ -112,7 +112,7 @@ class Membership:
         if self._locks is not None:
             self._lock = await asyncio.to_thread(NodeLock, lock_file(self._locks, self.id))
             await asyncio.to_thread(sweep_locks, self._locks, "node_*.lock", older_than_seconds=SWEPT_SECONDS)
-        await self._database.write(node_store.register, self._node())
+        await self._database.write(node_store.register, self._node(self.id))
 
     async def leave(self) -> None:
         """Whatever it still conducts is nobody's from now on."""
@@ -127,9 +127,10 @@ class Membership:
         async with self._rejoining:
             if self.id != lost:
                 return
-            self.id = new_id("node")
-            await self._database.write(node_store.register, self._node())
-            self.signals.rename(self.id)
+            fresh = new_id("node")  # nothing happens in its name before it is registered
+            await self._database.write(node_store.register, self._node(fresh))
+            self.id = fresh
+            self.signals.rename(fresh)
 
     def fence(self) -> Callable[[Connection], None]:
         """What each transaction begins with that writes about runs which this node has now: it raises Fenced when the
@@ -168,9 +169,9 @@ class Membership:
         assert self._locks is not None
         return [peer for peer in peers if not is_held(lock_file(self._locks, peer.id))]
 
-    def _node(self) -> Node:
+    def _node(self, node_id: str) -> Node:
         return Node(
-            id=self.id,
+            id=node_id,
             kind=self.identity.kind,
             home=self.identity.home,
             host=socket.gethostname(),

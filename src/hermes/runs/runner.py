@@ -66,7 +66,7 @@ class Runner:
     """Enter it as a context manager: the runs are tasks of its group and end with it.
 
     Leaving it parks what is durable and ends what else still runs as interrupted. `identity` is what other processes
-    of the database know it by.
+    of the database know it by. `is_leaving`: the process is told to stop, and until it drains it still takes runs.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Runner:
         self.log = EventLog(database, clock, surroundings=self._surroundings())
         self.tally = RunTally()
         self.is_draining = False
+        self.is_leaving = False
         self._database = database
         self._agent = agent
         self._models = models
@@ -107,7 +108,7 @@ class Runner:
             tally=self.tally,
         )
         self._active = self._conductor.active
-        self._take_over = TakeOver(self._conductor, self.settings.approval_timeout_seconds)
+        self._take_over = TakeOver(self._conductor, self.settings.approval_timeout_seconds, self._look)
 
     async def __aenter__(self) -> Runner:
         await self.node.enter()
@@ -277,11 +278,11 @@ class Runner:
             give_answer, run=run, answer=answer, approval_id=approval_id, all_pending=all_pending, now=self._clock.now()
         )
         count = await self._database.write(given, durable=True)
-        active = self._active.get(run_id)
+        active = self._conducted(run_id)
         if active is not None:
             await active.desk.settle()
         else:
-            self._tell_conductor(run)
+            await self._tell_conductor(run_id)
         return count
 
     async def has_pending_steer(self, run_id: str) -> bool:
@@ -291,19 +292,19 @@ class Runner:
     async def steer(self, run_id: str, owner: str, text: str) -> None:
         """Said to the model before its next step. Raises Conflict `run_not_accepting_steer` when it has ended."""
         run = await self.get(run_id, owner)
-        active = self._active.get(run_id)
+        active = self._conducted(run_id)
         is_ending = active.is_ending if active is not None else _is_ending(run)
         if is_ending or not await self._database.write(steer_store.add, run_id, text, self._clock.now(), durable=True):
             raise Conflict(f"run {run_id!r} takes no more steering", code="run_not_accepting_steer")
         if active is not None:
             active.steers.add(await self._database.read(steer_store.waiting, run_id, active.steers.last))
         else:
-            self._tell_conductor(run)
+            await self._tell_conductor(run_id)
 
     async def stop(self, run_id: str, owner: str, reason: str = "stopped by the user") -> None:
         """End the run's model call and tools. Raises Conflict `run_not_active` when it is ending or has ended."""
         run = await self.get(run_id, owner)
-        active = self._active.get(run_id)
+        active = self._conducted(run_id)
         gone = Conflict(f"run {run_id!r} is not running", code="run_not_active")
         if active.is_ending if active is not None else _is_ending(run):
             raise gone
@@ -317,8 +318,8 @@ class Runner:
                 self._conductor.end(active, events.RunCancelled(reason))
         if not await writing:
             raise gone
-        if active is None:
-            self._tell_conductor(run)
+        if active is None or active.is_lost:
+            await self._tell_conductor(run_id)
 
     async def drain(self, timeout_seconds: float) -> None:
         """Take no more runs, and give the open ones so long; then the durable ones are parked until the next start, or
@@ -364,14 +365,20 @@ class Runner:
         await self._remote.changed(run, mark)
         return True
 
+    def _conducted(self, run_id: str) -> Active | None:
+        """One that goes on here: not one that was parked, or that another node has by now."""
+        active = self._active.get(run_id)
+        return None if active is None or active.is_parked or active.is_lost else active
+
     def _ended(self, run_id: str) -> None:
         self._remote.ended(run_id)
         for listener in tuple(self._listeners):
             listener(run_id)
 
-    def _tell_conductor(self, run: Run) -> None:
-        """Something was written for the run. The node that takes it over, should this one not hear, reads it then."""
-        if run.node is not None:
+    async def _tell_conductor(self, run_id: str) -> None:
+        """Something was written for the run. Whoever takes it over later reads it then."""
+        run = await self._database.read(run_store.get, run_id)
+        if run is not None and run.node is not None:
             self.node.tell(run.node, f"look {run.id}")
 
     def _heard(self, word: str) -> None:
@@ -386,7 +393,7 @@ class Runner:
                 if active is not None:
                     self._do("read what was said to a run", self._look(active))
             case ["orphans"]:
-                if self.node.takes_over and not self.is_draining:
+                if self._takes_over:
                     self._do("take over runs", self._claim())
             case ["line" | "waiting"]:
                 self.line.heard(word)
@@ -419,14 +426,19 @@ class Runner:
 
     async def _look_around(self) -> None:
         node_id = self.node.id
-        if not await self.node.beat(is_draining=self.is_draining):
+        if not await self.node.beat(is_draining=self.is_draining or self.is_leaving):
             await self._rejoin(node_id)
         buried = await self.node.bury()
-        if self.node.takes_over and not self.is_draining:
+        if self._takes_over:
             await self._claim()
         if buried.living and not self.node.is_shared:  # there no word comes
             for active in tuple(self._active.values()):
                 await self._look(active)
+
+    @property
+    def _takes_over(self) -> bool:
+        """Not when it goes itself: what it took it would have to give back."""
+        return self.node.takes_over and not self.is_draining and not self.is_leaving
 
     async def _claim(self) -> None:
         taken = await self._take_over.claim_all("the node that conducted it stopped, and another goes on")

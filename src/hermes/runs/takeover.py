@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from hermes.core import event as events
@@ -44,7 +44,12 @@ class Recovered:
 
 
 class TakeOver:
-    def __init__(self, conductor: Conductor, approval_timeout_seconds: float) -> None:
+    """`look` takes up what was written for a run."""
+
+    def __init__(
+        self, conductor: Conductor, approval_timeout_seconds: float, look: Callable[[Active], Awaitable[None]]
+    ) -> None:
+        self._look = look
         self._conductor = conductor
         self._database = conductor.database
         self._clock = conductor.clock
@@ -121,7 +126,15 @@ class TakeOver:
         conductor.line.settle(place, run)
         active = Active(run, request, None, recorder, desk, place, steering, clock.monotonic())
         if has_begun:
-            active.progress, active.lost = progress, unfinished_text(kept, progress.void_after)
+            active.progress, recorder.lost = progress, unfinished_text(kept, progress.void_after)
+        conductor.active[run.id] = active  # from here on words about it find it
+        try:
+            await self._look(active)
+        except BaseException:
+            del conductor.active[run.id]
+            conductor.line.leave(place)
+            conductor.log.close(run.id)
+            raise
         conductor.begin(active, session)
 
     async def _tell_left(self, run: Run, kept: list[KeptEvent], progress: Progress) -> None:

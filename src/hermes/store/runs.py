@@ -52,7 +52,8 @@ def add_usage(conn: Connection, run_id: str, usage: Usage) -> None:
 
 
 def set_resumed(conn: Connection, run_id: str, count: int, now: float) -> None:
-    """It runs again, for the `count`th time; a question that it waited for is asked again."""
+    """It runs again, for the `count`th time; a question that it waited for is asked again. If it is being stopped by
+    now, that stays so."""
     _SET_RESUMED.run(conn, {"run": run_id, "count": count, "now": now})
 
 
@@ -182,7 +183,14 @@ _OPEN = Statement(sa.select(*_COLUMNS).where(runs.c.finished_at.is_(None)).order
 _SET_RESUMED = Statement(
     sa.update(runs)
     .where(runs.c.id == bindparam("run"), runs.c.finished_at.is_(None))
-    .values(status=sa.literal(RunStatus.RUNNING.value), resumed=bindparam("count"), updated_at=bindparam("now"))
+    .values(
+        status=sa.case(
+            (runs.c.status == sa.literal(RunStatus.STOPPING.value), runs.c.status),
+            else_=sa.literal(RunStatus.RUNNING.value),
+        ),
+        resumed=bindparam("count"),
+        updated_at=bindparam("now"),
+    )
 )
 _ADD_USAGE = Statement(
     sa.update(runs)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+import psycopg
 import pytest
 
 from hermes.core import event as events
@@ -294,6 +295,52 @@ async def test_a_question_that_was_answered_while_nobody_conducted_the_run_is_no
     names = [event.name for event in happened]
     assert [names.count(name) for name in ("approval.request", "approval.responded")] == [1, 1]
     assert there.tool.ran == ["x"]
+
+
+@asynccontextmanager
+async def locked(nodes: Nodes, table: str) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
+    """Nobody reads or writes that table. What it gives waits until so many transactions wait."""
+    async with await psycopg.AsyncConnection.connect(nodes.url) as conn, asyncio.timeout(DEADLINE_SECONDS):
+        await conn.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+
+        async def wait_for(count: int) -> None:
+            asked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            while (await (await conn.execute(asked)).fetchone() or (0,))[0] < count:
+                await asyncio.sleep(0.01)
+
+        yield wait_for
+
+
+async def test_a_run_that_is_stopped_while_it_is_taken_over_is_cancelled(nodes: Nodes):
+    here, third = await nodes.start([asyncio.Event()]), await nodes.start()
+    run = await here.runner.start(ask(is_durable=True))
+    await until(lambda: bool(here.model.requests))
+    await third.runner.drain(0.0)  # it takes over nothing
+    await here.runner.drain(0.0)
+    async with locked(nodes, "steers") as wait_for:
+        there = await nodes.start(says("Never heard."))
+        taking = asyncio.ensure_future(there.runner.recover())
+        await wait_for(1)  # it has claimed the run, and read what there is of it
+        await third.runner.stop(run.id, "owner")
+    async with within_the_deadline():
+        assert (await taking).resumed == 1
+        assert (await there.events(run))[-1].name == "run.cancelled"
+
+
+async def test_a_stop_that_comes_with_the_end_is_refused(nodes: Nodes):
+    end = asyncio.Event()
+    here, there = await nodes.start([end, *says()]), await nodes.start()
+    run = await here.runner.start(ask())
+    await until(lambda: bool(here.model.requests))
+    async with locked(nodes, "steers") as wait_for:  # an end looks for what was said too late
+        end.set()
+        await wait_for(1)
+        stopping = asyncio.ensure_future(there.runner.stop(run.id, "owner"))
+        await wait_for(2)
+    async with within_the_deadline():
+        with pytest.raises(Conflict):
+            await stopping
+        assert (await there.events(run))[-1].name == "run.completed"
 
 
 async def test_what_is_said_too_late_stays_in_the_session(nodes: Nodes):

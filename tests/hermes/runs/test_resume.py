@@ -25,7 +25,7 @@ from hermes.store import started_calls
 from hermes.store.database import Database
 from tests.support.database import copy_of, new_url
 from tests.support.engine import ask, open_runner
-from tests.support.models import ScriptedModel, calls, says
+from tests.support.models import ONE_CALL, ScriptedModel, calls, says
 from tests.support.tools import EchoTool
 
 ANSWERS = {
@@ -330,6 +330,50 @@ async def test_a_run_that_was_being_stopped_is_cancelled(tmp_path: Path):
     async with Machine().open(copied) as (runner, _):
         assert (await runner.recover()).interrupted == 1
         assert (await runner.get(run.id, "owner")).status is RunStatus.CANCELLED
+
+
+async def test_what_was_lost_is_not_said_again_behind_the_answer_that_was_given_anew(tmp_path: Path):
+    running = asyncio.Event()
+
+    async def hang(text: str) -> str:
+        running.set()
+        await asyncio.Event().wait()
+        return text
+
+    first = Machine(model=ScriptedModel([[TextDelta("Half"), asyncio.Event()]]))
+    async with first.open(tmp_path / "state.db") as (runner, _):
+        run = await runner.start(ask(is_durable=True))
+        await first_of(runner, run.id, events.MessageDelta)
+        copied = copy(tmp_path / "state.db", tmp_path / "copy.db")
+    second = Machine(read=EchoTool("read", works=hang))
+    async with second.open(copied) as (runner, database):
+        await runner.recover()
+        await running.wait()
+        await runner.stop(run.id, "owner")
+        await follow(runner, run.id)
+        history = await database.read(session_store.history, run.session_id)
+        assert (await runner.get(run.id, "owner")).output is None
+    assert [m.text for m in history if m.role == "assistant"] == ["First this."]
+
+
+async def test_what_a_plain_chat_has_used_is_known_when_it_breaks_off(tmp_path: Path):
+    running = asyncio.Event()
+
+    async def hang(text: str) -> str:
+        running.set()
+        await asyncio.Event().wait()
+        return text
+
+    first = Machine(read=EchoTool("read", works=hang))
+    async with first.open(tmp_path / "state.db") as (runner, _):
+        run = await runner.start(ask())
+        await running.wait()
+        copied = copy(tmp_path / "state.db", tmp_path / "copy.db")
+    async with Machine().open(copied) as (runner, database):
+        assert (await runner.recover()).interrupted == 1
+        session = await database.read(session_store.get, run.session_id)
+        assert session is not None
+        assert (await runner.get(run.id, "owner")).usage == session.usage == ONE_CALL
 
 
 async def test_a_clean_stop_parks_a_durable_run_and_the_next_start_goes_on(tmp_path: Path):
