@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hermes.core.clock import SystemClock
@@ -50,6 +52,19 @@ async def nodes(postgres_url: str) -> AsyncIterator[list[Database]]:
         await one.close()
 
 
+async def as_far_as_it_goes(task: asyncio.Future[Any], database: Database) -> None:
+    """Until it is done, or waits for a lock of the other."""
+    async with asyncio.timeout(10):
+        while not task.done() and not await database.read(_waits):
+            await asyncio.sleep(0.01)
+
+
+def _waits(conn: Connection) -> bool:
+    here = "SELECT oid FROM pg_database WHERE datname = current_database()"
+    waiting = sa.text(f"SELECT count(*) FROM pg_locks WHERE NOT granted AND (database = ({here}) OR database IS NULL)")
+    return bool(conn.execute(waiting).scalar())
+
+
 def begins(conn: Connection) -> None:
     """As a run of that session does."""
     turns.wait_for(conn, "session", "s")
@@ -63,7 +78,7 @@ async def test_a_run_that_begins_on_one_node_keeps_its_session_from_being_delete
     held = Held(nodes[0])
     beginning = await held.begin(begins)
     deleting = asyncio.ensure_future(Sessions(nodes[1], FakeClock()).delete("alice", "s"))
-    await asyncio.sleep(0)
+    await as_far_as_it_goes(deleting, nodes[0])
     held.let_go()
     await beginning
     with pytest.raises(Conflict) as refused:
@@ -109,7 +124,7 @@ async def test_the_last_response_that_goes_does_not_take_the_chain_from_one_that
 
     beginning = await held.begin(goes_on)
     deleting = asyncio.ensure_future(nodes[1].write(responses.delete, "resp_1", "alice"))
-    await asyncio.sleep(0)
+    await as_far_as_it_goes(deleting, nodes[0])
     held.let_go()
     await beginning
     assert await deleting
@@ -124,7 +139,7 @@ async def test_a_message_that_comes_into_sight_behind_a_later_one_is_found(nodes
     slow = await held.begin(lambda conn: sessions.add_messages(conn, "s", None, [Message("user", "apple")], 1.0))
     await nodes[1].write(sessions.add_messages, "t", None, [Message("user", "pear")], 2.0)
     catching_up = asyncio.ensure_future(nodes[1].write(search.catch_up))
-    await asyncio.sleep(0)
+    await as_far_as_it_goes(catching_up, nodes[0])
     held.let_go()
     await slow
     await catching_up
