@@ -20,6 +20,7 @@ Wrong = tuple[str, str | None]
 
 CALL = re.compile(r"call_(?P<token>.+)_(?P<step>\d+)_(?P<number>\d+)_(?P<attempt>\d+)")
 ANSWER = re.compile(r"(?P<token>[a-z0-9-]+)\.(?P<step>\d+) attempt (?P<attempt>\d+):")
+STOP_SECONDS = 1.0
 THAW_SECONDS = 5.0
 """What a node had in hand when it was frozen may reach the model so long after it is awake."""
 
@@ -137,10 +138,14 @@ def answers_to_questions_hold(e: Evidence) -> Iterator[Wrong]:
 
 
 def a_stop_that_was_acknowledged_stopped(e: Evidence) -> Iterator[Wrong]:
-    for turn in e.ledger.turns:
-        run = e.facts.runs.get(turn.run_id or "")
-        if turn.is_stopped and run is not None and run["status"] != "cancelled":
-            yield f"its stop was acknowledged, and it is {run['status']}", turn.run_id
+    """Or came when the last answer was whole already: then that is its end, at once."""
+    stopped = {which: at for at, kind, which in e.ledger.acknowledgements if kind == "stop"}
+    for run_id, at in stopped.items():
+        run = e.facts.runs.get(run_id)
+        if run is None or run["status"] == "cancelled":
+            continue
+        if run["status"] != "completed" or run["finished_at"] is None or run["finished_at"] > at + STOP_SECONDS:
+            yield f"its stop was acknowledged at {at:.3f}, and it is {run['status']}", run_id
 
 
 def no_tool_ran_twice(e: Evidence) -> Iterator[Wrong]:
