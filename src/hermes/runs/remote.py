@@ -59,7 +59,10 @@ class Remote:
 
     def heard_follow(self, run_id: str, node_id: str) -> None:
         """The other node has read what is kept, perhaps before the last commit: it is told at once to look again."""
-        self._watchers.setdefault(run_id, {})[node_id] = self._clock.monotonic() + FORGOTTEN_SECONDS
+        now = self._clock.monotonic()
+        if len(self._watchers) > 1000:  # of runs that had ended, or were another's, when the word came
+            self._watchers = {run: nodes for run, nodes in self._watchers.items() if max(nodes.values()) > now}
+        self._watchers.setdefault(run_id, {})[node_id] = now + FORGOTTEN_SECONDS
         self._tell(node_id, f"events {run_id}")
 
     def missed(self) -> None:
