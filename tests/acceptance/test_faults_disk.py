@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
 from hermes.models.script import Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, make_gateway
 from tests.support import waiting
-from tests.support.disks import Disk, small_disk
+from tests.support.disks import Disk, failing_disk, small_disk
 from tests.support.load import load_on
 
 DEADLINE_SECONDS = 30.0
@@ -136,6 +137,37 @@ def test_a_home_that_cannot_be_written_is_named_with_the_way_out(gateway: Gatewa
         assert (way_out in told, "Traceback" in told) == (True, False), told
     assert "[no_writing]" in hermes(gateway, "doctor", "--offline", is_done=False)
     assert hermes(gateway, "status") and hermes(gateway, "logs", "-n", "1")
+
+
+@pytest.mark.slow
+def test_a_disk_that_fails_under_a_gateway_is_told_and_what_can_be_read_is_answered(
+    stopped: Gateway, model: ScriptedModelServer
+) -> None:
+    """As ext4 does it: after an error the kernel lets nobody write any more."""
+    model.add(Step("Kept."), Step("Lost.", times=0))
+    with failing_disk(stopped.home) as disk:
+        stopped.prefix = disk.prefix
+        gateway = stopped.start()
+        ask(gateway, "first").raise_for_status()
+        disk.fail()
+        refused = ask(gateway, "second")
+        error = refused.json()["error"]
+        way_out = f"mount -o remount,rw {gateway.home}"
+        assert (refused.status_code, error["code"], way_out in error["message"]) == (503, "store_unavailable", True)
+        told = gateway.client.get("/api/sessions/s/messages").raise_for_status().json()["data"]
+        assert [message["content"] for message in told] == ["first", "Kept."]
+        health = gateway.client.get("/health/detailed").json()["readiness"]["checks"]["state_db"]
+        assert (health["status"], way_out in health["detail"]) == ("degraded", True)
+        assert way_out in hermes(gateway, "status")
+        assert "[no_writing]" in hermes(gateway, "doctor", "--offline", is_done=False)
+        assert "Stopped" in hermes(gateway, "gateway", "stop")
+        assert "Traceback" not in gateway.errors
+        gateway.close()
+
+
+def ask(gateway: Gateway, text: str) -> httpx.Response:
+    body = {"messages": [{"role": "user", "content": text}]}
+    return gateway.client.post("/v1/chat/completions", json=body, headers={"X-Hermes-Session-Id": "s"})
 
 
 def hermes(gateway: Gateway, *arguments: str, is_done: bool = True) -> str:

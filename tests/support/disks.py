@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,15 @@ class Disk:
         subprocess.run([*self.prefix, *command], check=True, capture_output=True)
 
 
+@dataclass(frozen=True)
+class FailingDisk(Disk):
+    device: str
+
+    def fail(self) -> None:
+        """The kernel finds the file system broken, and from now on lets nobody write to it."""
+        (Path("/sys/fs/ext4") / self.device / "trigger_fs_error").write_text("1")
+
+
 @contextmanager
 def small_disk(place: Path, megabytes: int) -> Iterator[Disk]:
     """Memory as a disk, mounted over `place`, with a copy of what lies there. Skips where that is not permitted."""
@@ -57,17 +67,36 @@ def small_disk(place: Path, megabytes: int) -> Iterator[Disk]:
     copy = f'mount -t tmpfs -o size={megabytes}m,mode=700 tmpfs "$2" && cp -a "$1/." "$2" && mount --bind "$2" "$1"'
     other = place.with_name(f"{place.name}-disk")
     other.mkdir()
-    script = f"{copy} && echo mounted && exec cat"
-    with subprocess.Popen(
-        ["unshare", "-m", "sh", "-c", script, "sh", str(place), str(other)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "mounted\n"
-        yield Disk(place, holder.pid)
+    with _namespace(f"{copy} && echo mounted", place, other) as (holder, _):
+        yield Disk(place, holder)
+
+
+@contextmanager
+def failing_disk(place: Path) -> Iterator[FailingDisk]:
+    """An ext4 of its own over `place`, with a copy of what lies there. Skips where that is not permitted."""
+    if not _is_permitted() or not Path("/dev/loop-control").exists() or shutil.which("mkfs.ext4") is None:
+        pytest.skip("a file system in a file is not permitted here: root on Linux with ext4 runs this test")
+    image, other = place.with_name(f"{place.name}-image"), place.with_name(f"{place.name}-disk")
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True, capture_output=True)
+    other.mkdir()
+    mount = 'mount -o loop,errors=remount-ro "$3" "$2" && chmod 700 "$2" && cp -a "$1/." "$2" && mount --bind "$2" "$1"'
+    with _namespace(f'{mount} && echo "$(findmnt -no SOURCE "$2")"', place, other, image) as (holder, device):
+        yield FailingDisk(place, holder, Path(device).name)
+
+
+@contextmanager
+def _namespace(script: str, *arguments: Path) -> Iterator[tuple[int, str]]:
+    """The process that keeps it, and what the script printed."""
+    command = ["unshare", "-m", "sh", "-c", f"{script} && exec cat", "sh", *map(str, arguments)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdin is not None
+        assert holder.stdout is not None
+        said = holder.stdout.readline().strip()
+        if not said:
+            pytest.skip("a disk of its own could not be mounted here")
+        yield holder.pid, said
         holder.stdin.close()
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import shlex
 import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,12 +53,17 @@ def is_full(place: Path) -> bool:
 
 
 def is_read_only(place: Path) -> bool:
-    """Whether the file system is, whoever asks: root, too, is refused there."""
-    if not hasattr(os, "statvfs"):
-        return False
-    with suppress(OSError):
-        return bool(os.statvfs(_existing(place)).f_flag & os.ST_RDONLY)
-    return False
+    """Whether the file system is, whoever asks: root, too, is refused there. One that the kernel has just closed after
+    an error does not say so itself, so a file without a name is tried."""
+    directory = _existing(place)
+    directory = directory if directory.is_dir() else directory.parent
+    try:
+        if hasattr(os, "statvfs") and os.statvfs(directory).f_flag & os.ST_RDONLY:
+            return True
+        with tempfile.TemporaryFile(dir=directory):
+            return False
+    except OSError as error:
+        return error.errno == errno.EROFS
 
 
 def mount_point(place: Path) -> Path:

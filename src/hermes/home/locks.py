@@ -173,9 +173,12 @@ def file_lock(path: Path) -> Iterator[None]:
         make_private_directory(path.parent)
         handle = open_private(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        if error.errno != errno.EROFS or not path.exists():
+        if error.errno != errno.EROFS:
             raise
-        handle = _open_there(path)  # a gateway whose disk became read-only can still be stopped
+        if not path.exists():  # nor can anybody else make it: a gateway whose disk became read-only can be stopped
+            yield
+            return
+        handle = _open_there(path)
     try:
         _lock(handle)
         yield
