@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.torture.disk import can_record
+from tests.torture.disk import Journal, can_record
 from tests.torture.power_cut import copied_work, kept_of, problems, put, recorded_work
 
 CLIENTS = 6
@@ -16,6 +20,36 @@ KINDS = {"turn", "steer", "choice", "stop", "job", "upload", "session", "title",
 needs_a_record = pytest.mark.skipif(
     not can_record(), reason="Python's SQLite is built into it: what it does to the disk cannot be seen"
 )
+
+
+COMMITS = """
+import pathlib, sqlite3, sys, time
+from tests.torture.disk import record
+record(pathlib.Path(sys.argv[1], "journal"))
+conn = sqlite3.connect(pathlib.Path(sys.argv[1], "state.db"), isolation_level=None)
+for statement in ("PRAGMA journal_mode=WAL", f"PRAGMA synchronous={sys.argv[2]}", "CREATE TABLE said (number)"):
+    conn.execute(statement)
+for number in range(20):
+    conn.execute("INSERT INTO said VALUES (?)", (number,))
+    print(time.time())
+"""
+
+
+@needs_a_record
+@pytest.mark.parametrize(("synchronous", "lost"), [("FULL", 0), ("NORMAL", 20)])
+def test_the_model_of_a_power_cut_takes_what_was_not_synced_and_nothing_else(
+    tmp_path: Path, synchronous: str, lost: int
+) -> None:
+    command = [sys.executable, "-c", COMMITS, str(tmp_path), synchronous]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    journal = Journal(tmp_path / "journal")
+    missing = 0
+    cuts = journal.cuts([journal.before(float(at)) for at in done.stdout.split()], None)
+    for number, (_, files) in enumerate(cuts):
+        with closing(sqlite3.connect(put(files, tmp_path / "cut") / "state.db")) as conn:
+            is_there = conn.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+            missing += not is_there or conn.execute("SELECT max(number) FROM said").fetchone() != (number,)
+    assert missing == lost
 
 
 @pytest.mark.slow
