@@ -74,7 +74,7 @@ class Engine:
         """Do beforehand what the first answer would wait for. Raises what a run would fail with."""
         model = await self.models.resolve(None)
         if isinstance(model, Warms):
-            await model.warm(*self.agent.opening())
+            await model.warm(*self.agent.opening(model))
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from hermes.core.run import Limits, RunRequest, Usage
 from hermes.core.session import Session
 
 MEMORY, SKILL_VIEW = "memory", "skill_view"
+EMBEDDED = "embedded"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,10 +88,10 @@ class Agent:
         self.forget(session_id)
         await self.toolbox.close_session(session_id)
 
-    def opening(self) -> tuple[tuple[ToolSpec, ...], str]:
+    def opening(self, model: Model | None = None) -> tuple[tuple[ToolSpec, ...], str]:
         """The tools and instructions that a turn begins with when the request adds nothing of its own."""
         tools = self.toolbox.select(self.toolsets)
-        known = self._known(tools, None, OWNER, None)
+        known = self._known(tools, model, None, OWNER, None)
         return tuple(tool.spec for tool in tools.values()), self._instructions(list(tools), self.workdir, known=known)
 
     def turn(
@@ -112,7 +113,7 @@ class Agent:
         Raises InvalidInput for a toolset that does not exist.
         """
         tools = self.tools(request)
-        known = self._known(tools, session.id, session.owner, request.session_key or session.session_key)
+        known = self._known(tools, model, session.id, session.owner, request.session_key or session.session_key)
         for spec in request.client_tools:
             tools.pop(spec.name, None)  # the client's wins; the run has warned of it
         workdir = Path(request.workdir) if request.workdir else self.workdir
@@ -171,11 +172,17 @@ class Agent:
         )
 
     def _known(
-        self, tools: Mapping[str, Tool], session_id: str | None, owner: str, session_key: str | None
+        self,
+        tools: Mapping[str, Tool],
+        model: Model | None,
+        session_id: str | None,
+        owner: str,
+        session_key: str | None,
     ) -> list[str]:
-        """The skills and what is remembered, each for whoever has the tool."""
+        """The skills and what is remembered, each for whoever has the tool. The built-in model is not offered the
+        one for skills (`models/embedded/offer.py`)."""
         known = []
-        if self.skills is not None and SKILL_VIEW in tools:
+        if self.skills is not None and SKILL_VIEW in tools and (model is None or model.provider != EMBEDDED):
             known.append(self.skills.text(session_id))
         if self.memory is not None and MEMORY in tools:
             known.append(self.memory.text(session_id, owner, session_key))

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hermes.agent.agent import Agent
 from hermes.agent.skills import INDEX_CHARACTERS, INTRODUCTION, LOOK_SECONDS, SkillIndex, index
 from hermes.home.skill_files import create
 from hermes.home.skills import Skill, Skills
+from hermes.toolsets.registry import build_registry
 from tests.support.clock import FakeClock
+from tests.support.engine import AskingGate
+from tests.support.models import ScriptedModel
+
+
+def test_who_is_not_offered_the_tool_is_not_told_of_skills(tmp_path: Path) -> None:
+    skills = Skills(None)
+    agent = Agent(
+        toolbox=build_registry(run_dir=tmp_path, skills=skills),
+        make_gate=AskingGate,
+        clock=FakeClock(),
+        home=None,
+        workdir=Path("/"),
+        environment={},
+        skills=SkillIndex(skills, FakeClock()),
+    )
+    assert INTRODUCTION in agent.opening()[1]
+    assert INTRODUCTION in agent.opening(ScriptedModel([]))[1]
+    assert INTRODUCTION not in agent.opening(ScriptedModel([], provider="embedded"))[1]
+    agent.toolsets = ("file",)
+    assert INTRODUCTION not in agent.opening()[1]
 
 
 def skill(number: int, description: str = "Do it") -> Skill:
