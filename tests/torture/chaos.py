@@ -30,7 +30,9 @@ class Chaos:
         """For so long, and until at least so much was done. Every node is up and awake when it returns."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline or sum(self.done.values()) < least:
-            await asyncio.sleep(self.dice.uniform(*self.pause_seconds))
+            # a machine on which a start takes long needs as long to get something done before the next
+            slow = max(node.start_seconds for node in self.cluster.nodes)
+            await asyncio.sleep(self.dice.uniform(*self.pause_seconds) + slow)
             await self.strike()
 
     async def strike(self) -> None:

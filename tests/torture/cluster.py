@@ -34,19 +34,20 @@ SETTINGS: dict[str, Any] = {
 
 @dataclass
 class Node:
-    """`down_since` and `frozen_since` on the clock that never goes back. `frozen`: from and until, in unix seconds."""
+    """`frozen`: from and until, in unix seconds. `start_seconds`: how long the last start took."""
 
     name: str
     gateway: Gateway
     is_up: bool = False
-    starts: int = 0
+    start_seconds: float = 0.0
     frozen: list[tuple[float, float]] = field(default_factory=list)
     downs: list[tuple[float, float, str]] = field(default_factory=list)
 
     async def start(self) -> None:
         """Raises AssertionError with what it printed where it does not start."""
+        began = time.monotonic()
         await asyncio.to_thread(self.gateway.start)
-        self.starts += 1
+        self.start_seconds = time.monotonic() - began
         self.is_up = True
 
     async def kill(self) -> None:

@@ -15,7 +15,7 @@ import httpx
 
 from tests.torture.ledger import Ledger, Reader
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 """How long a client tries to be answered. Longer than any node is away, or than an approval waits."""
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
