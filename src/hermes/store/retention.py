@@ -11,7 +11,7 @@ from functools import cache
 import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam
 
-from . import facts, idempotency, responses, sessions
+from . import facts, idempotency, responses, sessions, turns
 from .database import Database
 from .invariants import EVENTS_REMOVED_BEFORE
 from .schema import audit, callbacks, events, job_runs, jobs, response_chains, runs
@@ -113,6 +113,8 @@ async def _remove(database: Database, name: str, before: float) -> int:
 
 def _delete(conn: Connection, name: str, before: float, ids: list[str | int]) -> int:
     condition, table = _CONDITIONS[name], _TABLES[name]
+    if name == "sessions_days":  # one in which a run begins just now is not idle
+        ids = [one for one in ids if turns.is_free(conn, "session", str(one))]
     still = [
         row[0] for row in conn.execute(sa.select(table.c.id).where(condition, table.c.id.in_(ids)), {"before": before})
     ]

@@ -134,6 +134,19 @@ async def test_what_is_deleted_is_no_longer_found_by_a_search(database: Database
     assert not await database.read(search.has_orphans)
 
 
+async def test_chains_that_are_purged_are_no_longer_found_by_a_search(database: Database) -> None:
+    def fill(conn: Connection) -> None:
+        for name in ("older", "newer"):
+            keep_session(conn, name, source="responses")
+            responses.keep_chain(conn, name, "alice", OLD)
+            sessions.add_messages(conn, name, None, [Message("user", "swordfish")], OLD)
+        search.catch_up(conn)
+
+    await database.write(fill)
+    assert (await purge(database, NOW, keep_chains=1)).response_chains == 1
+    assert not await database.read(search.has_orphans)
+
+
 async def test_of_the_events_of_old_runs_the_last_stays_and_open_runs_keep_all(database: Database) -> None:
     def fill(conn: Connection) -> None:
         run_with_events(conn, "old", OLD)
