@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -181,6 +182,11 @@ def front_matter(text: str) -> dict[str, str]:
     matter, end, _ = rest.partition("\n---")
     if begin.strip() != "---" or not end:
         raise ValueError("it does not begin with a front matter between two lines of ---")
+    plain = [_PLAIN_LINE.fullmatch(line) for line in matter.splitlines() if line.strip()]
+    if all(plain):  # most are, and a first turn need not wait for ruamel.yaml
+        told = {found[1]: found[2].strip() for found in plain if found}
+        if len(told) == len(plain) and not _OTHER_KINDS.intersection(value.lower() for value in told.values()):
+            return told
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -191,6 +197,11 @@ def front_matter(text: str) -> dict[str, str]:
     if not isinstance(read, dict):
         raise ValueError("its front matter is no mapping")
     return {str(key): value for key, value in read.items() if isinstance(value, str) and value.strip()}
+
+
+_PLAIN_LINE = re.compile(r"([A-Za-z][\w-]*): +([A-Za-z](?:(?!:(?:\s|$)|\s#)[^\t])*)")
+"""A key and text that YAML reads as it stands: it begins with a letter, with no `: ` and no comment in it."""
+_OTHER_KINDS = frozenset(("true", "false", "yes", "no", "on", "off", "null", "y", "n"))
 
 
 def _order(skill: Skill) -> tuple[str, str]:

@@ -7,9 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from hermes.home import skills
-from hermes.home.skills import list_skills
+from hermes.home.skills import front_matter, list_skills
 
 
 def write(file: Path, text: str) -> Path:
@@ -86,3 +90,26 @@ def test_a_device_and_an_unreadable_file_are_no_skill(tmp_path: Path) -> None:
     (tmp_path / "pipe").mkdir()
     os.mkfifo(tmp_path / "pipe" / "SKILL.md")
     assert list_skills(tmp_path) == []
+
+
+LINES = st.tuples(
+    st.sampled_from(["name", "description", "license", "other-key"]),
+    st.text("aZ0 -:#'\"[]{}&*!|>%@`,?=~.é\t", max_size=12)
+    | st.sampled_from(["true", "No", "null", "~", "1.5", "a: b"]),
+)
+
+
+@given(st.lists(LINES, max_size=4))
+def test_plain_front_matter_is_read_as_yaml_reads_it(lines: list[tuple[str, str]]) -> None:
+    matter = "".join(f"{key}: {value}\n" for key, value in lines)
+    try:
+        read = YAML(typ="safe", pure=True).load(matter)
+    except YAMLError:
+        read = None
+    wanted = {k: v for k, v in (read or {}).items() if isinstance(v, str) and v.strip()} if matter.strip() else {}
+    try:
+        told = front_matter(f"---\n{matter}---\n")
+    except ValueError:
+        assert not isinstance(read, dict)
+    else:
+        assert told == wanted
