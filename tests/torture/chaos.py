@@ -75,12 +75,10 @@ class Chaos:
                 await asyncio.to_thread(self.cluster.postgres.restart)
 
     async def _kill(self, node: Node) -> None:
-        began = time.time()
         await node.kill()
         if len(self.cluster.nodes) > 1:
             await asyncio.sleep(self.dice.choice((0.0, 0.5, 3.0, 9.0)))
         await node.start()
-        node.downs.append((began, time.time(), "kill -9"))
 
     async def _stop(self, node: Node) -> None:
         began = time.time()
@@ -89,4 +87,3 @@ class Chaos:
         if code != 0 or took > DRAIN_SECONDS:
             self.ledger.wrong(f"{node.name} stopped with {code} after {took:.1f} s")
         await node.start()
-        node.downs.append((began, time.time(), "SIGTERM"))

@@ -41,7 +41,6 @@ class Node:
     is_up: bool = False
     start_seconds: float = 0.0
     frozen: list[tuple[float, float]] = field(default_factory=list)
-    downs: list[tuple[float, float, str]] = field(default_factory=list)
 
     async def start(self) -> None:
         """Raises AssertionError with what it printed where it does not start."""
