@@ -16,7 +16,10 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'state.db'}"
 
 
-@pytest.fixture(params=["file", "memory", "postgres"])
+OWN = pytest.mark.sqlite("PostgreSQL has a parameter of its own here")
+
+
+@pytest.fixture(params=[pytest.param("file", marks=OWN), pytest.param("memory", marks=OWN), "postgres"])
 async def database(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Database]:
     if request.param == "postgres":
         with postgres_database(request.getfixturevalue("postgres")) as postgres_url:
