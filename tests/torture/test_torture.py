@@ -19,10 +19,10 @@ def check(result: Result) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_gateway_that_is_killed_again_and_again_loses_nothing(tmp_path: Path):
-    check(torture(Conditions(seconds=15, strikes=6, seed=4, pause_seconds=(0.5, 2.5)), tmp_path))
+    check(torture(Conditions(seconds=15, strikes=7, seed=5, pause_seconds=(0.5, 2.5)), tmp_path))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_three_nodes_of_which_some_are_killed_lose_nothing(tmp_path: Path):
-    check(torture(Conditions("postgresql", nodes=3, seconds=40, strikes=8, seed=4), tmp_path))
+    check(torture(Conditions("postgresql", nodes=3, seconds=40, strikes=8, seed=1), tmp_path))
