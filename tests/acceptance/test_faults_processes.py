@@ -58,7 +58,7 @@ def test_commands_and_scripts_work_beside_a_gateway_under_load(gateway: Gateway,
         assert python(gateway, SCRIPT, file, model.base_url).count("word") == 150
         for command in (
             ("sessions", "list"),
-            ("sessions", "show", "session-0"),
+            ("sessions", "show", "session-0-0"),
             ("runs", "list"),
             ("cron", "create", "daily at 9am", "Say hello"),
             ("cron", "list"),

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import httpx
 
 PAUSE_SECONDS = 0.02
+TURNS = 20
+"""Of a session: each sends the history to the model again, which remembers what it was sent."""
 ENDED = ("completed", "failed", "cancelled", "interrupted")
 
 
@@ -47,7 +49,8 @@ class Load:
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=60)
 
     def chats(self, client: httpx.Client, session: str, number: int) -> None:
-        text = f"{session} says {number} {'x' * 2000}"
+        session = f"{session}-{number // TURNS}"
+        text = f"{number} {'x' * 2000}"
         body = {"messages": [{"role": "user", "content": text}]}
         answer = client.post("/v1/chat/completions", json=body, headers={"X-Hermes-Session-Id": session})
         if self._note("chat", answer):

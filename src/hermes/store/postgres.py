@@ -39,7 +39,7 @@ CONNECTIONS = 8
 """Of one node. A write holds one for a millisecond."""
 PATIENCE_SECONDS = 20.0
 """How long a call waits for a server that is gone, as one is while it restarts."""
-OPEN_SECONDS = 10.0
+OPEN_SECONDS = 15.0
 """How long a start waits for it."""
 OPEN_PAUSE_SECONDS = 0.5
 CONNECT_SECONDS = 5
