@@ -259,7 +259,8 @@ def the_model_heard_what_the_session_says(e: Evidence) -> Iterator[Wrong]:
 
 
 def a_session_has_one_run_at_a_time(e: Evidence) -> Iterator[Wrong]:
-    """By time, and by the order of its messages: those of a run stand together."""
+    """The model is not asked for one before the other has ended, and the messages of a run stand together."""
+    first = {asked.token: asked.at for asked in reversed(e.mind.asked)}
     of_session: dict[str, list[Row]] = defaultdict(list)
     for run in e.facts.runs.values():
         if run["started_at"] is not None and run["finished_at"] is not None:
@@ -267,7 +268,8 @@ def a_session_has_one_run_at_a_time(e: Evidence) -> Iterator[Wrong]:
     for session_id, runs in of_session.items():
         runs.sort(key=lambda run: run["started_at"])
         for before, run in itertools.pairwise(runs):
-            if run["started_at"] < before["finished_at"] - 0.001:
+            asked_at = first.get(e.facts.token_of(run["id"]) or "")
+            if asked_at is not None and asked_at < before["finished_at"]:
                 yield f"it began in {session_id} before {before['id']} had ended", run["id"]
     closed: set[str] = set()
     last: dict[str, str] = {}

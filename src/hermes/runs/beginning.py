@@ -158,19 +158,26 @@ class Taken:
     left_usd: float | None = None
 
 
+class BeingStopped(Conflict):
+    """Whoever waits to begin it will be cancelled. Nobody outside hears of it."""
+
+
 def take_up(
     conn: Connection, run: Run, request: RunRequest, now: float, begins: Callable[[Connection, Run], bool]
 ) -> Taken | None:
     """The queued run begins: its messages come behind those of the runs before it. None when it is not its turn.
 
-    Raises NotFound `run_not_found` where its session, and the run with it, was deleted while it waited; Unauthorized
-    where its key was revoked, BudgetExceeded where the runs before it spent what was left.
+    Raises NotFound `run_not_found` where its session, and the run with it, was deleted while it waited, BeingStopped
+    where it was stopped; Unauthorized where its key was revoked, BudgetExceeded where the runs before it spent what was
+    left.
     """
     if not begins(conn, run):
         return None
     key = key_store.check_in_force(conn, run.owner) if run.owner != OWNER else None
     left = run.request if run.is_durable else {}
     if not run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request=left):
+        if run_store.get(conn, run.id) is not None:
+            raise BeingStopped(f"the run {run.id!r} is being stopped")
         raise NotFound(f"no run {run.id!r}: it was deleted", code="run_not_found")
     session_store.add_messages(conn, run.session_id, run.id, request.messages, now)
     return Taken(None if key is None else key.left_usd)

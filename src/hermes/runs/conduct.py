@@ -21,7 +21,7 @@ from hermes.core.run import Run, RunRequest, RunStatus, Usage
 from hermes.core.session import Session
 from hermes.core.tally import RunTally
 from hermes.runs.active import Active
-from hermes.runs.beginning import Taken, take_up
+from hermes.runs.beginning import BeingStopped, Taken, take_up
 from hermes.runs.ending import error_data, record_end
 from hermes.runs.events import EventLog
 from hermes.runs.incarnations import Incarnations
@@ -206,7 +206,11 @@ class Conductor:
         while True:
             async with asyncio.timeout_at(deadline):
                 await self.line.wait(active.place)
-            taken = await self.database.write(begin)
+            try:
+                taken = await self.database.write(begin)
+            except BeingStopped:
+                await asyncio.Event().wait()  # for the cancellation, which is on its way
+                raise
             self.line.began(active.place, is_its_turn=taken is not None)
             if taken is not None:
                 return taken

@@ -109,6 +109,22 @@ async def test_runs_of_a_session_go_one_after_another_and_keep_their_order():
         assert [message.text for message in await said(runner, "s")] == ["q1", "1!", "q2", "2", "q3", "3"]
 
 
+async def test_a_run_that_is_stopped_as_its_turn_comes_is_cancelled():
+    hold = asyncio.Event()
+    database = await Database.open(new_url())
+    async with open_runner(ScriptedModel([[hold, *says("1")]]), database=database) as runner:
+        first, second = [await runner.start(ask(f"q{n}", session_id="s")) for n in (1, 2)]
+        await database.write(run_store.set_status, second.id, RunStatus.STOPPING, 1.0)  # a stop, at its first half
+        hold.set()
+        await told(runner, first)
+        while runner.queued:  # its turn has come
+            await asyncio.sleep(0.001)
+        with pytest.raises(Conflict):  # of two stops one counts
+            await runner.stop(second.id, "owner")
+        assert [event.name for event in await told(runner, second)] == ["run.cancelled"]
+    await database.close()
+
+
 async def test_sessions_run_side_by_side():
     meet = asyncio.Barrier(2)
 
