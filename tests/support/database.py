@@ -116,9 +116,7 @@ _servers = ExitStack()
 
 @cache
 def _pool() -> Pool:
-    pool = Pool(_servers.enter_context(postgres_server()))
-    _servers.callback(pool.close)
-    return pool
+    return Pool(_servers.enter_context(postgres_server()))
 
 
 def _copy_tables(there: psycopg.Connection, here: psycopg.Connection) -> None:

@@ -18,7 +18,8 @@ from tests.support.waiting import eventually
 
 _numbers = itertools.count()
 TEMPLATE = "hermes_template"
-GONE_SECONDS = 10.0
+GONE_SECONDS = 30.0
+MOST_IDLE = 20
 
 
 @contextmanager
@@ -73,20 +74,16 @@ class Pool:
     def give_back(self, url: str) -> None:
         """Whoever is still connected to it is cut off."""
         pooled = self._taken.pop(url)
-        if pooled.empty():
+        if pooled.empty() and len(self._idle) < MOST_IDLE:
             self._idle.append(pooled)
         else:
-            pooled.close()
-
-    def close(self) -> None:
-        for pooled in (*self._idle, *self._taken.values()):
-            pooled.close()
+            with psycopg.connect(self.server_url, autocommit=True) as server:
+                server.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
 
 @dataclass
 class _Pooled:
     url: str
-    conn: psycopg.Connection
     columns: int
     emptying: str
 
@@ -96,30 +93,30 @@ class _Pooled:
         with psycopg.connect(server_url, autocommit=True) as server:
             server.execute(f"CREATE DATABASE {name} TEMPLATE {_template(server, server_url)}")
         url = _url(server_url, name)
-        conn = psycopg.connect(url, autocommit=True)
-        tables = [row[0] for row in conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
-        counters = [row[0] for row in conn.execute("SELECT sequencename FROM pg_sequences")]
+        with psycopg.connect(url, autocommit=True) as conn:
+            tables = [row[0] for row in conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+            counters = [row[0] for row in conn.execute("SELECT sequencename FROM pg_sequences")]
+            columns = _columns(conn)
         deletes = "".join(f"DELETE FROM {table};" for table in tables if table != "alembic_version")
         restarts = "".join(f"ALTER SEQUENCE {counter} RESTART;" for counter in counters)
         emptying = f"BEGIN; SET LOCAL session_replication_role = replica; {deletes} {restarts} COMMIT"
-        return cls(url, conn, _columns(conn), emptying)
+        return cls(url, columns, emptying)
 
     def empty(self) -> bool:
         """False: a test changed its tables, so that it is none for the next one."""
-        if self._others():
-            self.conn.execute(f"SELECT pg_terminate_backend(pid) {_OTHERS}")
-            eventually(lambda: not self._others(), GONE_SECONDS)
-        if _columns(self.conn) != self.columns:
-            return False
-        self.conn.execute(self.emptying)
-        return True
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            if _others(conn):
+                conn.execute(f"SELECT pg_terminate_backend(pid) {_OTHERS}")
+                eventually(lambda: not _others(conn), GONE_SECONDS)
+            if _columns(conn) != self.columns:
+                return False
+            conn.execute(self.emptying)
+            return True
 
-    def _others(self) -> bool:
-        """Whether a connection is left: what it still does could come after the emptying."""
-        return self.conn.execute(f"SELECT 1 {_OTHERS}").fetchone() is not None
 
-    def close(self) -> None:
-        self.conn.close()
+def _others(conn: psycopg.Connection) -> bool:
+    """Whether another connection is left: what it still does could come after the emptying."""
+    return conn.execute(f"SELECT 1 {_OTHERS}").fetchone() is not None
 
 
 _OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -18,6 +18,8 @@ from hermes.store import sessions
 from hermes.store.database import Database
 from tests.support.store import a_session, keep_session
 
+pytestmark = pytest.mark.sqlite("one writer, readers, and their file")
+
 
 @pytest.fixture
 async def on_disk(url: str) -> AsyncIterator[Database]:

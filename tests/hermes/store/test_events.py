@@ -12,7 +12,7 @@ from hermes.core.errors import Conflict, NotFound
 from hermes.core.event import EVENT_TYPES, ApprovalRequested, KeptEvent, MessageDelta, RunEvent, ToolStarted
 from hermes.store import events
 from hermes.store.database import Connection, Database
-from tests.support.database import new_url
+from tests.support.database import give_back, new_url
 from tests.support.store import keep_run
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -45,20 +45,24 @@ any_events = st.one_of([events_of(kind) for kind in EVENT_TYPES.values()])
 @given(st.lists(any_events, max_size=8))
 def test_events_come_back_as_they_were_in_order(happened: list[RunEvent]) -> None:
     kept = [KeptEvent(seq, 1000.5 + seq, event) for seq, event in enumerate(happened, start=1)]
-    database = Database.open_now(new_url())
+    url = new_url()
+    database = Database.open_now(url)
     database.write_now(keep_run)
     database.write_now(events.append, "r", kept)
     assert database.read_now(events.after, "r") == kept
     database.close_now()
+    give_back(url)
 
 
 @given(st.integers(0, 12), st.integers(1, 12))
 def test_a_page_has_what_comes_after_its_place_up_to_its_limit(after: int, limit: int) -> None:
-    database = Database.open_now(new_url())
+    url = new_url()
+    database = Database.open_now(url)
     database.write_now(_keep_ten)
     page = database.read_now(events.after, "r", after, limit)
     assert [one.seq for one in page] == [*range(1, 11)][after : after + limit]
     database.close_now()
+    give_back(url)
 
 
 async def test_an_unknown_run_has_no_events(database: Database) -> None:

@@ -21,6 +21,8 @@ from hermes.store.schema import HEAD
 from tests.support.postgres import postgres_database
 from tests.support.store import keep_run, keep_session
 
+pytestmark = pytest.mark.sqlite("the pages of a file")
+
 
 def make(path: Path, sessions: int = 0) -> None:
     database = Database.open_now(f"sqlite:///{path}")

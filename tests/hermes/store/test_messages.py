@@ -11,7 +11,7 @@ from hermes.core.message import AudioPart, ContentPart, FilePart, ImagePart, Mes
 from hermes.store import sessions
 from hermes.store.database import Database
 from hermes.store.messages import COLUMNS, decode, encode
-from tests.support.database import new_url
+from tests.support.database import give_back, new_url
 from tests.support.store import keep_session
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"))
@@ -39,11 +39,13 @@ def test_a_message_survives_its_row(message: Message) -> None:
 
 @given(st.lists(messages, max_size=5))
 def test_a_session_gives_back_what_was_said_in_it_in_order(said: list[Message]) -> None:
-    database = Database.open_now(new_url())
+    url = new_url()
+    database = Database.open_now(url)
     database.write_now(keep_session)
     database.write_now(sessions.add_messages, "s", None, said, 2.0)
     assert database.read_now(sessions.history, "s") == said
     database.close_now()
+    give_back(url)
 
 
 def test_the_columns_are_named_in_the_order_of_the_row() -> None:

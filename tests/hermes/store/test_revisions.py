@@ -23,6 +23,8 @@ from hermes.store.database import Database
 from hermes.store.schema import HEAD, metadata
 from tests.support.store import keep_session
 
+pytestmark = pytest.mark.sqlite("PostgreSQL has tests of its own here")
+
 
 def test_a_fresh_database_is_what_the_migrations_make(tmp_path: Path) -> None:
     Database.open_now(f"sqlite:///{tmp_path / 'fresh.db'}").close_now()

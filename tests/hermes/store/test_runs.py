@@ -158,6 +158,7 @@ async def test_pages_of_runs_show_each_once(database: Database) -> None:
     assert await database.read(by_cursor) == [f"r{number}" for number in (8, 7, 6, 5, 4, 3, 2, 1, 0)]
 
 
+@pytest.mark.sqlite("the plan is SQLite's")
 @pytest.mark.parametrize(
     ("options", "index"),
     [

@@ -14,6 +14,8 @@ from hermes.store.database import Connection, Database
 from hermes.store.snapshot import adopt, snapshot
 from tests.support.store import keep_run, keep_session
 
+pytestmark = pytest.mark.sqlite("a copy of a file")
+
 DIGEST = "d" * 64
 
 

@@ -21,6 +21,8 @@ from hermes.store import sessions
 from hermes.store.database import Database
 from tests.support.store import keep_session
 
+pytestmark = pytest.mark.sqlite("what happens to a file")
+
 # Writes rows of NAME-0, NAME-1, … from eight tasks, and says each number once it is acknowledged.
 WRITING = """
 import asyncio, itertools, sys
