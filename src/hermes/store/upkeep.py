@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from .postgres import make_engine
 from .problems import translated
 from .revisions import has_version, revision
 from .schema import HEAD, approvals, metadata, nodes, runs, started_calls
+
+LEAVING_SECONDS = 3.0
+"""How long the server may take to notice that a process which just ended has left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +143,11 @@ def check_unused(url: str) -> None:
     if parsed.get_backend_name() == "sqlite":
         _check_file_unused(Path(parsed.database or ""))
         return
-    with reading(url) as conn:
-        users = _connected(conn)
+    give_up_at = time.monotonic() + LEAVING_SECONDS
+    while users := _users_of(url):
+        if time.monotonic() > give_up_at:
+            break
+        time.sleep(0.1)
     if users:
         raise Conflict(
             f"{shown(url)} is in use by {', '.join(users)}: stop them, and try again", code="database_in_use"
@@ -163,6 +170,12 @@ def _check_file_unused(path: Path) -> None:
         raise Conflict(
             f"another process has {path} open: stop it (hermes gateway stop), and try again", code="database_in_use"
         )
+
+
+def _users_of(url: str) -> list[str]:
+    """In a transaction of its own: within one, the server says the same again."""
+    with reading(url) as conn:
+        return _connected(conn)
 
 
 def _connected(conn: Connection) -> list[str]:
