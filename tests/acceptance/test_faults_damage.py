@@ -21,6 +21,8 @@ from tests.acceptance.conftest import Gateway
 from tests.support import waiting
 from tests.support.load import load_on
 
+pytestmark = pytest.mark.sqlite("the file of a home")
+
 DEADLINE_SECONDS = 40.0
 PAGE = 4096
 

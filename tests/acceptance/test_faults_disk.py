@@ -19,6 +19,8 @@ from tests.support import waiting
 from tests.support.disks import Disk, failing_disk, small_disk
 from tests.support.load import load_on
 
+pytestmark = pytest.mark.sqlite("the disk under the file of a home")
+
 DEADLINE_SECONDS = 30.0
 WAYS_OUT = "free some disk space"
 

@@ -16,6 +16,8 @@ from tests.acceptance.conftest import Gateway
 from tests.support import waiting
 from tests.support.load import load_on
 
+pytestmark = pytest.mark.sqlite("processes on one file")
+
 DEADLINE_SECONDS = 40.0
 WRITE_SECONDS = 4.0
 """What a write of another process may take beside a gateway under load; on an idle machine it takes milliseconds."""
