@@ -136,7 +136,7 @@ def test_a_home_goes_to_a_server_with_its_open_runs_keys_files_and_search(
 
 
 def talk_on(gateway: Gateway, place: int, acknowledged: list[str], is_over: threading.Event) -> None:
-    with httpx.Client(base_url=gateway.url, headers=dict(gateway.client.headers), timeout=30) as client:
+    with httpx.Client(base_url=gateway.url, headers=dict(gateway.client.headers), timeout=120) as client:
         while not is_over.is_set():
             text = f"{place}-{len(acknowledged)}"
             chat(client, f"s{place}", text)

@@ -22,7 +22,7 @@ from .problems import translated
 from .revisions import has_version, revision
 from .schema import HEAD, approvals, metadata, nodes, runs, started_calls
 
-LEAVING_SECONDS = 3.0
+LEAVING_SECONDS = 5.0
 """How long the server may take to notice that a process which just ended has left."""
 
 
