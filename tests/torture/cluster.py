@@ -122,6 +122,7 @@ class PostgresProcess:
     server_url: str
     programs: Path = Path()
     data: Path = Path()
+    was_restarted: bool = False
 
     def __post_init__(self) -> None:
         with psycopg.connect(self.server_url, autocommit=True) as conn:
@@ -130,11 +131,14 @@ class PostgresProcess:
         self.programs, self.data = Path(programs), Path(data)
 
     def restart(self, mode: str = "fast") -> None:
+        self.was_restarted = True
         self._control("restart", "-m", mode, "-l", str(self.data / "torture.log"))
 
     def stop(self) -> None:
-        with contextlib.suppress(subprocess.CalledProcessError):
-            self._control("stop", "-m", "immediate")
+        """Whoever started it looks for the process of then."""
+        if self.was_restarted:
+            with contextlib.suppress(subprocess.CalledProcessError):
+                self._control("stop", "-m", "immediate")
 
     def _control(self, *arguments: str) -> None:
         """As the user whose files they are: PostgreSQL refuses to be root's."""
