@@ -61,11 +61,11 @@ class PostgresSignals:
         if len(self._waiting) > MOST_WAITING:
             self._drop_words()
         self._has_words.set()
-        if self._sending is None or self._sending.done():
-            self._sending = asyncio.get_running_loop().create_task(self._send_batches(), name="signals: send")
+        self._be_ready_to_send()
 
     async def listen(self, me: str, heard: Callable[[str], None], missed: Callable[[], None]) -> None:
         self._me = me
+        self._be_ready_to_send()  # the first word waits for no connection
         pause = _Pause()
         while True:
             try:
@@ -122,21 +122,26 @@ class PostgresSignals:
             finally:
                 self._hearing = None
 
+    def _be_ready_to_send(self) -> None:
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.get_running_loop().create_task(self._send_batches(), name="signals: send")
+
     async def _send_batches(self) -> None:
         conn: AsyncConnection | None = None
         pause = _Pause()
+        batch: dict[tuple[str, str], None] = {}
         try:
             while self._waiting or not self._is_closed:
-                await self._has_words.wait()
-                self._has_words.clear()
-                batch, self._waiting = self._waiting, {}  # a word of now is not merged into what is under way
-                if not batch:
-                    continue
                 try:
                     if conn is None:
                         conn = await self._connect()
+                    await self._has_words.wait()
+                    self._has_words.clear()
+                    batch, self._waiting = self._waiting, {}  # a word of now is not merged into what is under way
+                    if not batch:
+                        continue
                     await conn.execute(_NOTIFY, ([to for to, _ in batch], [word for _, word in batch]))
-                    pause.failures = 0
+                    batch, pause.failures = {}, 0
                     await asyncio.sleep(BATCH_SECONDS)
                 except psycopg.Error as error:
                     log.debug("words for %s were dropped: %s", self._place, error)
@@ -145,7 +150,7 @@ class PostgresSignals:
                         conn = None
                     if self._is_closed:
                         return
-                    self._waiting = batch | self._waiting
+                    self._waiting, batch = batch | self._waiting, {}
                     self._drop_words()
                     await pause.take()
         finally:
@@ -155,7 +160,8 @@ class PostgresSignals:
     def _drop_words(self) -> None:
         """Leaves, for each channel, that there were some."""
         self._waiting = {(to, LOST): None for to, _ in self._waiting}
-        self._has_words.set()
+        if self._waiting:
+            self._has_words.set()
 
     async def _connect(self) -> AsyncConnection:
         return await AsyncConnection.connect(**self._arguments, autocommit=True)
