@@ -396,11 +396,12 @@ async def test_the_loop_outlives_a_store_that_fails_and_does_not_spin() -> None:
             raise OSError("the disk is gone")
 
     async with open_bench() as bench:
-        scheduler = Failing(bench.database, bench.jobs._launcher, bench.clock, keep_runs=3)
+        clock = FakeClock(NOON)  # nobody else waits for it
+        scheduler = Failing(bench.database, bench.jobs._launcher, clock, keep_runs=3)
         loop = asyncio.ensure_future(scheduler.run_forever())
-        await bench.clock.someone_sleeps()
+        await clock.someone_sleeps()
         assert rounds == 1
-        bench.clock.advance(5)
+        clock.advance(5)
         await until(lambda: rounds == 2)
         loop.cancel()
         await asyncio.wait((loop,))
