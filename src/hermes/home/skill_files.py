@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from hermes.core.errors import Conflict, InvalidInput, NotFound
@@ -20,6 +22,7 @@ from hermes.home.skills import FILE_NAME, MOST_DESCRIPTION, MOST_NAME, Skill, Sk
 
 NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 FOLDERS = ("references", "templates", "scripts", "assets")
+TEXTS = (".md", ".txt")
 MOST_FILES = 200
 MOST_BYTES = 10 << 20
 MOST_CHARACTERS = 100_000
@@ -30,12 +33,11 @@ def create(skills: Skills, name: str, content: str, category: str | None = None)
     root = _root(skills)
     check_name(name)
     check_content(name, content)
-    with edit_lock(root):
+    folder = _place(root, name, category)
+    with _lock(skills):
         if any(skill.name == name and not skill.is_builtin for skill in skills.all()):
             raise Conflict(f"the skill {name!r} is there already; edit it", code="skill_exists")
-        folder = root / check_name(category, "category") / name if category else root / name
-        if folder.exists():
-            raise Conflict(f"{folder} is there already", code="skill_exists")
+        _check_free(root, folder)
         make_private_directory(folder)
         write_private(folder / FILE_NAME, content)
     return folder / FILE_NAME
@@ -45,7 +47,23 @@ def write(skills: Skills, skill: Skill, content: str) -> None:
     """Another SKILL.md in the place of the old one."""
     _check_own(skill)
     check_content(skill.name, content)
-    with edit_lock(_root(skills)):
+    with _lock(skills):
+        write_private(skill.file, content)
+
+
+def patch(skills: Skills, skill: Skill, old: str, new: str) -> None:
+    """`old`, which stands in SKILL.md once, becomes `new`. Raises InvalidInput, OSError."""
+    _check_own(skill)
+    with _lock(skills):
+        try:
+            text = skill.file.read_bytes().decode("utf-8")
+        except UnicodeDecodeError:
+            raise InvalidInput(f"{skill.file} is not UTF-8 text; write it anew (edit)") from None
+        count = text.count(old) if old else 0
+        if count != 1:
+            raise InvalidInput(f"old_string stands in it {count} times; it has to be once", param="old_string")
+        content = text.replace(old, new)
+        check_content(skill.name, content)
         write_private(skill.file, content)
 
 
@@ -56,7 +74,7 @@ def write_file(skills: Skills, skill: Skill, path: str, content: str) -> Path:
     file = inside(skill, path)
     if file.relative_to(Path(os.path.realpath(skill.folder))).parts[0] not in FOLDERS:
         raise InvalidInput(f"file_path begins with one of {', '.join(FOLDERS)}", param="file_path")
-    with edit_lock(_root(skills)):
+    with _lock(skills):
         make_private_directory(file.parent)
         write_private(file, content)
     return file
@@ -67,14 +85,14 @@ def remove_file(skills: Skills, skill: Skill, path: str) -> None:
     file = inside(skill, path)
     if file.name == FILE_NAME or not file.is_file():
         raise NotFound(f"the skill {skill.name} has no file {path[:200]!r} to remove", code="skill_file_not_found")
-    with edit_lock(_root(skills)):
+    with _lock(skills):
         file.unlink()
 
 
 def remove(skills: Skills, skill: Skill) -> None:
     """With all its files."""
     _check_own(skill)
-    with edit_lock(_root(skills)):
+    with _lock(skills):
         shutil.rmtree(skill.folder)
 
 
@@ -89,7 +107,7 @@ def install(
     root = _root(skills)
     folder = source.parent if source.name == FILE_NAME else source
     file = folder / FILE_NAME
-    if not file.is_file():
+    if not file.is_file() or file.is_symlink():  # links are not copied
         raise InvalidInput(f"{source} is no skill: it has no {FILE_NAME}", param="path")
     files = list(_files_of(folder))
     if sum(path.stat().st_size for path in files) > MOST_BYTES or len(files) > MOST_FILES:
@@ -102,14 +120,18 @@ def install(
     except (UnicodeDecodeError, ValueError) as error:
         raise InvalidInput(f"{file}: {error}", param="path") from error
     check_content(name, content, trusts=trusts)
+    if not trusts:
+        _check_others(path for path in files if path != file)
     make_private_directory(root)
-    with edit_lock(root):
+    target = _place(root, name, category)
+    with _lock(skills):
         old = [skill for skill in skills.all() if skill.name == name and not skill.is_builtin]
         if old and not replaces:
             raise Conflict(f"the skill {name!r} is there already ({old[0].folder})", code="skill_exists")
-        target = root / check_name(category, "category") / name if category else root / name
         if old and not category:
             target = old[0].folder
+        if target not in [skill.folder for skill in old]:
+            _check_free(root, target)
         _put(root, folder, files, target)
         for skill in old:
             if skill.folder != target:
@@ -126,6 +148,16 @@ def inside(skill: Skill, path: str) -> Path:
     if found == root or not found.is_relative_to(root):
         raise InvalidInput(f"{path[:200]!r} leaves the folder of the skill", param="file_path")
     return found
+
+
+def read_text(file: Path) -> str:
+    """Raises InvalidInput for what is no ordinary file of a bearable size, UnicodeDecodeError, OSError."""
+    found = file.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise InvalidInput(f"{file} is no ordinary file", param="file_path")
+    if found.st_size > MOST_BYTES:
+        raise InvalidInput(f"{file} is larger than {MOST_BYTES >> 20} MiB", param="file_path")
+    return file.read_bytes().decode("utf-8")
 
 
 def other_files(skill: Skill) -> list[str]:
@@ -167,11 +199,37 @@ def _check_text(content: str, *, trusts: bool = False) -> None:
         raise InvalidInput(f"content is refused: it {reason}", code="skill_content_refused", param="content")
 
 
+def _check_others(files: Iterable[Path]) -> None:
+    """What the agent is sent to read. A script is no text for it, and asked about when it runs."""
+    for path in files:
+        if path.suffix.lower() in TEXTS:
+            reason = suspicion(path.read_bytes().decode("utf-8", "replace").replace("\r", "\n"))
+            if reason is not None:
+                raise InvalidInput(f"{path} is refused: it {reason}", code="skill_content_refused", param="path")
+
+
 def _check_own(skill: Skill) -> None:
     if skill.is_builtin:
         raise InvalidInput(
             f"the skill {skill.name} is built in; disable it, or make one of the same name", code="skill_builtin"
         )
+
+
+def _place(root: Path, name: str, category: str | None) -> Path:
+    return root / check_name(category, "category") / name if category else root / name
+
+
+def _check_free(root: Path, folder: Path) -> None:
+    """What is there may be a category with skills of its own, or one that is just being written."""
+    if folder.exists() or folder.is_symlink():
+        raise Conflict(f"{folder} is there already; move it away, or give another category", code="skill_exists")
+    if folder.parent != root and (folder.parent / FILE_NAME).exists():
+        raise Conflict(f"{folder.parent} is a skill itself, no category", code="skill_exists")
+
+
+def _lock(skills: Skills) -> AbstractContextManager[None]:
+    """The home's, also where skills/ is a link to somewhere else."""
+    return edit_lock(skills.directory or _root(skills))
 
 
 def _root(skills: Skills) -> Path:
@@ -202,6 +260,12 @@ def _put(root: Path, folder: Path, files: list[Path], target: Path) -> None:
             to.parent.mkdir(0o700, parents=True, exist_ok=True)
             shutil.copyfile(path, to)
             to.chmod(0o700 if os.access(path, os.X_OK) else 0o600)
+        old = Path(made) / "old"
         if target.exists():
-            target.rename(Path(made) / "old")
-        copy.rename(target)
+            target.rename(old)
+        try:
+            copy.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise

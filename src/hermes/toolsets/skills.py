@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -75,9 +76,11 @@ class SkillViewTool(BaseTool[SkillViewArguments]):
             raise ToolFailed(f"{error.message}.", param=error.param) from error
         others = skill_files.other_files(skill)
         try:
-            text = file.read_bytes().decode("utf-8")
+            text = skill_files.read_text(file)
         except UnicodeDecodeError as error:
             raise ToolFailed(f"{file} is not text; use a program in the terminal.") from error
+        except InvalidInput as error:
+            raise ToolFailed(f"{error.message}.") from error
         except OSError as error:
             there = ", ".join(others) or "none"
             raise ToolFailed(f"{arguments.file_path}: {error.strerror}. Files of the skill: {there}.") from error
@@ -115,13 +118,26 @@ class SkillManageTool(BaseTool[SkillManageArguments]):
     def action(self, arguments: SkillManageArguments, context: ToolContext) -> Action | None:
         """A skill is told to the agent in every later session: it is asked about as its file would be."""
         directory = self._skills.directory
-        if directory is None:
+        if directory is None or not _is_theirs(context):
             return None
-        path = directory / (arguments.category or ".") / arguments.name / FILE_NAME
-        return Action(ActionKind.WRITE, f"{arguments.action} the skill {arguments.name}", (path,), context.workdir)
+        said = " ".join(filter(None, (f"{arguments.action} the skill {arguments.name}", arguments.file_path)))
+        folder = self._folder(arguments, directory)
+        in_home = Path(os.path.realpath(directory.parent)) / directory.name / folder / FILE_NAME
+        paths = dict.fromkeys((in_home, Path(os.path.realpath(in_home))))  # skills/ itself may be a link
+        return Action(ActionKind.WRITE, said, tuple(paths), context.workdir)
+
+    def _folder(self, arguments: SkillManageArguments, directory: Path) -> Path:
+        """Where in skills/ the change is: never what the model calls a path, of which the gate might think better."""
+        try:
+            if arguments.action == "create":
+                names = filter(None, (arguments.category, arguments.name))
+                return Path(*(skill_files.check_name(name) for name in names))
+            return self._skills.find(arguments.name).folder.relative_to(os.path.realpath(directory))
+        except (InvalidInput, NotFound, Conflict, ValueError):
+            return Path()
 
     async def run(self, arguments: SkillManageArguments, context: ToolContext) -> ToolResult:
-        if context.owner != OWNER or context.session_key is not None:
+        if not _is_theirs(context):
             raise ToolFailed("Skills belong to the owner of this agent; visitors and other keys cannot change them.")
         try:
             done = await asyncio.to_thread(self._change, arguments)
@@ -140,7 +156,7 @@ class SkillManageTool(BaseTool[SkillManageArguments]):
             case "edit":
                 skill_files.write(skills, skill, content)
             case "patch":
-                skill_files.write(skills, skill, _patched(skill.file, arguments.old_string, arguments.new_string))
+                skill_files.patch(skills, skill, arguments.old_string, arguments.new_string)
             case "delete":
                 skill_files.remove(skills, skill)
             case "write_file":
@@ -150,9 +166,5 @@ class SkillManageTool(BaseTool[SkillManageArguments]):
         return f"{'Removed' if arguments.action in ('delete', 'remove_file') else 'Changed'} {self.summary(arguments)}."
 
 
-def _patched(file: Path, old: str, new: str) -> str:
-    text = file.read_text("utf-8", errors="replace")
-    count = text.count(old) if old else 0
-    if count != 1:
-        raise InvalidInput(f"old_string stands in it {count} times; it has to be once", param="old_string")
-    return text.replace(old, new)
+def _is_theirs(context: ToolContext) -> bool:
+    return context.owner == OWNER and context.session_key is None

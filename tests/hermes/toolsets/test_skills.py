@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hermes.agent.rules import Level, classify
+from hermes.agent.rules import Level, Verdict, classify
 from hermes.core.clock import SystemClock
 from hermes.core.errors import ToolFailed
 from hermes.core.ports import ToolContext, ToolResult
 from hermes.home.config_file import set_config
+from hermes.home.skill_files import MOST_BYTES
 from hermes.home.skills import Skills
 from hermes.toolsets.skills import SHOWN_CHARACTERS, SkillManageTool, SkillsListTool, SkillViewTool
 from hermes.toolsets.tool import BaseTool
@@ -120,10 +122,56 @@ async def test_a_long_skill_is_cut_with_a_word(skills: Skills) -> None:
     assert "is not text" in await failure(skills, "skill_view", name="brew-tea", file_path="bin")
 
 
-def test_writing_one_is_asked_about_as_its_file_would_be(skills: Skills, tmp_path: Path) -> None:
+CREATE = {"action": "create", "name": "x", "content": TEA}
+
+
+def asked(skills: Skills, tmp_path: Path, *, visitor: str | None = None, **arguments: str) -> Verdict | None:
     tool = SkillManageTool(skills)
-    where = ToolContext("s", "run_1", "call_1", tmp_path, None, SystemClock(), {}, {})
-    action = tool.action(tool.parse(json.dumps({"action": "create", "name": "x", "content": TEA})), where)
-    assert action is not None
-    verdict = classify(action, home=tmp_path / "home")
-    assert (verdict.level, verdict.rule) == (Level.DANGEROUS, "own-files")
+    where = ToolContext("s", "run_1", "call_1", tmp_path, None, SystemClock(), {}, {}, visitor)
+    action = tool.action(tool.parse(json.dumps(arguments)), where)
+    return None if action is None else classify(action, home=tmp_path / "home")
+
+
+def own_files(verdict: Verdict | None) -> list[str]:
+    assert verdict is not None and (verdict.level, verdict.rule) == (Level.DANGEROUS, "own-files")
+    return [pattern.partition("/skills/")[2] for pattern in verdict.patterns]
+
+
+async def test_writing_one_is_asked_about_as_its_file_would_be(skills: Skills, tmp_path: Path) -> None:
+    assert own_files(asked(skills, tmp_path, **CREATE)) == ["x/SKILL.md"]
+    await make(skills, category="kitchen")
+    edit = {"action": "edit", "name": "brew-tea", "content": TEA}
+    assert own_files(asked(skills, tmp_path, **edit)) == ["kitchen/brew-tea/SKILL.md"]
+
+
+@pytest.mark.parametrize("action", ["create", "edit", "patch", "delete", "write_file", "remove_file"])
+@pytest.mark.parametrize("outside", ["/tmp", "../../../tmp", "../workspace", "../../home/workspace"])
+async def test_no_path_of_the_model_hides_from_the_gate_what_is_written(
+    skills: Skills, tmp_path: Path, action: str, outside: str
+) -> None:
+    await make(skills)
+    own_files(asked(skills, tmp_path, action=action, name="brew-tea", category=outside))
+    own_files(asked(skills, tmp_path, action=action, name=f"{outside}/x"))
+
+
+async def test_the_gate_sees_through_links(skills: Skills, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "home").symlink_to(tmp_path / "real")
+    assert own_files(asked(skills, tmp_path, **CREATE)) == ["x/SKILL.md"]
+    (tmp_path / "dotfiles").mkdir()
+    (tmp_path / "real" / "skills").symlink_to(tmp_path / "dotfiles")
+    assert own_files(asked(skills, tmp_path, **CREATE)) == ["x/SKILL.md"]
+
+
+def test_nobody_is_asked_about_what_is_refused_anyway(skills: Skills, tmp_path: Path) -> None:
+    assert asked(skills, tmp_path, visitor="v1", **CREATE) is None
+
+
+async def test_what_is_no_ordinary_file_or_very_large_is_not_opened(skills: Skills) -> None:
+    await make(skills)
+    folder = skills.find("brew-tea").folder
+    os.mkfifo(folder / "pipe")
+    assert "is no ordinary file" in await failure(skills, "skill_view", name="brew-tea", file_path="pipe")
+    with (folder / "large.md").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    assert "is larger than 10 MiB" in await failure(skills, "skill_view", name="brew-tea", file_path="large.md")
