@@ -325,7 +325,7 @@ audit = Table(
     sqlite_autoincrement=True,
 )
 
-# The bytes lie in the home's files/ under the id.
+# The bytes lie in the home's files/ under the id, or in `file_chunks`.
 files = Table(
     "files",
     metadata,
