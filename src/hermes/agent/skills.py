@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hermes.agent.frozen import Frozen
 from hermes.core.clock import Clock
+from hermes.core.injection import suspicion
 from hermes.home.skills import Skill, Skills
 
 INTRODUCTION = "Skills: read the one that fits with skill_view before you begin."
@@ -44,6 +45,8 @@ def index(skills: Sequence[Skill]) -> str:
     for number, skill in enumerate(skills):
         line = f"- {skill.full_name}: {skill.description}"
         line = line if len(line) <= LINE_CHARACTERS else f"{line[: LINE_CHARACTERS - 1]}…"
+        reason = suspicion(line)  # a folder that was copied by hand passed no `install`
+        line = line if reason is None else f"- [a skill is left out: what it says of itself {reason}]"
         left -= len(line) + 1
         if left < 0:
             lines.append(f"- and {len(skills) - number} more: skills_list")

@@ -27,7 +27,7 @@ def list_all(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json",
     if as_json:
         print(json.dumps([_facts(skill) for skill in found], indent=2, ensure_ascii=False))
         return
-    rows = [(skill.full_name, _state(skill), plain(skill.description)) for skill in found]
+    rows = [(plain(skill.full_name), _state(skill), plain(skill.description)) for skill in found]
     print(table([("name", "", "description"), *rows]))
 
 
@@ -37,9 +37,9 @@ def show(ctx: typer.Context, name: Name) -> None:
     from hermes.home.skill_files import other_files
 
     skill = _skills(call_of(ctx)).find(name)
-    print(f"# {skill.full_name} ({_state(skill)}), {skill.folder}")
+    print(plain(f"# {skill.full_name} ({_state(skill)}), {skill.folder}"))
     for path in other_files(skill):
-        print(f"# with {path}")
+        print(plain(f"# with {path}"))
     print(plain(skill.file.read_text("utf-8", errors="replace")), end="")
 
 
@@ -63,7 +63,7 @@ def install(
     print(f"Installed {skill.full_name} in {skill.folder}.")
     scripts = [path for path in other_files(skill) if path.startswith("scripts/")]
     if scripts:
-        print(f"It has scripts; read them before the agent runs them: {', '.join(scripts)}")
+        print(plain(f"It has scripts; read them before the agent runs them: {', '.join(scripts)}"))
 
 
 @app.command()

@@ -172,7 +172,7 @@ def read_skill(file: Path, root: Path) -> Skill | None:
         what = f"its front matter has no {error}" if isinstance(error, KeyError) else str(error)
         log.warning("skill left out: %s: %s", file, what)
         return None
-    category = None if file.parent.parent == root else file.parent.parent.name
+    category = None if file.parent.parent == root else _one_line(file.parent.parent.name)
     return Skill(_one_line(name)[:MOST_NAME], _one_line(description)[:MOST_DESCRIPTION], category, file)
 
 

@@ -72,3 +72,12 @@ def test_every_command_that_a_built_in_skill_names_is_there(hermes: Hermes) -> N
     for words in sorted(named):
         done = hermes(*words, "--help")
         assert done.code == 0, (words, done.err)
+
+
+def test_no_name_in_a_skill_moves_the_cursor(hermes: Hermes, source: Path) -> None:
+    (source / "scripts" / "\x1b[2J.sh").write_text("#!/bin/sh\n")
+    shown = hermes("skills", "install", str(source)).out
+    (hermes.home.skills_dir / "brew-tea" / "SKILL.md").write_text(TEA.replace("name: brew-tea", 'name: "\\e[2Jtea"'))
+    shown += hermes("skills", "list").out + hermes("skills", "show", "\x1b[2Jtea").out
+    assert "\x1b" not in shown
+    assert shown.count("\\x1b[2J") == 4
