@@ -49,21 +49,22 @@ class Snapshots:
 
 
 def told(files: list[Memory]) -> str:
-    """What the model reads. Entries that give orders are left out, and of a file that is too long its end."""
+    """What the model reads. Entries that give orders are left out, and of a file that is too long its end. The tag
+    around it is one that no entry holds, so that what follows is not taken for an entry, nor the reverse."""
     parts = [_part(file) for file in files if file.limit and (file.entries or file.problem)]
-    return "\n\n".join([NOTES, *parts]) if parts else ""
+    return "\n\n".join(["<memory>", NOTES, *parts, "</memory>"]) if parts else ""
 
 
 def _part(file: Memory) -> str:
     shown: list[str] = []
     left = file.limit
     for number, entry in enumerate(file.entries, 1):
-        reason = suspicion(entry)
+        reason = suspicion(entry[:left])
         line = entry if reason is None else f"[entry {number} is left out: it {reason}; {HINT}]"
         if len(line) > left:
-            shown += [line[:left], f"[cut here: {file.path.name} is over its limit; {HINT}]"]
+            shown += [*filter(None, [line[:left]]), f"[cut here: {file.path.name} is over its limit; {HINT}]"]
             break
         shown.append(line)
-        left -= len(line) + 3
+        left = max(0, left - len(line) - 3)
     notes = [f"[it cannot be changed: {file.problem}]"] if file.problem else []
     return "\n".join([f"{HEADINGS[file.target]} [{file.usage}]", *notes, "\n§\n".join(shown)]).rstrip()

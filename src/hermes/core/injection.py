@@ -40,6 +40,8 @@ def _is_hidden(c: str) -> bool:
     if c in "\n\t" or c in _KEPT_FORMATS:
         return False
     number = ord(c)
+    if 0x1F000 <= number <= 0x1FAFF:  # pictures, some newer than this Python's Unicode
+        return False
     return unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") or 0xE0100 <= number <= 0xE01EF
 
 

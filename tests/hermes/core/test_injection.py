@@ -39,7 +39,9 @@ def test_what_nobody_sees_is_not_kept(text: str) -> None:
     assert "invisible or control character" in (suspicion(text) or "")
 
 
-@pytest.mark.parametrize("text", ["می‌خواهم", "👩‍👩‍👧 family", "שלום\u200f!", "tab\tand\nline", "naïve café"])
+@pytest.mark.parametrize(
+    "text", ["می‌خواهم", "👩‍👩‍👧 family", "שלום\u200f!", "tab\tand\nline", "naïve café", "\U0001fa77 (2022)"]
+)
 def test_scripts_and_emoji_that_need_joiners_are_kept(text: str) -> None:
     assert suspicion(text) is None
 
