@@ -42,16 +42,13 @@ class Gateway:
     arguments: tuple[str, ...] = ("gateway",)
     prefix: tuple[str, ...] = ()
     """What it is run with: a namespace with a disk of its own, for one."""
+    database_url: str | None = None
+    """None: the file in its home, or what a test wrote into its config."""
     _client: httpx.Client | None = None
 
     @property
     def base_url(self) -> str:
         return f"{self.url}/v1"
-
-    @property
-    def database_url(self) -> str | None:
-        """What it was given; None for the file in its home, or what its config says."""
-        return self.environ.get("HERMES_DATABASE_URL")
 
     @property
     def pid(self) -> int:
@@ -189,16 +186,16 @@ def make_gateway(
     home, workdir = root / f"home{number}", root / f"work{number}"
     home.mkdir(0o700)
     workdir.mkdir()
-    own = {"model": {"default": "scripted", "provider": "custom", "base_url": model.base_url}}
-    (home / "config.yaml").write_text(json.dumps({**own, **(config or {})}))  # JSON is YAML
-    (home / "config.yaml").chmod(0o600)
-    key = key or secrets.token_hex(32)
-    variables = _environ(root, home, key)
     if database_url is None and "database" not in (config or {}):
         database_url = url_for_process(home)
-    if database_url is not None:
-        variables["HERMES_DATABASE_URL"] = database_url
-    return Gateway(home, workdir, {**variables, **(environ or {})}, key)
+    own = {"model": {"default": "scripted", "provider": "custom", "base_url": model.base_url}, **(config or {})}
+    lines = [f"{name}: {json.dumps(value)}\n" for name, value in own.items()]  # JSON is YAML
+    if database_url is not None:  # not in the environment, which would say it of every profile
+        lines.append(f"database:\n  url: {json.dumps(database_url)}\n")
+    (home / "config.yaml").write_text("".join(lines))
+    (home / "config.yaml").chmod(0o600)
+    key = key or secrets.token_hex(32)
+    return Gateway(home, workdir, {**_environ(root, home, key), **(environ or {})}, key, database_url=database_url)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def copy_of(path: Path, to: Path) -> str:
 
 
 def url_for_process(home: Path) -> str | None:
-    """What to set as HERMES_DATABASE_URL for a process with that home. None: nothing, it takes the file of the home."""
+    """What to set as database.url for a process with that home. None: nothing, it takes the file of the home."""
     url = new_url(home / "state.db")
     return url if is_postgres() else None
 
