@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from hermes.api.auth import digest_of
 from hermes.api.profiles import Door
+from hermes.core.key import Key, Scope
 from hermes.gateway.profiles import ProfileHomes, shared_environment
 from hermes.home.config_file import set_config
 from hermes.home.env import read_env, set_env, unset_env
 from hermes.home.paths import Home
 from hermes.home.profiles import create_profile
+from hermes.store import keys as key_store
+from hermes.store.database import Database
 from tests.support.api import make_services
+from tests.support.database import new_url
 
 
 @pytest.fixture
@@ -32,6 +37,11 @@ def homes(root: Home) -> ProfileHomes:
     return ProfileHomes(root, environ, make_services(), "http://127.0.0.1:8642", lambda engine, settings: [])
 
 
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return new_url(tmp_path / "elsewhere.db")
+
+
 async def opens(door: Door | None, key: str) -> bool:
     return door is not None and await door.services.keys.find(digest_of(key.encode())) is not None
 
@@ -48,6 +58,16 @@ async def test_a_door_opens_for_a_key_in_config_yaml(homes: ProfileHomes, alice:
     assert homes.door("alice") is None
     set_config(alice.config_file, ["api_server", "key"], "c" * 40)
     assert await opens(homes.door("alice"), "c" * 40)
+
+
+async def test_a_named_key_opens_a_profile_whose_data_is_elsewhere(homes: ProfileHomes, alice: Home, url: str) -> None:
+    set_config(alice.config_file, ["database", "url"], url)
+    database = await Database.open(url)
+    key = Key(id="key_1", name="bot", scopes=frozenset({Scope.READ}), created_at=1.0)
+    await database.write(key_store.add, key, hashlib.sha256(b"hk_bot").hexdigest(), "cli")
+    await database.close()
+    assert await opens(homes.door("alice"), "hk_bot")
+    assert not await opens(homes.door("alice"), "hk_other")
 
 
 @pytest.mark.parametrize("name", ["nobody", "", "..", "../alice", "ALICE", "default", "alice\n", "a" * 65])
