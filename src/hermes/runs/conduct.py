@@ -61,6 +61,8 @@ class Conductor:
     def begin(self, active: Active, session: Session) -> None:
         self.active[active.run.id] = active
         self.group.create_task(self._conduct(active, session))
+        if active.run.node != self.node.id:  # the others took this node for dead while the run began
+            self.lose(active)
 
     def end(self, active: Active, why: RunEvent) -> None:
         """From outside: its turn is cancelled, and `why` is its final event unless it has one by then."""
@@ -106,6 +108,7 @@ class Conductor:
     async def _park(self, active: Active) -> None:
         """It goes on when a gateway starts, or at once at another node."""
         if self.node.is_shared:
+            await active.recorder.record()  # what is under way is kept before another reads where it stood
             await self.database.write(node_store.give_back, active.run.id, self.node.id)
             self.node.tell_everyone("orphans")
 
@@ -120,6 +123,8 @@ class Conductor:
             is_asked = isinstance(why, events.RunCancelled)
             return why, RunStatus.CANCELLED if is_asked else RunStatus.INTERRUPTED, None
         outcome = active.turn.result()
+        if isinstance(outcome, Fenced):
+            raise outcome
         if isinstance(outcome, TurnResult):
             return outcome.completed, RunStatus.COMPLETED, outcome
         return events.RunFailed(error_data(outcome, self.agent.redactor)), RunStatus.FAILED, None
@@ -195,9 +200,14 @@ class Conductor:
 
     async def _take_up(self, active: Active, patience: float | None) -> Taken:
         """Raises TimeoutError when its turn does not come."""
-        run, request, now = active.run, active.request, self.clock.now
-        fence, begins = self.node.fence(), self.line.begins
+        run, request, now, fence = active.run, active.request, self.clock.now, active.recorder.fence
         deadline = None if patience is None else asyncio.get_running_loop().time() + patience
+
+        def begins(conn: Connection, run: Run) -> bool:
+            is_its_turn = self.line.begins(conn, run)
+            if is_its_turn and self.node.is_shared and run.node is not None:
+                node_store.hold(conn, run.id, run.node)  # it may be parked by now, and this be late
+            return is_its_turn
 
         def begin(conn: Connection) -> Taken | None:
             fence(conn)

@@ -59,9 +59,10 @@ def _no_fence(conn: Connection) -> None:
 class Surroundings:
     """What the list has to do with other nodes.
 
-    `fence` gives what each of its transactions begins with; when that raises Fenced, `fenced` is called, and nothing of
-    the transaction was kept. `kept` hears which run has new events. `mark` is taken before a run's events are read;
-    `elsewhere` waits for what another node adds to an open run after that mark; False: nobody adds to it.
+    `fence` gives what each transaction about a run begins with that is opened now; when that raises Fenced, `fenced` is
+    called, and nothing of the transaction was kept. `kept` hears which run has new events. `mark` is taken before a
+    run's events are read; `elsewhere` waits for what another node adds to an open run after that mark; False: nobody
+    adds to it.
     """
 
     fence: Callable[[], Callable[[Connection], None]] = lambda: _no_fence
@@ -130,14 +131,11 @@ class Recorder:
         self.tail = _Tail(before=last_seq)
         self.entries: list[_Entry] = []
         self.is_lost = False
+        self.fence = log.surroundings.fence()
+        """What every transaction that writes about the run begins with."""
         self._log = log
         self._said: list[str] = []
         self._gathering: _Delta | None = None
-
-    @property
-    def fence(self) -> Callable[[Connection], None]:
-        """What every transaction that writes about the run begins with."""
-        return self._log.surroundings.fence()
 
     @property
     def said_so_far(self) -> str:
@@ -336,8 +334,7 @@ class EventLog:
                         return
                     is_over = await self._is_over(run_id, position, mark)
                 continue
-            tail = recorder.tail
-            async for kept in self._follow_tail(run_id, tail, position):
+            async for kept in self._follow_tail(recorder, position):
                 position = kept.seq
                 yield kept
                 if is_final(kept.event):
@@ -352,8 +349,9 @@ class EventLog:
             return True
         return run.status.is_final or not await self.surroundings.elsewhere(run, mark)  # (parked, where nobody goes on)
 
-    async def _follow_tail(self, run_id: str, tail: _Tail, position: int) -> AsyncIterator[KeptEvent]:
+    async def _follow_tail(self, recorder: Recorder, position: int) -> AsyncIterator[KeptEvent]:
         """Live events behind `position`; ends when the reader has fallen out of the tail or the run is closed."""
+        tail = recorder.tail
         while True:
             while tail.before <= position < tail.last_seq:
                 kept = tail.events[position - tail.before]
@@ -363,7 +361,7 @@ class EventLog:
                 return
             if tail.broken is not None:
                 raise tail.broken
-            if run_id not in self._live:
+            if self._live.get(recorder.run_id) is not recorder:  # (it may be here again, after another node had it)
                 return
             await tail.changed.wait()
 
@@ -398,9 +396,12 @@ class EventLog:
         rows = [(recorder.run_id, happened) for recorder, happened, _ in taken if happened]
         operations = [operation for _, _, entries in taken for entry in entries for operation in entry.operations]
         is_durable = any(entry.is_durable for _, _, entries in taken for entry in entries)
+        fences = list(dict.fromkeys(recorder.fence for recorder, _, entries in taken if entries))
         try:
-            await self._database.write(_commit, self.surroundings.fence(), rows, operations, durable=is_durable)
+            await self._database.write(_commit, fences, rows, operations, durable=is_durable)
         except Fenced as error:
+            if len(fences) > 1:  # some are of a name that this node had before
+                return False
             self.surroundings.fenced()
             for recorder, _, entries in taken:
                 _give_up(recorder, entries, error)
@@ -425,11 +426,12 @@ class EventLog:
 
 def _commit(
     conn: Connection,
-    fence: Callable[[Connection], None],
+    fences: Sequence[Callable[[Connection], None]],
     rows: list[tuple[str, list[KeptEvent]]],
     operations: list[Operation],
 ) -> None:
-    fence(conn)
+    for fence in fences:
+        fence(conn)
     for run_id, kept in rows:
         event_store.append(conn, run_id, kept)
     for operation in operations:

@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hermes import __version__
@@ -87,6 +88,7 @@ class Membership:
         self._started_at = clock.now()
         self._locks = database.path.parent / "run" if database.path is not None else None
         self._lock: NodeLock | None = None
+        self._fence = self._fence_of(self.id)
         self._rejoining = asyncio.Lock()
 
     @property
@@ -129,22 +131,19 @@ class Membership:
                 return
             fresh = new_id("node")  # nothing happens in its name before it is registered
             await self._database.write(node_store.register, self._node(fresh))
-            self.id = fresh
+            self.id, self._fence = fresh, self._fence_of(fresh)
             self.signals.rename(fresh)
 
     def fence(self) -> Callable[[Connection], None]:
         """What each transaction begins with that writes about runs which this node has now: it raises Fenced when the
-        others took it for dead since."""
-        if not self.is_shared:
-            return _no_fence
-        node_id = self.id
-        return lambda conn: node_store.check(conn, node_id)
+        others took it for dead since. The same one for as long as the node has its id."""
+        return self._fence
 
     async def beat(self, *, is_draining: bool) -> bool:
         """False: the others took it for dead."""
         if not self.is_shared:
             return True
-        return await self._database.write(node_store.beat, self.id, self._clock.now(), is_draining)
+        return await self._database.write_apart(node_store.beat, self.id, self._clock.now(), is_draining)
 
     async def bury(self) -> Buried:
         """Nodes that are dead lose their row, and with it their runs."""
@@ -164,6 +163,9 @@ class Membership:
 
     def tell(self, node_id: str, word: str) -> None:
         self.signals.send(node_id, word)
+
+    def _fence_of(self, node_id: str) -> Callable[[Connection], None]:
+        return partial(node_store.check, node_id=node_id) if self.is_shared else _no_fence
 
     def _without_lock(self, peers: Sequence[Node]) -> list[Node]:
         assert self._locks is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from hermes.core.clock import Clock
 from hermes.core.run import Run
@@ -17,6 +18,15 @@ FORGOTTEN_SECONDS = 10.0
 LOOK_SECONDS = 1.0
 LOOK_ALONE_SECONDS = 0.1
 """Where no word comes: another process of the same file."""
+FEW = 1000
+
+
+@dataclass(slots=True)
+class _Followed:
+    """How many readers here wait for word of a run."""
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    readers: int = 0
 
 
 class Remote:
@@ -27,10 +37,11 @@ class Remote:
         self._tell = tell
         self._me = me
         self._look_seconds = LOOK_SECONDS if is_told else LOOK_ALONE_SECONDS
-        self._followed: dict[str, asyncio.Event] = {}
+        self._followed: dict[str, _Followed] = {}
         self._heard: dict[str, int] = {}
         self._said: dict[str, tuple[str, float]] = {}
         self._watchers: dict[str, dict[str, float]] = {}
+        self._many_said = self._many_watched = FEW
 
     def mark(self, run_id: str) -> int:
         """Take it before reading what is kept: `changed` knows by it what was said since."""
@@ -41,29 +52,34 @@ class Remote:
         self._follow(run)
         if self.mark(run.id) != mark:
             return
-        event = self._followed.setdefault(run.id, asyncio.Event())
+        followed = self._followed.setdefault(run.id, _Followed())
+        followed.readers += 1
         timer = asyncio.ensure_future(self._clock.sleep(self._look_seconds))
-        waiting = asyncio.ensure_future(event.wait())
+        waiting = asyncio.ensure_future(followed.event.wait())
         try:
             await asyncio.wait((timer, waiting), return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
             waiting.cancel()
+            followed.readers -= 1
+            if not followed.readers and self._followed.get(run.id) is followed:
+                del self._followed[run.id]
 
     def heard_events(self, run_id: str) -> None:
         if run_id in self._said:
             self._heard[run_id] = self._heard.get(run_id, 0) + 1
-        event = self._followed.pop(run_id, None)
-        if event is not None:
-            event.set()
+        followed = self._followed.pop(run_id, None)
+        if followed is not None:
+            followed.event.set()
 
     def heard_follow(self, run_id: str, node_id: str) -> None:
         """The other node has read what is kept, perhaps before the last commit: it is told at once to look again."""
+        self._tell(node_id, f"events {run_id}")  # first, since it refuses what cannot be a node
         now = self._clock.monotonic()
-        if len(self._watchers) > 1000:  # of runs that had ended, or were another's, when the word came
+        if len(self._watchers) > self._many_watched:  # of runs that had ended, or were another's, when the word came
             self._watchers = {run: nodes for run, nodes in self._watchers.items() if max(nodes.values()) > now}
+            self._many_watched = max(FEW, 2 * len(self._watchers))
         self._watchers.setdefault(run_id, {})[node_id] = now + FORGOTTEN_SECONDS
-        self._tell(node_id, f"events {run_id}")
 
     def missed(self) -> None:
         """Words may have been lost."""
@@ -97,8 +113,9 @@ class Remote:
         said_to, said_at = self._said.get(run.id, ("", 0.0))
         if said_to == run.node and now - said_at < SAID_AGAIN_SECONDS:
             return
-        if len(self._said) > 1000:
+        if len(self._said) > self._many_said:
             self._said = {run_id: said for run_id, said in self._said.items() if now - said[1] < FORGOTTEN_SECONDS}
             self._heard = {run_id: count for run_id, count in self._heard.items() if run_id in self._said}
+            self._many_said = max(FEW, 2 * len(self._said))
         self._said[run.id] = (run.node, now)
         self._tell(run.node, f"follow {run.id} {self._me()}")

@@ -93,6 +93,10 @@ class Runner:
         self._listeners: set[Callable[[str], None]] = set()
         self._group = asyncio.TaskGroup()
         self._chores: list[asyncio.Task[None]] = []
+        self._aside: dict[str, asyncio.Task[None]] = {}
+        self._beginning = 0
+        self._none_begins = asyncio.Event()
+        self._none_begins.set()
         self._remote = Remote(clock, tell=self.node.tell, me=lambda: self.node.id, is_told=self.node.is_shared)
         self._conductor = Conductor(
             database=database,
@@ -125,7 +129,7 @@ class Runner:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.drain(0.0)
-        for chore in self._chores:
+        for chore in (*self._chores, *self._aside.values()):
             chore.cancel()
         await self._group.__aexit__(None, None, None)
         with suppress(HermesError):  # the others find out by themselves
@@ -163,8 +167,7 @@ class Runner:
         `idempotency_key_conflict` or `session_busy`, Busy, Draining. The answer of a repeated idempotency key is the
         first run, with `is_replay`.
         """
-        if self.is_draining:
-            raise Draining("the gateway is stopping; try again in a moment", retry_after_seconds=5)
+        self._check_open()
         began = self._clock.monotonic()
         known = await self._session_of(request)
         model = await self._models(request.model or (known.model_choice if known is not None else None))
@@ -185,15 +188,30 @@ class Runner:
                 raise
         return await self._begin(request, session, model, began)
 
+    def _check_open(self) -> None:
+        if self.is_draining:
+            raise Draining("the gateway is stopping; try again in a moment", retry_after_seconds=5)
+
     async def _begin(self, request: RunRequest, session: Session, model: Model, began: float) -> Run:
+        self._check_open()
+        self._beginning += 1
+        self._none_begins.clear()
+        try:
+            return await self._kept_and_begun(request, session, model, began)
+        finally:
+            self._beginning -= 1
+            if not self._beginning:
+                self._none_begins.set()
+
+    async def _kept_and_begun(self, request: RunRequest, session: Session, model: Model, began: float) -> Run:
         place = self.line.join(session.id, request.owner)
         asked = new_run(request, session, model, session.started_at, self.node.id)
         recorder = self.log.open(asked.id, session.id, request.owner, is_durable=request.is_durable)
         clashes = self._agent.clashes(request)
-        fence, decide = self.node.fence(), partial(self.line.decide, place=place)
+        decide = partial(self.line.decide, place=place)
         try:
             begun = await self._database.write(
-                begin, fence, asked, session, request, clashes, decide, durable=request.is_durable
+                begin, recorder.fence, asked, session, request, clashes, decide, durable=request.is_durable
             )
         except BaseException:
             self.log.close(asked.id)
@@ -297,7 +315,7 @@ class Runner:
         if is_ending or not await self._database.write(steer_store.add, run_id, text, self._clock.now(), durable=True):
             raise Conflict(f"run {run_id!r} takes no more steering", code="run_not_accepting_steer")
         if active is not None:
-            active.steers.add(await self._database.read(steer_store.waiting, run_id, active.steers.last))
+            await self._told("read what was said to a run", self._look(active))
         else:
             await self._tell_conductor(run_id)
 
@@ -325,6 +343,8 @@ class Runner:
         """Take no more runs, and give the open ones so long; then the durable ones are parked until the next start, or
         for another node, and the others end as interrupted."""
         self.is_draining = True
+        await self._none_begins.wait()
+        await self._take_over.end()
         running = [active.done.wait() for active in self._active.values()]
         if running and timeout_seconds > 0:
             await asyncio.wait([asyncio.ensure_future(one) for one in running], timeout=timeout_seconds)
@@ -357,7 +377,8 @@ class Runner:
 
     async def _elsewhere(self, run: Run, mark: int) -> bool:
         """Waits for what another node adds to the run. False: nobody goes on with it before a gateway starts again."""
-        if run.id in self._active:
+        active = self._active.get(run.id)
+        if active is not None and not active.is_lost:
             return True
         is_nobodys = run.node is None or run.node == self.node.id
         if self.is_draining or (is_nobodys and not self.node.is_shared and not self.node.takes_over):
@@ -376,13 +397,24 @@ class Runner:
             listener(run_id)
 
     async def _tell_conductor(self, run_id: str) -> None:
-        """Something was written for the run. Whoever takes it over later reads it then."""
-        run = await self._database.read(run_store.get, run_id)
-        if run is not None and run.node is not None:
-            self.node.tell(run.node, f"look {run.id}")
+        """Something was written for the run: so it counts, whether this succeeds or not. Whoever conducts the run finds
+        it in a moment, and whoever takes it over later reads it then."""
+
+        async def tell() -> None:
+            run = await self._database.read(run_store.get, run_id)
+            if run is not None and run.node is not None:
+                self.node.tell(run.node, f"look {run.id}")
+
+        await self._told("tell the node that conducts a run", tell())
 
     def _heard(self, word: str) -> None:
         """A word of another node, or of this one to everyone."""
+        try:
+            self._take_in(word)
+        except ValueError as error:  # whoever may use the database can say anything
+            log.warning("a word that no node says: %s", error)
+
+    def _take_in(self, word: str) -> None:
         match word.split():
             case ["events", run_id]:
                 self._remote.heard_events(run_id)
@@ -419,21 +451,26 @@ class Runner:
         """That this node lives, which others do not, what they left behind, and what one that died could not tell."""
         for count in itertools.count(1):
             await self._clock.sleep(seconds)
-            await self._told("look at the other nodes", self._look_around())
-            if self.node.is_shared and count % BEATS_BETWEEN_LOOKS == 0:
-                for active in tuple(self._active.values()):
-                    await self._told("read what was said to a run", self._look(active))
+            await self._told("look at the other nodes", self._look_around(count))
 
-    async def _look_around(self) -> None:
+    async def _look_around(self, count: int) -> None:
+        """What may take long is done aside: a node that does not beat meanwhile would be dead to the others."""
+        await self._beat()
+        buried = await self.node.bury()
+        if self._takes_over:
+            self._do_aside("take over runs", self._claim)
+        is_told = self.node.is_shared  # else no word comes
+        if count % BEATS_BETWEEN_LOOKS == 0 if is_told else buried.living:
+            self._do_aside("read what was said to the runs", self._look_at_all)
+
+    async def _beat(self) -> None:
         node_id = self.node.id
         if not await self.node.beat(is_draining=self.is_draining or self.is_leaving):
             await self._rejoin(node_id)
-        buried = await self.node.bury()
-        if self._takes_over:
-            await self._claim()
-        if buried.living and not self.node.is_shared:  # there no word comes
-            for active in tuple(self._active.values()):
-                await self._look(active)
+
+    async def _look_at_all(self) -> None:
+        for active in tuple(self._active.values()):
+            await self._told("read what was said to a run", self._look(active))
 
     @property
     def _takes_over(self) -> bool:
@@ -446,21 +483,28 @@ class Runner:
             log.info("took over %d runs, and %d that had to end", taken.resumed, taken.interrupted)
 
     def _fenced(self) -> None:
-        """The others took this node for dead: what it conducted is theirs."""
-        self._lose_all()
-        self._do("rejoin the other nodes", self._rejoin(self.node.id))
+        """The others took this node for dead, perhaps under a name that it has no more: its beat tells."""
+        self._do("rejoin the other nodes", self._beat())
 
     async def _rejoin(self, lost: str) -> None:
         if self.node.id != lost:
             return
         log.warning("this node was silent for too long: others took over its runs, and it goes on under a new name")
-        self._lose_all()
+        self._lose(lost)
         await self.node.rejoin(lost)
+        self._lose(lost)  # those that began meanwhile
 
-    def _lose_all(self) -> None:
+    def _lose(self, node_id: str) -> None:
+        """What it conducted under that name is the others'."""
         for active in tuple(self._active.values()):
-            if not active.is_lost:
+            if active.run.node == node_id and not active.is_lost:
                 self._conductor.lose(active)
+
+    def _do_aside(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Unless it is being done."""
+        doing = self._aside.get(what)
+        if doing is None or doing.done():
+            self._aside[what] = self._group.create_task(self._told(what, work()))
 
     def _do(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         self._group.create_task(self._told(what, work))

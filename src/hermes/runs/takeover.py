@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from hermes.core import event as events
-from hermes.core.errors import HermesError
+from hermes.core.errors import Fenced, HermesError
 from hermes.core.event import KeptEvent, RunEvent
 from hermes.core.message import Message
 from hermes.core.run import Run, RunRequest, RunStatus, Usage
@@ -17,6 +17,7 @@ from hermes.runs.approvals import Desk
 from hermes.runs.beginning import new_session
 from hermes.runs.conduct import Conductor
 from hermes.runs.ending import record_end
+from hermes.runs.events import Recorder
 from hermes.runs.resume import Progress, left_behind, progress_of, resumable, unfinished_text
 from hermes.store import events as event_store
 from hermes.store import nodes as node_store
@@ -56,30 +57,45 @@ class TakeOver:
         self._approval_timeout_seconds = approval_timeout_seconds
         self._strays: dict[str, float] = {}
         self._one_at_a_time = asyncio.Lock()
+        self._is_over = False
+
+    async def end(self) -> None:
+        """Nothing more is taken over. Returns when what is claimed is conducted, or was given back."""
+        self._is_over = True
+        async with self._one_at_a_time:
+            pass
 
     async def claim_all(self, why: str) -> Recovered:
         """Until none is left, or other nodes have them. `why` is told to their readers. Raises StoreUnavailable."""
         async with self._one_at_a_time:
             await self._give_back_strays()
-            taken = Recovered()
-            while True:
+            taken, is_more = Recovered(), True
+            while is_more and not self._is_over:
                 fence, node_id = self._conductor.node.fence(), self._conductor.node.id
                 claimed = await self._database.write(_claim, fence, node_id)
+                is_more = len(claimed) == AT_ONCE
                 for run in claimed:
-                    taken += await self._take(run, node_id, why)
-                if len(claimed) < AT_ONCE:
-                    return taken
+                    got = await self._take(run, node_id, why)
+                    taken += got or Recovered()
+                    is_more = is_more and got is not None  # else it might be claimed again at once, for ever
+            return taken
 
-    async def _take(self, run: Run, node_id: str, why: str) -> Recovered:
+    async def _take(self, run: Run, node_id: str, why: str) -> Recovered | None:
+        """None: it is nobody's again, for now."""
         earlier = self._conductor.active.get(run.id)
         if earlier is not None:  # lost to another node, which has lost it, too
             await earlier.done.wait()
         try:
-            return await self._go_on(run, why)
+            if not self._is_over:
+                return await self._go_on(run, why)
         except HermesError as error:
             log.error("%s could not be taken over now: %s", run.id, error.message)
-            await self._database.write(node_store.give_back, run.id, node_id)
-            return Recovered()
+        except Exception:
+            log.exception("%s cannot go on: what is kept of it cannot be read", run.id)
+            await self._tell_left(run, run.last_seq)
+            return Recovered(interrupted=1)
+        await self._database.write(node_store.give_back, run.id, node_id)
+        return None
 
     async def _go_on(self, run: Run, why: str) -> Recovered:
         kept = [one async for one in self._stored(run.id)]
@@ -87,7 +103,9 @@ class TakeOver:
         progress = progress_of(kept, own, started)
         request = None if run.status is RunStatus.STOPPING else resumable(run)
         if request is None:
-            await self._tell_left(run, kept, progress)
+            queued = messages_of(run.request) if run.status is RunStatus.QUEUED else ()
+            said = unfinished_text(kept, progress.void_after)
+            await self._tell_left(run, kept[-1].seq if kept else 0, queued, said)
             return Recovered(interrupted=1)
         await self._resume(run, request, kept, progress, steers, why)
         return Recovered(resumed=1)
@@ -104,7 +122,7 @@ class TakeOver:
         conductor, clock = self._conductor, self._clock
         session = await self._database.read(session_store.get, run.session_id) or new_session(request, run.created_at)
         last_seq = kept[-1].seq if kept else 0
-        recorder = conductor.log.open(run.id, run.session_id, run.owner, last_seq, is_durable=True)
+        recorder = self._recorder(run, last_seq, is_durable=True)
         recorder.usage = run.usage
         desk = Desk(self._database, recorder, clock, self._approval_timeout_seconds, progress.asked)
         steering = Steers(clock)
@@ -137,10 +155,16 @@ class TakeOver:
             raise
         conductor.begin(active, session)
 
-    async def _tell_left(self, run: Run, kept: list[KeptEvent], progress: Progress) -> None:
-        recorder = self._conductor.log.open(run.id, run.session_id, run.owner, kept[-1].seq if kept else 0)
-        said = unfinished_text(kept, progress.void_after)
-        messages = list(messages_of(run.request)) if run.status is RunStatus.QUEUED else []
+    def _recorder(self, run: Run, last_seq: int, *, is_durable: bool = False) -> Recorder:
+        """Raises Fenced where the others took this node for dead since it claimed the run."""
+        if run.node != self._conductor.node.id:
+            raise Fenced("the others took this node for dead, and have the run")
+        return self._conductor.log.open(run.id, run.session_id, run.owner, last_seq, is_durable=is_durable)
+
+    async def _tell_left(self, run: Run, last_seq: int, queued: Sequence[Message] = (), said: str = "") -> None:
+        """It cannot go on. `queued` waited with it for its place; `said` is the text of the answer that was lost."""
+        recorder = self._recorder(run, last_seq)
+        messages = list(queued)
         if said:
             messages.append(Message("assistant", said))
         recorder.usage = run.usage

@@ -88,6 +88,10 @@ class Database(ABC):
         write alone. A caller that is cancelled stops waiting; the write happens all the same.
         """
 
+    async def write_apart(self, function: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+        """`write` for what must not stand behind other calls, however many wait: a node's life is measured by it."""
+        return await self.write(function, *args)
+
     @abstractmethod
     def write_now(self, function: Callable[[Connection, *Ts], T], *args: *Ts, durable: bool = False) -> T:
         """The same where there is no event loop: it blocks the thread."""

@@ -133,6 +133,13 @@ def give_back(conn: Connection, run_id: str, node_id: str) -> None:
     _GIVE_BACK.run(conn, {"run": run_id, "node": node_id})
 
 
+def hold(conn: Connection, run_id: str, node_id: str) -> None:
+    """Until this transaction ends nobody else gets the run. Raises Fenced when somebody has it already."""
+    row = _HOLD.first(conn, {"run": run_id})
+    if row is not None and row[0] != node_id:
+        raise Fenced("the run was given back, or another node has it")
+
+
 def is_in_use(conn: Connection, session_id: str, node_id: str) -> bool:
     """Whether another living node conducts a run of the session."""
     return _IN_USE.first(conn, {"session": session_id, "node": node_id}) is not None
@@ -190,6 +197,7 @@ _RUNS_OF = Statement(sa.select(runs.c.id).where(_IS_OPEN, runs.c.node == bindpar
 _GIVE_BACK = Statement(
     sa.update(runs).where(runs.c.id == bindparam("run"), runs.c.node == bindparam("node")).values(node=sa.null())
 )
+_HOLD = Statement(sa.select(runs.c.node).where(runs.c.id == bindparam("run")).with_for_update())
 _IN_USE = Statement(
     sa.select(runs.c.id)
     .where(runs.c.session_id == bindparam("session"), _IS_OPEN, runs.c.node != bindparam("node"), _IS_SOMEBODYS)

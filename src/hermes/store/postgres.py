@@ -36,7 +36,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 CONNECTIONS = 8
-"""Of one node. A write holds one for a millisecond."""
+"""Of one node, beside the one of its heart beat. A write holds one for a millisecond."""
 PATIENCE_SECONDS = 20.0
 """How long a call waits for a server that is gone, as one is while it restarts."""
 OPEN_SECONDS = 15.0
@@ -55,6 +55,7 @@ class PostgresDatabase(Database):
         self._place = url.set(password=None).render_as_string(hide_password=True)
         self._engine = make_engine(url)
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hermes-store")
+        self._apart = ThreadPoolExecutor(1, thread_name_prefix="hermes-store-apart")  # its thread comes with a call
         self._local = threading.local()
         self._open: set[Connection] = set()
         self._tally = StoreTally()
@@ -71,6 +72,7 @@ class PostgresDatabase(Database):
     def give_up(self) -> None:
         self._is_closed = True
         self._threads.shutdown(wait=False)
+        self._apart.shutdown(wait=False)
 
     @property
     def tally(self) -> StoreTally:
@@ -83,6 +85,12 @@ class PostgresDatabase(Database):
     async def write(self, function: Callable[[Connection, *Ts], T], *args: *Ts, durable: bool = False) -> T:
         # Shielded, for a write that still waits for its turn would be taken back with its caller.
         return await asyncio.shield(asyncio.wrap_future(self._write(function, args, durable)))
+
+    async def write_apart(self, function: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+        def write() -> T:
+            return self._patiently(lambda conn: _in_transaction(conn, function, args, False))
+
+        return await asyncio.shield(asyncio.wrap_future(self._submit(write, self._apart)))
 
     def write_now(self, function: Callable[[Connection, *Ts], T], *args: *Ts, durable: bool = False) -> T:
         return self._write(function, args, durable).result()
@@ -105,17 +113,18 @@ class PostgresDatabase(Database):
     def close_now(self) -> None:
         self._is_closed = True
         self._threads.shutdown()
+        self._apart.shutdown()
         for conn in self._open:
             with contextlib.suppress(Exception):
                 conn.close()
         self._open.clear()
         self._engine.dispose()
 
-    def _submit(self, work: Callable[[], T]) -> Future[T]:
+    def _submit(self, work: Callable[[], T], threads: ThreadPoolExecutor | None = None) -> Future[T]:
         if self._is_closed:
             raise StoreUnavailable(f"the database {self._place} is closed")
         try:
-            return self._threads.submit(work)
+            return (threads or self._threads).submit(work)
         except RuntimeError as error:  # closed since we looked
             raise StoreUnavailable(f"the database {self._place} is closed") from error
 

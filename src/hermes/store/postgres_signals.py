@@ -74,7 +74,7 @@ class PostgresSignals:
                     await self._listen_on(conn, heard, missed, pause)
                 finally:
                     await conn.close()
-            except psycopg.Error as error:
+            except (psycopg.Error, OSError) as error:
                 if pause.failures == 0:
                     log.warning("no signals from %s, connecting again: %s", self._place, " ".join(str(error).split()))
                 await pause.take()
@@ -143,7 +143,7 @@ class PostgresSignals:
                     await conn.execute(_NOTIFY, ([to for to, _ in batch], [word for _, word in batch]))
                     batch, pause.failures = {}, 0
                     await asyncio.sleep(BATCH_SECONDS)
-                except psycopg.Error as error:
+                except (psycopg.Error, OSError) as error:
                     log.debug("words for %s were dropped: %s", self._place, error)
                     if conn is not None:
                         await conn.close()

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from hermes.core import event as events
 from hermes.core.clock import SystemClock
-from hermes.core.errors import NotFound, StoreUnavailable
+from hermes.core.errors import Fenced, NotFound, StoreUnavailable
 from hermes.core.event import KeptEvent
 from hermes.core.run import Run, RunStatus
 from hermes.core.session import Session
-from hermes.runs.events import EventLog
+from hermes.runs.events import EventLog, Surroundings
 from hermes.store import events as event_store
 from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
@@ -187,4 +187,48 @@ async def test_text_that_comes_right_after_a_commit_gathers_and_what_is_awaited_
     assert kept == [events.Warned("first"), events.MessageDelta("abc"), events.RunCancelled()]
     flusher.cancel()
     await asyncio.gather(flusher, return_exceptions=True)
+    await database.close()
+
+
+async def test_a_reader_that_was_busy_while_the_run_went_away_and_came_back_goes_on():
+    database = await open_with_runs(new_url(), "run")
+    log = EventLog(database, SystemClock())
+    flusher = asyncio.create_task(log.flush_forever())
+    first = log.open("run", "s", "o")
+    await first.record(events.Warned("here"))
+    reading = log.follow("run")
+    assert (await anext(reading)).seq == 1
+    log.lose(first)  # another node has it, and dies
+    again = log.open("run", "s", "o", last_seq=1)
+    waiting = asyncio.ensure_future(anext(reading))
+    await asyncio.sleep(0)
+    await again.record(events.Warned("here again"))
+    async with asyncio.timeout(5):
+        assert (await waiting).event == events.Warned("here again")
+    flusher.cancel()
+    await database.close()
+
+
+async def test_what_was_opened_under_an_earlier_name_of_the_node_is_refused_and_the_rest_of_its_batch_is_kept():
+    def of(name: str) -> object:
+        def fence(conn: Connection) -> None:
+            if name == "dead":
+                raise Fenced(name)
+
+        return fence
+
+    fences = iter((of("dead"), of("fresh")))
+    noticed: list[str] = []
+    database = await open_with_runs(new_url(), "old", "new")
+    surroundings = Surroundings(fence=lambda: next(fences), fenced=lambda: noticed.append("fenced"))  # type: ignore[arg-type, return-value]
+    log = EventLog(database, SystemClock(), surroundings=surroundings)
+    old, new = log.open("old", "s", "o"), log.open("new", "s", "o")
+    recording = [asyncio.ensure_future(one.record(events.Warned("x"))) for one in (old, new)]
+    await asyncio.sleep(0)
+    flusher = asyncio.create_task(log.flush_forever())
+    told = await asyncio.gather(*recording, return_exceptions=True)
+    assert [type(one) for one in told] == [Fenced, type(None)]
+    assert noticed == ["fenced"]
+    assert [len(await database.read(event_store.after, run)) for run in ("old", "new")] == [0, 1]
+    flusher.cancel()
     await database.close()

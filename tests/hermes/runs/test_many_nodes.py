@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -354,3 +355,112 @@ async def test_what_is_said_too_late_stays_in_the_session(nodes: Nodes):
     said = [message.text for message in await there.database.read(session_store.history, "s")]
     assert said[0] == "hello"
     assert said[-1] == "one more thing"
+
+
+async def given_back(nodes: Nodes) -> Run:
+    """A run that was under way at a node that stopped in order."""
+    here = await nodes.start([asyncio.Event()])
+    run = await here.runner.start(ask(is_durable=True))
+    await until(lambda: bool(here.model.requests))
+    await here.runner.drain(0.0)
+    return run
+
+
+async def beats(node: Node) -> int:
+    [row] = [one for one in await node.database.read(node_store.listed) if one.id == node.runner.node.id]
+    return row.beat
+
+
+async def test_a_node_beats_while_what_it_takes_over_takes_long(nodes: Nodes):
+    run = await given_back(nodes)
+    there = await nodes.start(says("On."))
+    async with locked(nodes, "steers") as wait_for:
+        await wait_for(1)  # it has claimed the run, and reads what there is of it
+        before = await beats(there)
+        async with within_the_deadline():
+            while await beats(there) < before + 2:
+                await asyncio.sleep(0.05)
+    async with within_the_deadline():
+        assert (await there.events(run))[-1].name == "run.completed"
+
+
+async def test_a_drain_waits_for_what_is_being_taken_over(nodes: Nodes):
+    run = await given_back(nodes)
+    there = await nodes.start([asyncio.Event()])
+    async with locked(nodes, "steers") as wait_for:
+        await wait_for(1)
+        draining = asyncio.ensure_future(there.runner.drain(0.0))
+        await asyncio.sleep(0.2)
+        assert not draining.done()
+    async with within_the_deadline():
+        await draining
+        assert there.runner.active == 0
+        third = await nodes.start(says("On."))
+        assert (await third.events(run))[-1].name == "run.completed"
+
+
+async def test_a_run_that_began_while_its_node_was_taken_for_dead_is_the_others(nodes: Nodes):
+    here, there = await nodes.start([asyncio.Event()], says("On.")), await nodes.start(says("On."))
+    name = here.runner.node.id
+    kept, go = threading.Event(), threading.Event()
+
+    def slowly(conn: object, run: Run) -> None:
+        kept.set()
+        go.wait(10)
+
+    starting = asyncio.ensure_future(here.runner.start(ask(is_durable=True, keep=(slowly,))))
+    assert await asyncio.to_thread(kept.wait, 10)
+    rejoining = asyncio.ensure_future(here.runner._rejoin(name))
+    await asyncio.sleep(0.1)  # it waits for the transaction that keeps the run
+    go.set()
+    async with within_the_deadline():
+        run = await starting
+        await rejoining
+        assert (await there.events(run))[-1].name == "run.completed"
+    await until(lambda: here.runner.active == 0)
+    assert here.runner.node.id != name
+
+
+async def test_a_run_that_is_given_back_while_it_begins_begins_elsewhere(nodes: Nodes):
+    one = RunnerSettings(max_running=1, max_waiting=9)
+    here = await nodes.start([asyncio.Event()], settings=one)
+    first = await here.runner.start(ask())
+    second = await here.runner.start(ask(is_durable=True))
+    async with await psycopg.AsyncConnection.connect(nodes.url) as conn, within_the_deadline():
+        await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('line', 0))")
+        await here.runner.stop(first.id, "owner")
+        asked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while (await (await conn.execute(asked)).fetchone() or (0,))[0] < 1:  # its turn has come, as it seems
+            await asyncio.sleep(0.01)
+        await here.runner.drain(0.0)
+        there = await nodes.start(says("Begun here."), settings=one)
+        await there.runner.recover()
+    async with within_the_deadline():
+        happened = await there.events(second)
+    assert [event.name for event in happened] == ["run.started", "message.delta", "run.completed"]
+
+
+async def test_a_run_is_given_back_when_all_it_did_is_kept(nodes: Nodes):
+    go = asyncio.Event()
+    here = await nodes.start([go, *says("Half")[:1], asyncio.Event()])
+    run = await here.runner.start(ask(is_durable=True))
+    async with locked(nodes, "events") as wait_for:
+        go.set()
+        await wait_for(1)  # the transaction with its text
+        draining = asyncio.ensure_future(here.runner.drain(0.0))
+        await asyncio.sleep(0.3)
+        assert await here.database.read(node_store.runs_of, here.runner.node.id) == [run.id]
+    async with within_the_deadline():
+        await draining
+    assert await here.database.read(node_store.runs_of, here.runner.node.id) == []
+
+
+async def test_words_that_no_node_says_do_no_harm(nodes: Nodes):
+    here, there = await nodes.start(says("Well.")), await nodes.start()
+    async with await psycopg.AsyncConnection.connect(nodes.url, autocommit=True) as conn:
+        for word in ("follow run_x " + "n" * 100, "follow run_x", "look", "look run_x y", "é", "x" * 5000):
+            await conn.execute("SELECT pg_notify('hermes.all', %s)", (word,))
+    await asyncio.sleep(0.1)
+    run = await here.runner.start(ask())
+    async with within_the_deadline():
+        assert (await there.events(run))[-1].name == "run.completed"

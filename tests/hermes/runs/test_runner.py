@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from hermes.core import event as events
 from hermes.core.errors import (
@@ -26,6 +29,8 @@ from hermes.runs.runner import Runner, RunnerSettings
 from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store.database import Database
+from hermes.store.schema import events as events_table
+from hermes.store.statement import Statement
 from tests.support.clock import FakeClock
 from tests.support.database import copy_of, new_url
 from tests.support.engine import ask, open_runner
@@ -451,3 +456,38 @@ async def test_what_the_model_cannot_take_is_refused_before_anything_is_kept(par
             await runner.start(ask(messages=(Message("user", (part,)),), session_id="s"))
         assert (refused.value.code, refused.value.param) == ("unsupported_content_type", "messages")
         assert await said(runner, "s") == []
+
+
+async def test_a_drain_waits_for_a_run_that_is_just_being_kept():
+    kept, go = threading.Event(), threading.Event()
+
+    def slowly(conn: object, run: Run) -> None:
+        kept.set()
+        go.wait(10)
+
+    async with open_runner(ScriptedModel([[asyncio.Event()]])) as runner:
+        starting = asyncio.ensure_future(runner.start(ask(keep=(slowly,))))
+        assert await asyncio.to_thread(kept.wait, 10)
+        draining = asyncio.ensure_future(runner.drain(0.0))
+        await asyncio.sleep(0.05)
+        assert not draining.done()
+        go.set()
+        await draining
+        assert (await told(runner, await starting))[-1].name == "run.interrupted"
+
+
+async def test_a_run_of_which_something_cannot_be_read_is_told_as_interrupted_and_the_others_go_on(tmp_path: Path):
+    database = await Database.open(new_url(tmp_path / "state.db"))
+    never = asyncio.Event()
+    async with open_runner(ScriptedModel([[never]] * 3), database=database) as runner:
+        runs = [await runner.start(ask(is_durable=True)) for _ in range(3)]
+        await runner.drain(0.0)
+    of_another_version = {"run_id": runs[0].id, "seq": 2, "timestamp": 1.0, "name": "run.from_the_future", "data": "{}"}
+    await database.write(lambda conn: Statement(insert(events_table).values(of_another_version)).run(conn, {}))
+    async with open_runner(ScriptedModel([says("On.")] * 2), database=database) as runner:
+        recovered = await runner.recover()
+        assert (recovered.resumed, recovered.interrupted) == (2, 1)
+        for run in runs[1:]:
+            assert (await told(runner, run))[-1].name == "run.completed"
+        assert (await runner.get(runs[0].id, "owner")).status is RunStatus.INTERRUPTED
+    await database.close()

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection
 
 from hermes.core.errors import StoreUnavailable
-from hermes.store import sessions
+from hermes.store import nodes, sessions
 from hermes.store.database import Database
 from hermes.store.postgres import CONNECTIONS
 from hermes.store.session_list import Listing, list_sessions
@@ -62,3 +62,18 @@ async def test_a_question_with_text_that_it_cannot_hold_finds_nothing(database: 
     assert await database.read(sessions.get, text) is None
     assert await database.read(list_sessions, text, Listing(words=text)) == []
     assert await database.read(list_sessions, "alice", Listing(words=text)) == []
+
+
+async def test_a_beat_stands_behind_none_of_the_calls_that_wait(database: Database) -> None:
+    free, busy = threading.Event(), threading.Barrier(CONNECTIONS + 1)
+
+    def hold(_: Connection) -> None:
+        busy.wait(10)
+        free.wait(10)
+
+    held = [asyncio.ensure_future(database.read(hold)) for _ in range(CONNECTIONS)]
+    await asyncio.to_thread(busy.wait, 10)
+    async with asyncio.timeout(5):
+        assert not await database.write_apart(nodes.beat, "node_x", 1.0, False)
+    free.set()
+    await asyncio.gather(*held)
