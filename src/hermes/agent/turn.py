@@ -198,17 +198,18 @@ async def _ask_fitting(
     meter: Meter,
     sink: Sink,
 ) -> tuple[Message, ModelDone]:
-    """As much of what was said as the model's window holds; less when it says that this was too much."""
+    """As much of what was said as the model's window holds; less as often as it says that this was too much."""
     shown = await compaction.fit(said, meter, sink)
-    try:
-        return await _ask_model(turn, shown, text, specs, tool_choice, meter, sink)
-    except UpstreamError as error:
-        if error.code != "context_length_exceeded" or text:
-            raise
-        less = await compaction.shrink(said, meter, sink)
-        if less is None:
-            raise
-    return await _ask_model(turn, less, text, specs, tool_choice, meter, sink)
+    while True:
+        try:
+            return await _ask_model(turn, shown, text, specs, tool_choice, meter, sink)
+        except UpstreamError as error:
+            if error.code != "context_length_exceeded" or text:
+                raise
+            less = await compaction.shrink(said, meter, sink)
+            if less is None:
+                raise
+        shown = less
 
 
 async def _ask_model(

@@ -20,10 +20,10 @@ from hermes.agent.compaction import (
 )
 from hermes.agent.limits import Meter
 from hermes.core import event as events
-from hermes.core.errors import UpstreamRejected, UpstreamUnreachable
+from hermes.core.errors import InvalidInput, UpstreamRejected, UpstreamUnreachable
 from hermes.core.event import RunEvent
 from hermes.core.message import Message, ToolCall
-from hermes.core.model import ModelDone, ModelItem, ModelRequest, TextDelta
+from hermes.core.model import Model, ModelDone, ModelItem, ModelRequest, TextDelta
 from hermes.core.run import Limits, RunStatus, Usage
 from hermes.store import sessions as session_store
 from hermes.store.database import Connection, Database
@@ -42,6 +42,7 @@ class SmallModel:
     window: int = WINDOW
     tells: bool = True
     fails_to_sum_up: bool = False
+    record: str = "They talked; record {number}."
     name: str = "small"
     provider: str = "test"
     takes_images: bool = True
@@ -63,7 +64,7 @@ class SmallModel:
         if _is_record(request):
             if self.fails_to_sum_up:
                 raise UpstreamUnreachable("gone")
-            yield TextDelta(f"They talked; record {len(self.records)}.")
+            yield TextDelta(self.record.format(number=len(self.records)))
         else:
             yield TextDelta(f"I see {len(request.messages)} messages.")
         yield ModelDone("stop", usage=ONE_CALL, model=self.name)
@@ -111,11 +112,9 @@ def meter() -> Meter:
 
 
 def talk(turns: int, words: str = "about something or other " * 8) -> list[Message]:
-    return [
-        Message(role, f"{number} {words}")
-        for number in range(turns)
-        for role in ("user", "assistant")
-    ] + [Message("user", "and now?")]
+    return [Message(role, f"{number} {words}") for number in range(turns) for role in ("user", "assistant")] + [
+        Message("user", "and now?")
+    ]
 
 
 def with_results(steps: int, size: int) -> list[Message]:
@@ -182,6 +181,98 @@ async def test_a_model_that_cannot_sum_up_costs_the_old_messages_and_it_is_said(
     assert "no record of them could be made" in shown[0].text
     assert shown[-1] == said[-1]
     assert [type(event) for event in notes.happened] == [events.Warned, events.ContextCompacted]
+
+
+async def test_what_could_not_be_summed_up_is_in_the_next_record_all_the_same():
+    said, summaries, model = talk(200), RecentSummaries(), SmallModel(fails_to_sum_up=True)
+    same_turn = compaction(model, summaries=summaries)
+    await same_turn.fit(said, meter(), Notes())
+    model.fails_to_sum_up = False
+    model.asked.clear()
+    shown = await same_turn.fit([*said, *talk(200)], meter(), Notes())
+    assert "no record" not in shown[0].text
+    assert "no record" not in "".join(request.messages[1].text for request in model.records)
+    assert "user: 0 about something" in model.records[0].messages[1].text
+    kept = await summaries.latest("s")
+    assert kept is not None and kept.covers > 300
+
+
+async def test_a_record_is_not_lost_when_the_next_one_cannot_be_made():
+    said, model = talk(200), SmallModel(record="They agreed on green.")
+    same_turn = compaction(model)
+    await same_turn.fit(said, meter(), Notes())
+    model.fails_to_sum_up = True
+    shown = await same_turn.fit([*said, *talk(200)], meter(), Notes())
+    assert "They agreed on green." in shown[0].text
+    assert "earlier messages are left out here" in shown[0].text
+
+
+async def test_a_model_that_only_thinks_is_paid_for_and_has_room_to_write():
+    said, notes, spent = talk(200), Notes(), meter()
+    model = SmallModel(record=" ")
+    await compaction(model).fit(said, spent, notes)
+    assert len(model.records) == 1
+    assert (notes.usage.api_calls, spent.usage.api_calls) == (1, 1)
+    assert model.records[0].params["max_tokens"] == WINDOW // 4
+    assert [type(event) for event in notes.happened] == [events.Warned, events.ContextCompacted]
+
+
+async def test_a_model_for_records_that_does_not_exist_costs_a_warning_only():
+    async def none() -> Model:
+        raise InvalidInput("there is no model 'smal'", param="model")
+
+    said, notes = talk(200), Notes()
+    shown = await compaction(SmallModel(), settings=CompactionSettings(model=none)).fit(said, meter(), notes)
+    assert shown[-1] == said[-1]
+    assert notes.happened[0] == events.Warned("the conversation could not be summed up: there is no model 'smal'")
+
+
+async def test_nothing_is_told_where_nothing_became_shorter():
+    said, notes = [Message("user", "x" * 100_000)], Notes()
+    assert await compaction(SmallModel()).fit(said, meter(), notes) == said
+    assert notes.happened == []
+
+
+async def test_results_that_are_too_long_by_themselves_are_shown_in_part():
+    calls = tuple(ToolCall(f"c{number}", "read_file", "{}") for number in range(4))
+    results = [Message("tool", "r" * 20_000, tool_call_id=call.id, name="read_file") for call in calls]
+    said = [Message("user", "look"), Message("assistant", "", tool_calls=calls), *results]
+    shown = await compaction(SmallModel()).fit(said, meter(), Notes())
+    assert tokens_of(shown) < WINDOW - 1_500
+    cut = [message.text for message in shown if message.role == "tool"]
+    assert all(text.endswith("[cut: 20000 characters in all did not fit; ask for less at a time]") for text in cut)
+    assert len(cut) == 4 and all(len(text) > 4_000 for text in cut)
+
+
+async def test_a_model_that_writes_too_much_is_not_asked_again_in_each_turn():
+    said, summaries, model = talk(200), RecentSummaries(), SmallModel(record="word " * 20_000)
+    shown = await compaction(model, summaries=summaries).fit(said, meter(), Notes())
+    assert tokens_of(shown) < WINDOW
+    asked = len(model.records)
+    for _ in range(3):
+        said += [Message("assistant", "now this"), Message("user", "and then?")]
+        await compaction(model, summaries=summaries).fit(said, meter(), Notes())
+    assert len(model.records) == asked
+
+
+async def test_two_conversations_that_begin_with_the_same_greeting_keep_a_record_each():
+    greeting = [Message("user", "hi"), Message("assistant", "Hello!")]
+    first, second = ([*greeting, *talk(200, words)] for words in ("about tea " * 20, "about rust " * 20))
+    summaries, model = RecentSummaries(), SmallModel()
+    asked = []
+    for said in (first, second, first, second):
+        await compaction(model, session_id=None, summaries=summaries).fit(said, meter(), Notes())
+        asked.append(len(model.records))
+    assert asked[1] == asked[2] == asked[3]
+
+
+@pytest.mark.parametrize("window", [2_048, 8_192])
+async def test_a_window_that_nobody_knows_is_found_out(window: int):
+    model = SmallModel(window=window, tells=False)
+    async with open_runner(model) as runner:
+        run = await runner.start(ask("begin", history=tuple(talk(400))))
+        happened = [one.event async for one in runner.follow(run.id)]
+        assert (await runner.get(run.id, "owner")).status is RunStatus.COMPLETED, happened[-1]
 
 
 async def test_it_can_be_switched_off():
