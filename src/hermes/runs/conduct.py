@@ -245,7 +245,6 @@ class Conductor:
             messages,
             last_usage,
             output,
-            may_be_steered=self.node.is_shared or bool(active.steers.messages),
             before_sent=free,
         )
 

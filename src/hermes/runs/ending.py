@@ -32,12 +32,11 @@ async def record_end(
     last_usage: Usage,
     output: str | None,
     *,
-    may_be_steered: bool = False,
     before_sent: Callable[[], None] | None = None,
 ) -> None:
     """One transaction: what is left to keep of its messages, its usage, its status and its last event.
 
-    What was said to the run and came too late for its model stays in the session (`may_be_steered`: look for it).
+    What was said to the run and came too late for its model stays in the session.
     `before_sent` is called between the commit and the moment a reader sees it.
     """
     usage = recorder.usage + last_usage
@@ -48,12 +47,10 @@ async def record_end(
 
     def finish(conn: Connection) -> None:
         last_seq = recorder.last_seq
-        has_ended = run_store.finish(
-            conn, run.id, status, now, output, finish_reason, usage, error, final.name, last_seq
-        )
-        if has_ended and usage.cost_usd and run.owner != OWNER:
+        ended = run_store.finish(conn, run.id, status, now, output, finish_reason, usage, error, final.name, last_seq)
+        if ended is not None and usage.cost_usd and run.owner != OWNER:
             key_store.spend(conn, run.owner, usage.cost_usd)
-        unheard = steer_store.waiting(conn, run.id) if may_be_steered else ()
+        unheard = steer_store.waiting(conn, run.id) if ended is not None and ended.was_steered else ()
         if unheard:
             session_store.add_messages(
                 conn, run.session_id, run.id, [Message("user", text) for _, text in unheard], now

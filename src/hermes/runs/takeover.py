@@ -175,7 +175,7 @@ class TakeOver:
             final, status = events.RunInterrupted("the server stopped while it ran"), RunStatus.INTERRUPTED
         now = self._clock.now()
         try:
-            await record_end(recorder, run, now, status, final, messages, Usage(), said or None, may_be_steered=True)
+            await record_end(recorder, run, now, status, final, messages, Usage(), said or None)
         finally:
             self._conductor.log.close(run.id)
         self._conductor.ended(run.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,13 @@ from .schema import BROKEN, events, runs
 from .statement import Row, Statement
 
 SETTABLE = frozenset({"model", "started_at", "resumed", "lease", "last_event", "last_seq", "request"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """`was_steered`: something was said to it, and may not have been heard."""
+
+    was_steered: bool = False
 
 
 def insert(conn: Connection, run: Run) -> None:
@@ -68,9 +76,9 @@ def finish(
     error: Mapping[str, Any] | None,
     last_event: str,
     last_seq: int,
-) -> bool:
-    """Ends it, and what still waited for an answer or a result in it. False, and nothing written, where it has ended
-    already.
+) -> Ended | None:
+    """Ends it, and what still waited for an answer or a result in it. None, and nothing written, where it has ended
+    already. Whoever steers it meanwhile was first, or is refused (`steers.add`).
     """
     if not status.is_final:
         raise ValueError(f"a run does not end as {status}")
@@ -85,11 +93,11 @@ def finish(
         "last_event": last_event,
         "last_seq": last_seq,
     }
-    has_ended = _finish(status).run(conn, values) == 1
-    if has_ended and status is not RunStatus.COMPLETED:
+    rows = _finish(status).all(conn, values)
+    if rows and status is not RunStatus.COMPLETED:
         approvals.resolve_all(conn, run_id, _NOBODY_ASKS, now)
         started_calls.forget_all(conn, run_id)
-    return has_ended
+    return Ended(rows[0][0] is not None) if rows else None
 
 
 def open_runs(conn: Connection) -> list[Run]:
@@ -234,7 +242,8 @@ def _finish(status: RunStatus) -> Statement:
         "finished_at": bindparam("now"),
         "request": sa.literal("{}"),  # nobody goes on with it
     }
-    return Statement(sa.update(runs).where(runs.c.id == bindparam("run"), _may_become(status)).values(values))
+    ended = sa.update(runs).where(runs.c.id == bindparam("run"), _may_become(status)).values(values)
+    return Statement(ended.returning(runs.c.steered_at))
 
 
 # The condition of a partial index, word for word, and the statuses it covers: a few of an owner's many runs.

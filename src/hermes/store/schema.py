@@ -108,7 +108,8 @@ messages = Table(
 BROKEN = "status IN ('failed', 'cancelled', 'interrupted')"
 """Runs that did not come to a good end: few, and asked for among many."""
 
-# `node` conducts it, None: nobody does. `lease` counts how often another took it over.
+# `node` conducts it, None: nobody does. `lease` counts how often another took it over. `steered_at`: when something was
+# last said to it; its end looks for that only where there is a time.
 runs = Table(
     "runs",
     metadata,
@@ -133,6 +134,7 @@ runs = Table(
     Column("lease", Integer, nullable=False),
     Column("request", Text, nullable=False),
     Column("node", String),
+    Column("steered_at", Float),
     Index("runs_of_session", "session_id", "created_at"),
     Index("runs_of_owner", "owner", "created_at", "id"),
     _partial("runs_open", ("created_at",), "finished_at IS NULL"),

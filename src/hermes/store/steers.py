@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
 
 from hermes.core.run import RunStatus
 
@@ -12,8 +12,9 @@ from .statement import Statement
 
 
 def add(conn: Connection, run_id: str, text: str, now: float) -> bool:
-    """False where the run has ended, or is being stopped. Its end waits for this transaction, so that it finds this."""
-    if _OPEN.first(conn, {"run": run_id}) is None:
+    """False where the run has ended, or is being stopped. Its end waits for this transaction, and learns of it from the
+    row that it waited for."""
+    if _STEERED.run(conn, {"run": run_id, "now": now}) == 0:
         return False
     _ADD.run(conn, {"run_id": run_id, "text": clean(text), "created_at": now})
     return True
@@ -34,14 +35,14 @@ def forget(conn: Connection, run_id: str) -> None:
     _FORGET.run(conn, {"run": run_id})
 
 
-_OPEN = Statement(
-    select(runs.c.id)
+_STEERED = Statement(
+    update(runs)
     .where(
         runs.c.id == bindparam("run"),
         runs.c.finished_at.is_(None),
         runs.c.status != literal(RunStatus.STOPPING.value),
     )
-    .with_for_update(read=True)
+    .values(steered_at=bindparam("now"))
 )
 _OF_RUN = steers.c.run_id == bindparam("run")
 _ADD = Statement(insert(steers).values({name: bindparam(name) for name in ("run_id", "text", "created_at")}))

@@ -329,11 +329,16 @@ async def test_a_run_that_is_stopped_while_it_is_taken_over_is_cancelled(nodes: 
 
 
 async def test_a_stop_that_comes_with_the_end_is_refused(nodes: Nodes):
-    end = asyncio.Event()
-    here, there = await nodes.start([end, *says()]), await nodes.start()
+    heard, end = asyncio.Event(), asyncio.Event()
+    here, there = await nodes.start([heard, *says("A.")], [end, *says()]), await nodes.start()
     run = await here.runner.start(ask())
     await until(lambda: bool(here.model.requests))
-    async with locked(nodes, "steers") as wait_for:  # an end looks for what was said too late
+    await here.runner.steer(run.id, "owner", "and then?")
+    heard.set()
+    await until(lambda: len(here.model.requests) == 2)
+    async with locked(
+        nodes, "steers"
+    ) as wait_for:  # the end of a run that was steered looks for what was said too late
         end.set()
         await wait_for(1)
         stopping = asyncio.ensure_future(there.runner.stop(run.id, "owner"))
@@ -464,3 +469,10 @@ async def test_words_that_no_node_says_do_no_harm(nodes: Nodes):
     run = await here.runner.start(ask())
     async with within_the_deadline():
         assert (await there.events(run))[-1].name == "run.completed"
+
+
+async def test_the_end_of_a_run_that_nobody_steered_looks_for_no_steers(nodes: Nodes):
+    here = await nodes.start(says("Well."))
+    async with locked(nodes, "steers"), within_the_deadline():
+        run = await here.runner.start(ask())
+        assert (await here.events(run))[-1].name == "run.completed"

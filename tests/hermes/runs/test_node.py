@@ -16,6 +16,7 @@ from hermes.core.run import RunStatus
 from hermes.home.locks import NodeLock
 from hermes.runs.node import SILENT_SECONDS, Identity, Membership, Watch
 from hermes.runs.runner import Runner
+from hermes.store import sessions as session_store
 from hermes.store.database import Database
 from tests.support.clock import FakeClock
 from tests.support.engine import ask, open_runner
@@ -104,6 +105,19 @@ async def test_what_another_process_says_to_a_run_is_found(database: Database):
         run = await terminal.start(ask(session_id="s"))
         await other.stop(run.id, "owner")
         assert (await names(other, run.id))[-1] == "run.cancelled"
+
+
+@pytest.mark.sqlite("processes that share a file")
+async def test_what_another_process_says_right_before_the_end_stays_in_the_session(database: Database):
+    go = asyncio.Event()
+    model = ScriptedModel([[go, *says("Well.")]])
+    async with open_runner(model, database=database) as terminal, open_runner(model, database=database) as other:
+        run = await terminal.start(ask(session_id="s"))
+        await other.steer(run.id, "owner", "one more thing")
+        go.set()
+        assert (await names(terminal, run.id))[-1] == "run.completed"
+    said = [message.text for message in await database.read(session_store.history, "s")]
+    assert said == ["hello", "Well.", "one more thing"]
 
 
 @pytest.mark.sqlite("processes that share a file")

@@ -190,7 +190,8 @@ def test_a_list_of_runs_goes_along_an_index(options: dict[str, Any], index: str)
 
 def _finish(conn: Connection, status: RunStatus, output: str) -> bool:
     usage = Usage(1, 2, cost_usd=0.25)
-    return runs.finish(conn, "r", status, 9.0, output, "stop", usage, {"code": "none"}, "run.completed", 4)
+    ended = runs.finish(conn, "r", status, 9.0, output, "stop", usage, {"code": "none"}, "run.completed", 4)
+    return ended is not None
 
 
 def _keep_many(conn: Connection) -> None:

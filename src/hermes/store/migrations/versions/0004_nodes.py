@@ -20,6 +20,8 @@ _PARTIAL = (
 def upgrade() -> None:
     with op.batch_alter_table("runs", recreate="always" if _is_sqlite() else "never") as runs:
         runs.add_column(sa.Column("node", sa.String()))
+        runs.add_column(sa.Column("steered_at", sa.Float()))
+    op.execute("UPDATE runs SET steered_at = updated_at WHERE id IN (SELECT run_id FROM steers)")
     if not _is_sqlite():  # earlier revisions made them over all rows there
         for kind, name, columns, where in _PARTIAL:
             op.execute(f"DROP INDEX {name}")
