@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ def postgres_server() -> Iterator[str]:
 
     with tempfile.TemporaryDirectory(prefix="hermes-postgres-", ignore_cleanup_errors=True) as directory:
         server = get_server(Path(directory) / "data", cleanup_mode="delete")
+        watching = _end_with_us(Path(directory))
         try:
             with psycopg.connect(server.get_uri(), autocommit=True) as conn:
                 conn.execute("ALTER SYSTEM SET fsync = off")
@@ -42,6 +44,17 @@ def postgres_server() -> Iterator[str]:
             yield server.get_uri()
         finally:
             server.cleanup()
+            watching.communicate()
+
+
+def _end_with_us(directory: Path) -> subprocess.Popen[bytes]:
+    """Tests that are killed leave no server behind: this ends it once its standard input does."""
+    script = (
+        'cat; [ ! -f "$0/data/postmaster.pid" ] || kill -INT "$(head -n 1 "$0/data/postmaster.pid")" && rm -rf "$0"'
+    )
+    return subprocess.Popen(
+        ["sh", "-c", script, directory], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 @contextmanager
