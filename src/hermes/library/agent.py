@@ -110,9 +110,7 @@ class AIAgent:
             fallback_model=fallback_model,
             max_iterations=max_iterations,
         )
-        self._plan = EnginePlan(
-            settings, options.database_url(store), platform or "library", options.memory_home()
-        )
+        self._plan = EnginePlan(settings, options.database_url(store), platform or "library", options.memory_home())
         self._session_name = session_id
         self._turns: set[Turn] = set()
         self._engine: EngineHolder | None = None
