@@ -107,11 +107,14 @@ def sweep_locks(directory: Path, pattern: str, *, older_than_seconds: float) -> 
 
 
 def is_held(path: Path) -> bool:
-    """Whether the process that made it lives. The file of one that does not is removed."""
+    """Whether the process that made it lives. The file of one that does not is removed. Who cannot look (too many open
+    files, another user's, a disk that became read-only) takes it for alive."""
     try:
         handle = os.open(path, os.O_RDWR)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return True
     try:
         if not _try_lock(handle):
             return True

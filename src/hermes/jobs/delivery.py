@@ -15,6 +15,7 @@ from hermes.core.clock import Clock
 from hermes.core.errors import HermesError
 from hermes.core.job import Job, JobRun
 from hermes.core.message import Message
+from hermes.core.run import Run
 from hermes.jobs.objects import job_run_object
 from hermes.jobs.scheduler import LOOK_EVERY_SECONDS, PAUSE_SECONDS, pause
 from hermes.runs.callbacks import WAITS_SECONDS
@@ -40,11 +41,19 @@ class Deliveries:
         self._database = database
         self._webhooks = webhooks
         self._clock = clock
+        self._awaited: set[str] = set()  # so that the end of any other run costs nothing
         self._wake = asyncio.Event()
 
-    def wake(self) -> None:
-        """A run has ended."""
-        self._wake.set()
+    def expect(self, run: Run, entry: JobRun) -> None:
+        """The run has just begun, and where its output goes stands in the entry."""
+        if entry.deliver != "local" and not run.is_replay:
+            self._awaited.add(run.id)
+
+    def ended(self, run_id: str) -> None:
+        """A run, of a job or not, has ended here."""
+        if run_id in self._awaited:
+            self._awaited.discard(run_id)
+            self._wake.set()
 
     async def run_forever(self) -> None:
         while True:

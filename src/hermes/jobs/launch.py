@@ -28,14 +28,24 @@ Keep = Callable[[Connection, Run], object]
 
 
 class Launcher:
-    """`ask`: nobody is there to be asked, so it is `approvals.cron_mode` that says."""
+    """`ask`: nobody is there to be asked, so it is `approvals.cron_mode` that says. `began` hears of each run."""
 
-    def __init__(self, database: Database, runner: Runner, rules: Rules, *, ask: Ask, keep_runs: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        runner: Runner,
+        rules: Rules,
+        *,
+        ask: Ask,
+        keep_runs: int,
+        began: Callable[[Run, JobRun], None],
+    ) -> None:
         self._database = database
         self._runner = runner
         self._rules = rules
         self._ask = ask
         self._keep_runs = keep_runs
+        self._began = began
 
     async def start(
         self, job: Job, entry: JobRun, keep: Keep | None = None, idempotency: IdempotencyClaim | None = None
@@ -58,7 +68,9 @@ class Launcher:
             warnings=_warnings(job),
             keep=(*((keep,) if keep else ()), lambda conn, run: self._enter(conn, run, job, entry)),
         )
-        return await self._runner.start(await within_budget(request, self._database))
+        run = await self._runner.start(await within_budget(request, self._database))
+        self._began(run, entry)
+        return run
 
     def _enter(self, conn: Connection, run: Run, job: Job, entry: JobRun) -> None:
         job_store.add_run(conn, replace(entry, run_id=run.id), self._keep_runs)

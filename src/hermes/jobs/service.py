@@ -46,13 +46,15 @@ class Jobs:
         self._clock = clock
         self._rules = rules or Rules()
         self._keep_runs = keep_runs
-        self._launcher = Launcher(database, runner, self._rules, ask=ask, keep_runs=keep_runs)
-        self._scheduler = Scheduler(database, self._launcher, clock, keep_runs=keep_runs, spread_seconds=spread_seconds)
         self._deliveries = Deliveries(database, webhooks, clock)
+        self._launcher = Launcher(
+            database, runner, self._rules, ask=ask, keep_runs=keep_runs, began=self._deliveries.expect
+        )
+        self._scheduler = Scheduler(database, self._launcher, clock, keep_runs=keep_runs, spread_seconds=spread_seconds)
 
     async def run_forever(self) -> None:
         """Start what is due, deliver what has ended. Cancel it to stop; it does not raise."""
-        forget = self._runner.on_end(lambda run_id: self._deliveries.wake())
+        forget = self._runner.on_end(self._deliveries.ended)
         try:
             async with asyncio.TaskGroup() as group:
                 if isinstance(self._clock, SharedClock):

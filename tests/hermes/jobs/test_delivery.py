@@ -276,3 +276,20 @@ async def test_the_end_of_a_run_wakes_the_delivery() -> None:
         await until(lambda: len(receiver.got) == 1)
         loop.cancel()
         await asyncio.wait((loop,))
+
+
+async def test_the_end_of_a_run_of_no_job_wakes_nobody() -> None:
+    async with open_bench() as bench:
+        deliveries = bench.jobs._deliveries
+        bench.runner.on_end(deliveries.ended)
+        await bench.make("30m")
+        await bench.runner.start(ask())
+        bench.clock.advance(HALF_HOUR)
+        await bench.jobs._scheduler.round()
+        await bench.runs_end()
+        assert not deliveries._wake.is_set(), "neither has anybody to be told"
+        await bench.make("30m", deliver="webhook:http://127.0.0.1:9/")
+        bench.clock.advance(HALF_HOUR)
+        await bench.jobs._scheduler.round()
+        await bench.runs_end()
+        assert deliveries._wake.is_set()
