@@ -122,7 +122,8 @@ class ProfileHomes:
         lock = self._lock(home)
         known.is_open = True
         try:
-            identity = Identity("gateway", str(home.path), f"{self._address}/p/{name}")
+            url = f"{self._address}/p/{name}"
+            identity = Identity("gateway", str(home.path), url, home.run_dir / "node.id")
             async with open_engine(settings, home=home, environ=self._environ, identity=identity) as engine:
                 services, api = build_api(engine, bound_host=self._listener.settings.host)
                 keys.named = StoredKeys(engine.database)

@@ -135,7 +135,7 @@ async def _serve(
 
     signals = _Signals()
     address = address_of(listener) if listener is not None else None
-    identity = Identity("gateway", str(home.path), address)
+    identity = Identity("gateway", str(home.path), address, home.run_dir / "node.id")
     async with open_engine(settings, home=home, environ=environ, identity=identity, progress=_Progress()) as engine:
         api = _Api(home, engine, settings, environ, listener) if listener is not None else None
         _greet(home, settings, listener, environ)  # not before: without its database it does not serve

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from hermes import __version__
 from hermes.core.clock import Clock
 from hermes.core.ids import new_id
 from hermes.core.node import Node
+from hermes.home.files import make_private_directory, write_private
 from hermes.home.locks import NodeLock, is_held, sweep_locks
 from hermes.store import nodes as node_store
 from hermes.store.database import Connection, Database
@@ -37,11 +39,13 @@ SWEPT_SECONDS = 60.0
 @dataclass(frozen=True, slots=True)
 class Identity:
     """`kind`: a `gateway` takes over what others left behind; `home` tells it from the gateways of other homes; `url`:
-    where it answers."""
+    where it answers. `id_file` holds what it is called: its home's lock tells the next process there that it is gone,
+    and this which one it was."""
 
     kind: str = "library"
     home: str = ""
     url: str | None = None
+    id_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ class Membership:
         if self._locks is not None:
             self._lock = await asyncio.to_thread(NodeLock, lock_file(self._locks, self.id))
             await asyncio.to_thread(sweep_locks, self._locks, "node_*.lock", older_than_seconds=SWEPT_SECONDS)
-        await self._database.write(node_store.register, self._node(self.id))
+        await self._register(self.id)
 
     async def leave(self) -> None:
         """Whatever it still conducts is nobody's from now on."""
@@ -130,7 +134,7 @@ class Membership:
             if self.id != lost:
                 return
             fresh = new_id("node")  # nothing happens in its name before it is registered
-            await self._database.write(node_store.register, self._node(fresh))
+            await self._register(fresh)
             self.id, self._fence = fresh, self._fence_of(fresh)
             self.signals.rename(fresh)
 
@@ -164,6 +168,13 @@ class Membership:
     def tell(self, node_id: str, word: str) -> None:
         self.signals.send(node_id, word)
 
+    async def _register(self, node_id: str) -> None:
+        file = self.identity.id_file
+        last = await asyncio.to_thread(_read_id, file) if file is not None else None
+        await self._database.write(node_store.register, self._node(node_id), last)
+        if file is not None:
+            await asyncio.to_thread(_write_id, file, node_id)
+
     def _fence_of(self, node_id: str) -> Callable[[Connection], None]:
         return partial(node_store.check, node_id=node_id) if self.is_shared else _no_fence
 
@@ -187,6 +198,18 @@ class Membership:
 
 def _no_fence(conn: Connection) -> None:
     pass
+
+
+def _read_id(file: Path) -> str | None:
+    with suppress(OSError, UnicodeDecodeError):
+        return file.read_text("ascii").strip() or None
+    return None
+
+
+def _write_id(file: Path, node_id: str) -> None:
+    with suppress(OSError):  # without it the others wait until this one was silent for long enough
+        make_private_directory(file.parent)
+        write_private(file, f"{node_id}\n")
 
 
 def lock_file(directory: Path, node_id: str) -> Path:

@@ -40,10 +40,11 @@ class Load:
     queued: int = 0
 
 
-def register(conn: Connection, node: Node) -> None:
-    """From now on it may write about its runs. An earlier gateway of the same home is dead: the home's lock says so."""
-    if node.kind == "gateway" and node.home:
-        _DELETE_OF_HOME.run(conn, {"home": node.home, "host": node.host})
+def register(conn: Connection, node: Node, last: str | None = None) -> None:
+    """From now on it may write about its runs. `last`: what the last process of its home was called, which is dead; in
+    a copy of a home it is another's name, who is left alone."""
+    if last is not None:
+        _DELETE_OF_HOME.run(conn, {"node": last, "home": node.home, "host": node.host})
     _INSERT.run(conn, {name: getattr(node, name) for name in _COLUMNS})
 
 
@@ -158,9 +159,7 @@ _IS_OPEN = runs.c.finished_at.is_(None)
 _IS_SOMEBODYS = runs.c.node.in_(sa.select(nodes.c.id))
 _INSERT = Statement(sa.insert(nodes).values({name: bindparam(name) for name in _COLUMNS}))
 _DELETE_OF_HOME = Statement(
-    sa.delete(nodes).where(
-        nodes.c.home == bindparam("home"), nodes.c.host == bindparam("host"), nodes.c.kind == sa.literal("gateway")
-    )
+    sa.delete(nodes).where(_IS, nodes.c.home == bindparam("home"), nodes.c.host == bindparam("host"))
 )
 _BEAT = Statement(
     sa.update(nodes)

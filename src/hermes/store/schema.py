@@ -380,7 +380,6 @@ nodes = Table(
     Column("beat", Integer, nullable=False),
     Column("beat_at", Float, nullable=False),
     Column("is_draining", Boolean, nullable=False),
-    Index("nodes_of_home", "home"),
 )
 
 # What is true of the database as a whole, such as whose it is.

@@ -13,9 +13,10 @@ import pytest
 from hermes.core.errors import Conflict
 from hermes.core.node import Node
 from hermes.core.run import RunStatus
-from hermes.home.locks import NodeLock
+from hermes.home.locks import NodeLock, is_held
 from hermes.runs.node import SILENT_SECONDS, Identity, Membership, Watch
 from hermes.runs.runner import Runner
+from hermes.store import nodes as node_store
 from hermes.store import sessions as session_store
 from hermes.store.database import Database
 from tests.support.clock import FakeClock
@@ -143,3 +144,40 @@ async def test_locks_of_killed_processes_are_swept_and_held_or_young_ones_are_no
     assert left == {"node_held", "node_young", "other", member.id}
     await member.leave()
     held.release()
+
+
+async def nodes_of(database: Database) -> list[str]:
+    return [node.id for node in await database.read(node_store.listed)]
+
+
+async def test_the_next_process_of_a_home_says_at_once_that_the_last_one_is_gone(postgres_url: str, tmp_path: Path):
+    database = await Database.open(postgres_url)
+    identity = Identity("gateway", "/home/a", id_file=tmp_path / "run" / "node.id")
+    for _ in range(2):
+        member = Membership(database, FakeClock(), identity)
+        await member.enter()
+        assert await nodes_of(database) == [member.id]
+    await database.close()
+
+
+async def test_cloned_machines_leave_each_other_alone_once_both_have_a_name_of_their_own(
+    postgres_url: str, tmp_path: Path
+):
+    database = await Database.open(postgres_url)
+    here, there = (
+        Membership(database, FakeClock(), Identity("gateway", "/home/a", id_file=tmp_path / name / "node.id"))
+        for name in ("here", "there")
+    )
+    await here.enter()
+    await there.enter()
+    assert sorted(await nodes_of(database)) == sorted([here.id, there.id])
+    copy = Identity("gateway", "/home/of-a-copy", id_file=tmp_path / "here" / "node.id")
+    await Membership(database, FakeClock(), copy).enter()
+    assert len(await nodes_of(database)) == 3
+    await database.close()
+
+
+def test_who_cannot_look_at_a_lock_takes_its_holder_for_alive(tmp_path: Path):
+    (tmp_path / "node_x.lock").mkdir()
+    assert is_held(tmp_path / "node_x.lock")
+    assert not is_held(tmp_path / "node_y.lock")

@@ -41,7 +41,6 @@ def upgrade() -> None:
         sa.Column("is_draining", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("nodes_of_home", "nodes", ["home"])
     op.create_table(
         "facts",
         sa.Column("name", sa.String(), nullable=False),
