@@ -130,10 +130,10 @@ def parse_url(url: str) -> URL:
     """Raises ConfigError for what is no URL, or another database's."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError):  # the second of a port that is no number
         raise ConfigError(
             f"database.url {_shown(url)!r} is no URL: write sqlite:////path/state.db or postgresql://user@host/name"
-        ) from error
+        ) from None
     if parsed.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
         raise ConfigError(
             f"database.url names {parsed.get_backend_name()!r}: data is kept in SQLite "
@@ -143,5 +143,5 @@ def parse_url(url: str) -> URL:
 
 
 def _shown(url: str) -> str:
-    """Without what may be a password."""
-    return url.partition("@")[2] or url if "@" in url else url
+    """Without what may be a password, in which there may be an @ as well."""
+    return f"…{url[url.rindex('@') :]}" if "@" in url else url

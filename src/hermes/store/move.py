@@ -31,8 +31,8 @@ def move(url: str, to: str, *, also: Callable[[Connection], object] | None = Non
     """Everything into an empty PostgreSQL or a new SQLite file, with open runs and what waits to be sent: the next
     gateway goes on with it there. Nobody may use either meanwhile. `also` is done in the target's transaction.
 
-    Raises Conflict `database_not_empty`, `file_exists` or `database_in_use`, HermesError `transfer_failed`,
-    NotFound `database_not_found`, StoreUnavailable; then the target is as it was.
+    Raises InvalidInput, Conflict `database_not_empty`, `file_exists` or `database_in_use`, NotFound
+    `database_not_found`, HermesError `transfer_failed`, StoreUnavailable; then the target is as it was.
     """
     source, target = parse_url(url), parse_url(to)
     if source == target:
@@ -48,6 +48,8 @@ def move(url: str, to: str, *, also: Callable[[Connection], object] | None = Non
 
 
 def _into_file(url: str, path: Path, also: Callable[[Connection], object] | None, told: Told | None) -> Moved:
+    if not path.is_absolute():  # the gateway would look for it from where it is started
+        raise InvalidInput(f"{str(path)!r} is no absolute path: write sqlite:////path/state.db", param="to")
     if path.exists():
         raise Conflict(f"{path} exists already: name a new file", code="file_exists")
     part = new_part(path)

@@ -106,7 +106,7 @@ def _remove_leftovers(conn: Connection) -> int:
 
 def _vacuum_file(path: Path, is_rewriting: bool, removed: int) -> Vacuumed:
     before = _size(path)
-    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as conn:
+    with closing(_open_there(path, BUSY_SECONDS)) as conn:
         if is_rewriting:
             conn.execute("VACUUM")
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -157,8 +157,10 @@ def check_unused(url: str) -> None:
 def _check_file_unused(path: Path) -> None:
     """Leaving the log behind needs the file alone; whoever opens it next goes back to the log. The log is part of the
     file then, which is whole without it."""
+    if not path.exists():
+        return
     try:
-        with closing(sqlite3.connect(path, timeout=0.2, isolation_level=None)) as conn:
+        with closing(_open_there(path, 0.2)) as conn:
             (mode,) = conn.execute("PRAGMA journal_mode=DELETE").fetchone()
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -170,6 +172,11 @@ def _check_file_unused(path: Path) -> None:
         raise Conflict(
             f"another process has {path} open: stop it (hermes gateway stop), and try again", code="database_in_use"
         )
+
+
+def _open_there(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """A file that is not there is not made: it would be readable by all."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=busy_seconds, isolation_level=None)
 
 
 def _users_of(url: str) -> list[str]:

@@ -366,3 +366,26 @@ def test_a_newer_schema_is_refused_by_name(hermes: Hermes, url: str) -> None:
     done = hermes("db", "upgrade")
     assert (done.code, "older than the database" in done.err) == (1, True)
     assert "[newer_schema]" in hermes("db", "check").out
+
+
+@ON_SQLITE
+def test_what_finds_no_database_makes_none(hermes: Hermes, url: str, tmp_path: Path) -> None:
+    """One that SQLite makes by itself could be read by all."""
+    for arguments in (("check",), ("upgrade",), ("vacuum",), ("backup",), ("migrate", "--to", f"{url}.new")):
+        assert hermes("db", *arguments).code == 1, arguments
+    assert not list(hermes.home.path.glob("state.db*"))
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("to", ["sqlite:///near.db", "sqlite:///:memory:", "sqlite://"])
+def test_nothing_moves_to_where_no_gateway_would_find_it(hermes: Hermes, url: str, to: str) -> None:
+    write(url, talk)
+    done = hermes("db", "migrate", "--to", to)
+    assert (done.code, "no absolute path" in done.err) == (2, True)
+
+
+@ON_SQLITE
+def test_a_url_with_a_wrong_port_is_told_without_its_password(hermes: Hermes, url: str) -> None:
+    write(url, talk)
+    done = hermes("db", "migrate", "--to", "postgresql://u:sec@ret@host:port/name")
+    assert (done.code, "@host:port/name" in done.err, "ret@" in done.err) == (2, True, False)
