@@ -223,7 +223,7 @@ class Compaction:
         for chunk in _chunks([_line(message) for message in messages], at_once):
             meter.before_step()
             text, usage = await self._ask(model, text, chunk, tokens, window)
-            meter.add(usage)
+            meter.add(usage, is_step=False)
             await sink.record(usage=usage)
             if not text:
                 raise UpstreamError(f"the model {model.name} wrote no record")

@@ -15,9 +15,13 @@ class Meter:
         self.usage = used or Usage()
         self._clock = clock
         self._started = clock.monotonic()
+        self._calls_beside = 0
 
-    def add(self, usage: Usage) -> None:
+    def add(self, usage: Usage, *, is_step: bool = True) -> None:
+        """A call that only shortens the history is no step: a long session would have none left for its answer."""
         self.usage += usage
+        if not is_step:
+            self._calls_beside += usage.api_calls
 
     @property
     def seconds_left(self) -> float | None:
@@ -33,8 +37,9 @@ class Meter:
 
     def before_step(self) -> None:
         limits, used = self.limits, self.usage
-        if limits.max_steps is not None and used.api_calls >= limits.max_steps:
-            raise _reached("max_steps", limits.max_steps, f"{used.api_calls} calls of the model were made")
+        steps = used.api_calls - self._calls_beside
+        if limits.max_steps is not None and steps >= limits.max_steps:
+            raise _reached("max_steps", limits.max_steps, f"{steps} calls of the model were made")
         if limits.max_tokens is not None and used.total_tokens >= limits.max_tokens:
             raise _reached("max_tokens", limits.max_tokens, f"{used.total_tokens} tokens were used")
         if limits.max_usd is not None and (used.cost_usd or 0.0) >= limits.max_usd:

@@ -28,7 +28,7 @@ def list_all(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json",
         print(json.dumps([_facts(skill) for skill in found], indent=2, ensure_ascii=False))
         return
     rows = [(plain(skill.full_name), _state(skill), plain(skill.description)) for skill in found]
-    print(table([("name", "", "description"), *rows]))
+    print(table([("name", "state", "description"), *rows]))
 
 
 @app.command()

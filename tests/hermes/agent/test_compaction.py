@@ -275,6 +275,17 @@ async def test_a_window_that_nobody_knows_is_found_out(window: int):
         assert (await runner.get(run.id, "owner")).status is RunStatus.COMPLETED, happened[-1]
 
 
+async def test_a_record_takes_no_step_from_the_run_and_is_paid_for():
+    model = SmallModel()
+    async with open_runner(model) as runner:
+        run = await runner.start(ask("go on", history=tuple(talk(200)), limits=Limits(max_steps=1)))
+        assert [one async for one in runner.follow(run.id)]
+        done = await runner.get(run.id, "owner")
+        assert (done.output or "").startswith("I see")
+        assert done.finish_reason == "stop"
+        assert done.usage.api_calls == len(model.records) + 1 > 2
+
+
 async def test_it_can_be_switched_off():
     said = talk(200)
     off = compaction(SmallModel(), settings=CompactionSettings(is_enabled=False))
