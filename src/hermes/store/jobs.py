@@ -322,10 +322,12 @@ _TO_DELIVER = Statement(
     .order_by(job_runs.c.delivery_due)
     .limit(bindparam("limit"))
 )
-_NEXT_DELIVERY = Statement(
-    sa.select(sa.func.min(job_runs.c.delivery_due))
+_NEXT_DELIVERY = Statement(  # the first one, not the least of all: PostgreSQL would read all runs for that
+    sa.select(job_runs.c.delivery_due)
     .select_from(_WITH_RUN)
     .where(job_runs.c.delivery_due > bindparam("now"), _HAS_ENDED)
+    .order_by(job_runs.c.delivery_due)
+    .limit(1)
 )
 _CLAIM_DELIVERY = Statement(
     sa.update(job_runs)
