@@ -26,7 +26,7 @@ from hermes.core.errors import ConfigError, StoreUnavailable
 from hermes.core.tally import StoreTally
 
 from .database import Database
-from .problems import is_standby, may_be_done_again, standby, translated
+from .problems import is_standby, may_be_done_again, standby, translated, was_idle
 from .revisions import bring_to_head
 from .signals import Signals
 
@@ -256,7 +256,7 @@ def _in_transaction(conn: Connection, function: Callable[..., T], args: tuple[An
     try:
         driver.execute("COMMIT")
     except Exception as error:
-        if driver.closed:
+        if driver.closed and not was_idle(error):
             raise _CommitLost from error
         _roll_back(driver)
         raise

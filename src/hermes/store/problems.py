@@ -53,15 +53,20 @@ def is_damage(error: BaseException) -> bool:
 
 
 def may_be_done_again(error: BaseException) -> bool:
-    """A PostgreSQL that went away, is just starting, has too many guests, became a standby just now, or chose this
-    transaction to end a deadlock."""
+    """A PostgreSQL that went away, is just starting, has too many guests, became a standby just now, chose this
+    transaction to end a deadlock, or did not wait any longer for a process that stood still."""
     origin = _origin(error)
     if not _is_postgres(origin):
         return False
     state = _state(origin)
     if state is None:
         return type(origin).__name__ in ("OperationalError", "ConnectionTimeout")
-    return state.startswith(("08", "40")) or state in ("57P01", "57P02", "57P03", "53300", READ_ONLY)
+    return state.startswith(("08", "40")) or state in ("57P01", "57P02", "57P03", "57P05", "53300", READ_ONLY, *IDLE)
+
+
+def was_idle(error: BaseException) -> bool:
+    """The server ended a transaction in which nothing was asked for too long: nothing of it was kept."""
+    return getattr(_origin(error), "sqlstate", None) in IDLE
 
 
 def is_standby(error: BaseException) -> bool:
@@ -77,6 +82,7 @@ def standby(place: str) -> StoreUnavailable:
 
 
 READ_ONLY = "25006"
+IDLE = ("25P03", "25P04")
 _REFUSALS = (
     ("password authentication failed", "28P01"),
     ("no password supplied", "28P01"),
@@ -104,6 +110,10 @@ def _postgres_problem(error: BaseException, place: str) -> BaseException:
     state = _state(error) or ""
     what, text = f"the database {place}", str(error).strip().partition("\n")[0]
     match state[:2]:
+        case "25" if state == READ_ONLY:
+            return standby(place)
+        case "25" if state in IDLE:
+            return StoreUnavailable(f"{what} did not wait for this process, which stood still: {text}. Try again")
         case "23":
             return Conflict(f"{what} refused a write: {text}")
         case "" if any(words in text for words in _CROWD):
@@ -128,8 +138,6 @@ def _postgres_problem(error: BaseException, place: str) -> BaseException:
             return StoreUnavailable(f"{what} has no room left: {text}. Free some disk space on the server")
         case "XX":
             return StoreCorrupt(f"{what} is damaged: {text}. Restore a backup of the server's")
-        case "25" if state == READ_ONLY:
-            return standby(place)
         case _:
             return error  # ours to mend, not the database's
 

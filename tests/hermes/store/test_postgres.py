@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -77,3 +79,27 @@ async def test_a_beat_stands_behind_none_of_the_calls_that_wait(database: Databa
         assert not await database.write_apart(nodes.beat, "node_x", 1.0, False)
     free.set()
     await asyncio.gather(*held)
+
+
+async def test_a_transaction_that_the_server_ended_because_its_process_stood_still_is_done_again(
+    database: Database,
+) -> None:
+    tries: list[int] = []
+
+    def stand_still(conn: Connection, *, is_late: bool) -> None:
+        tries.append(1)
+        keep_session(conn, f"s{len(tries)}")
+        if len(tries) == 1:
+            driver: Any = conn.connection.driver_connection
+            driver.execute("SET LOCAL idle_in_transaction_session_timeout = '50ms'")
+            time.sleep(0.5)
+            if not is_late:
+                keep_session(conn, "never")
+
+    for is_late in (False, True):
+        tries.clear()
+        await database.write(partial(stand_still, is_late=is_late))
+        assert len(tries) == 2
+        assert await database.read(sessions.get, "s1") is None
+        assert await database.read(sessions.get, "s2") is not None
+        await database.write(sessions.delete, "s2")
