@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hermes.cli.context import call_of, new_app, table
-from hermes.core.errors import ConfigError, Conflict, NotFound
+from hermes.core.errors import ConfigError, Conflict, HermesError, NotFound
 
 if TYPE_CHECKING:
     from hermes.home.paths import Home
@@ -149,6 +149,7 @@ def restore(
             is_forced=force,
             also=lambda conn: spread(conn, home.files_dir),
             told=_progress(),
+            workplace=home.path,
         )
         if done.aside is not None:
             with reading(url) as conn:
@@ -323,11 +324,27 @@ def _locked(home: Home) -> Iterator[None]:
     """No gateway of this home runs, or starts meanwhile. Raises Conflict `gateway_running`."""
     from hermes.home.locks import lock_gateway
 
-    lock = lock_gateway(home.pid_file, now=time.time(), name=home.name if home.is_profile else "")
+    try:
+        lock = lock_gateway(home.pid_file, now=time.time(), name=home.name if home.is_profile else "")
+    except Conflict as error:
+        raise Conflict(_who_runs(home), code=error.code) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _who_runs(home: Home) -> str:
+    from hermes.home.locks import running_gateway
+
+    process = running_gateway(home.pid_file)
+    if process is None:  # it is just starting, or has just ended
+        return "a gateway of this home already runs, or starts: stop it, and try again"
+    stop = "hermes -p default" if process.is_guest else home.command
+    return (
+        f"a gateway of this home, or another such command, already runs (pid {process.pid}): stop it with: {stop} "
+        "gateway stop, and try again"
+    )
 
 
 def _place(ctx: typer.Context) -> tuple[Home, Settings, str]:
@@ -345,24 +362,38 @@ def _place(ctx: typer.Context) -> tuple[Home, Settings, str]:
 def _need_newest(home: Home, url: str) -> None:
     """What reads tables by their names needs all of them. Raises StoreUnavailable."""
     from hermes.core.errors import StoreUnavailable
-    from hermes.store.upkeep import is_newest, schema_of
+    from hermes.store.connecting import shown
+    from hermes.store.schema import HEAD
+    from hermes.store.upkeep import schema_of
 
-    if not is_newest(url):
+    found = schema_of(url)
+    if found == HEAD:
+        return
+    if found is None:
+        raise NotFound(f"there is nothing of ours in {shown(url)}; see: {home.command} db check")
+    if found > HEAD:
         raise StoreUnavailable(
-            f"the schema of the database is {schema_of(url) or 'not ours'}; bring it to this version's with: "
-            f"{home.command} db upgrade"
+            f"this program is older than the database {shown(url)} (schema {found}, known up to {HEAD}): install the "
+            "newer hermes-server again"
         )
+    raise StoreUnavailable(
+        f"the schema of the database is {found}; bring it to this version's with: {home.command} db upgrade"
+    )
 
 
 def _note(url: str, action: str, subject: str) -> None:
+    """In the audit log. What was done is done: a disk that takes no more of it makes no failure of that."""
     from hermes.store import audit
     from hermes.store.database import Database
 
-    database = Database.open_now(url)
     try:
-        database.write_now(audit.record, time.time(), ACTOR, action, subject)
-    finally:
-        database.close_now()
+        database = Database.open_now(url)
+        try:
+            database.write_now(audit.record, time.time(), ACTOR, action, subject)
+        finally:
+            database.close_now()
+    except HermesError as error:
+        typer.echo(f"warning: the audit log does not tell of it: {error.message}", err=True)
 
 
 def _progress() -> Told | None:

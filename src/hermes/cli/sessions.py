@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from hermes.cli.context import call_of, new_app, open_store, plain, table
-from hermes.core.errors import ConfigError, HermesError, InvalidInput, NotFound
+from hermes.core.errors import ConfigError, Conflict, HermesError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from hermes.core.session import KeptMessage, Session
@@ -266,14 +266,23 @@ def _confirm(question: str, yes: bool) -> None:
 
 @contextmanager
 def sink(output: Path | None) -> Iterator[IO[str]]:
-    """A new file that only its owner reads, or the standard output."""
+    """A new file that only its owner reads, gone again where it does not become whole; or the standard output. Raises
+    Conflict `file_exists`."""
     if output is None:
         yield sys.stdout
         return
-    from hermes.home.files import open_private
+    from hermes.home.files import naming, open_private
 
-    with open(output, "x", encoding="utf-8", opener=open_private) as file:
-        yield file
+    try:
+        file = open(output, "x", encoding="utf-8", opener=open_private)  # noqa: SIM115 closed below
+    except FileExistsError:
+        raise Conflict(f"{output} exists already, and an export overwrites nothing", code="file_exists") from None
+    try:
+        with naming(output), file:
+            yield file
+    except BaseException:
+        output.unlink(missing_ok=True)
+        raise
 
 
 def _whole(session: Session, kept: Iterable[KeptMessage]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hermes.core.file import FILE_ID
 from hermes.files.storage import told_as_unavailable
-from hermes.home.files import make_private_directory, open_private, sync_directory
+from hermes.home.files import link_or_copy, make_private_directory, open_private, sync_directory
 from hermes.store import file_chunks
 from hermes.store.database import Connection
 from hermes.store.file_chunks import CHUNK_BYTES
@@ -34,11 +34,11 @@ def gather(conn: Connection, directory: Path) -> list[str]:
 
 def spread(conn: Connection, directory: Path) -> int:
     """Writes the bytes in the database into files/, and takes them out of it. Returns how many files were written; one
-    that is there stays. Each is whole on the disk before the next begins."""
+    that is there with all its bytes stays. Each is whole on the disk before the next begins."""
     written = 0
-    for file_id in file_chunks.ids(conn):
+    for file_id, size in file_chunks.records_with(conn).items():
         path = directory / file_id
-        if FILE_ID.fullmatch(file_id) is None or path.exists():
+        if FILE_ID.fullmatch(file_id) is None or (path.exists() and path.stat().st_size == size):
             continue
         with told_as_unavailable(path, "write"):
             make_private_directory(directory)
@@ -61,7 +61,7 @@ def keep_aside(directory: Path, known: Collection[str], aside: Path) -> int:
         for name in left:
             make_private_directory(aside)
             with suppress(FileExistsError):
-                os.link(directory / name, aside / name)
+                link_or_copy(directory / name, aside / name)
     return len(left)
 
 

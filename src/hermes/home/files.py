@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -62,6 +64,38 @@ def open_private(path: str | Path, flags: int) -> int:
     if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(handle).st_mode) & 0o077 and flags & os.O_CREAT:
         os.fchmod(handle, FILE_MODE)
     return handle
+
+
+def give_name(part: Path, target: Path) -> None:
+    """`part`, whole and on the disk, becomes `target`, and never takes the place of another file. Raises
+    FileExistsError."""
+    try:
+        os.link(part, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(open_private(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        part.replace(target)
+    else:
+        part.unlink()
+    sync_directory(target.parent)
+
+
+def link_or_copy(file: Path, other: Path) -> None:
+    """`file` under a second name, on the disk. Raises FileExistsError."""
+    try:
+        os.link(file, other)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with file.open("rb") as source, open(other, "xb", opener=open_private) as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+
+
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What a USB stick (FAT) or a network file system says to a second name for a file."""
 
 
 def ends_within_a_line(file: Path) -> bool:

@@ -22,13 +22,13 @@ from sqlalchemy import Connection
 from hermes.core.errors import Conflict, HermesError, NotFound, StoreCorrupt, StoreUnavailable
 from hermes.core.event import KeptEvent, RunInterrupted
 from hermes.core.run import Run, RunStatus
-from hermes.home.files import open_private, sync_directory
+from hermes.home.files import give_name, link_or_copy, open_private, sync_directory
 
 from . import events, facts, runs, sessions, snapshot
 from .connecting import open_file, reading, shown
 from .database import Database, parse_url
 from .integrity import Finding, check_database, examine
-from .problems import is_damage, translated
+from .problems import is_damage
 from .requests import messages_of
 from .schema import facts as fact_rows
 from .schema import keys, nodes
@@ -86,12 +86,9 @@ def back_up(url: str, target: Path, *, now: float, also: Also | None = None, tol
         check_unused(f"sqlite:///{part}")  # one file, without a log beside it
         findings = check_database(f"sqlite:///{part}").findings
         sync_file(part)
-        try:
-            os.link(part, target)  # unlike a rename, it never takes the place of another file
-        except FileExistsError:
-            raise Conflict(f"{target} exists already, and a backup overwrites nothing", code="file_exists") from None
-        part.unlink()
-        sync_directory(target.parent)
+        give_name(part, target)
+    except FileExistsError:
+        raise Conflict(f"{target} exists already, and a backup overwrites nothing", code="file_exists") from None
     except OSError as error:
         raise StoreUnavailable(f"cannot write {target}: {error.strerror or error}") from error
     finally:
@@ -107,11 +104,13 @@ def restore(
     is_forced: bool = False,
     also: Also | None = None,
     told: Told | None = None,
+    workplace: Path | None = None,
 ) -> Restored:
     """In the place of what is there; nobody else may use it meanwhile. `source` stays as it is.
 
     What was under way when the backup was made is told as ended, and nothing that waited is sent: it may have happened
-    since. Who was shut out since stays out. `is_forced` takes a backup with findings, and empties a PostgreSQL.
+    since. Who was shut out since stays out. `is_forced` takes a backup with findings, and empties a PostgreSQL. Then a
+    copy of `source` lies in `workplace` for as long as it takes, beside it where that is unset.
 
     Raises NotFound for no such file, StoreCorrupt for a damaged or foreign one, HermesError `backup_has_findings`,
     Conflict `database_not_empty` (PostgreSQL) or `database_in_use`.
@@ -123,7 +122,7 @@ def restore(
     is_damaged = target is not None and target.exists() and bool(examine(target).problems)
     if target is None or (target.exists() and not is_damaged):
         check_unused(url)
-    part = new_part(target if target is not None else source)
+    part = new_part(target or (workplace or source.parent) / source.name)
     try:
         _copy_in(source, part)
         findings = _check_copy(part, source, is_forced)
@@ -149,8 +148,27 @@ def restore(
 
 
 def new_part(path: Path) -> Path:
-    """Where a file is written that is to be `path` once it is whole."""
-    return path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
+    """Where a file is written that is to be `path` once it is whole. What killed processes left there is removed."""
+    _sweep(path.parent)
+    return path.with_name(f".{path.name}.{uuid4().hex[:12]}{_PART}")
+
+
+_PART = ".hermes.part"
+_LEFT_SECONDS = 86_400.0
+"""What nobody wrote to for so long is nobody's any more."""
+
+
+def _sweep(directory: Path) -> None:
+    with suppress(OSError):  # what is wrong with the place is told when it is written to
+        for part in directory.glob(f".*{_PART}"):
+            files = [part.with_name(part.name + end) for end in _ENDS]
+            newest = max(file.stat().st_mtime for file in files if file.exists())
+            if time.time() - newest > _LEFT_SECONDS:
+                remove_part(part)
+
+
+_ENDS = ("", "-wal", "-shm", "-journal")
+"""What SQLite keeps beside a file."""
 
 
 def sync_file(path: Path) -> None:
@@ -160,7 +178,7 @@ def sync_file(path: Path) -> None:
 
 def remove_part(part: Path) -> None:
     """With what SQLite keeps beside it."""
-    for end in ("", "-wal", "-shm", "-journal"):
+    for end in _ENDS:
         with suppress(OSError):  # what is wrong with its place was told
             part.with_name(part.name + end).unlink(missing_ok=True)
 
@@ -194,7 +212,7 @@ def _copy_in(source: Path, part: Path) -> None:
     except sqlite3.Error as error:
         if is_damage(error):
             raise StoreCorrupt(f"{source} is no backup, or a damaged one ({error})") from error
-        raise translated(error, str(source)) from error
+        raise snapshot.copy_problem(error, source, part) from error
     snapshot.check_foreign(part, str(source))
 
 
@@ -277,7 +295,7 @@ def _swap(part: Path, target: Path, is_damaged: bool, now: float) -> Path | None
         log = target.with_name(target.name + end)
         if log.exists():
             log.rename(aside.with_name(aside.name + end))
-    os.link(target, aside)
+    link_or_copy(target, aside)
     part.replace(target)
     sync_directory(target.parent)
     return aside

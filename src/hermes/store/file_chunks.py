@@ -22,9 +22,9 @@ def get(conn: Connection, file_id: str, n: int) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
-def ids(conn: Connection) -> list[str]:
-    """Of the files whose bytes are here."""
-    return [row[0] for row in _IDS.all(conn, {})]
+def records_with(conn: Connection) -> dict[str, int]:
+    """Ids of the files whose bytes are here, and how many each has."""
+    return {row[0]: row[1] for row in _WITH.all(conn, {})}
 
 
 def remove_all(conn: Connection) -> None:
@@ -41,5 +41,7 @@ _C = file_chunks.c
 _ADD = Statement(sa.insert(file_chunks).values({name: bindparam(name) for name in ("file_id", "n", "data")}))
 _GET = Statement(sa.select(_C.data).where(_C.file_id == bindparam("file"), _C.n == bindparam("number")))
 _WITHOUT = Statement(sa.select(files.c.id, files.c.bytes).where(~sa.exists().where(_C.file_id == files.c.id)))
-_IDS = Statement(sa.select(_C.file_id).distinct().order_by(_C.file_id))
+_WITH = Statement(
+    sa.select(files.c.id, files.c.bytes).where(sa.exists().where(_C.file_id == files.c.id)).order_by(files.c.id)
+)
 _REMOVE_ALL = Statement(sa.delete(file_chunks))

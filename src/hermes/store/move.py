@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from hermes.core.errors import Conflict, InvalidInput, NotFound, StoreUnavailable
-from hermes.home.files import open_private, sync_directory
+from hermes.home.files import give_name, open_private
 
 from . import search
 from .backup import new_part, remove_part, sync_file
@@ -58,8 +58,9 @@ def _into_file(url: str, path: Path, also: Callable[[Connection], object] | None
         moved = _into(url, f"sqlite:///{part}", also, told)
         check_unused(f"sqlite:///{part}")
         sync_file(part)
-        os.link(part, path)
-        sync_directory(path.parent)
+        give_name(part, path)
+    except FileExistsError:
+        raise Conflict(f"{path} exists already: name a new file", code="file_exists") from None
     except OSError as error:
         raise StoreUnavailable(f"cannot write {path}: {error.strerror or error}") from error
     finally:

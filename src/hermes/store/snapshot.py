@@ -9,8 +9,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam
 
-from hermes.core.errors import StoreCorrupt
+from hermes.core.errors import StoreCorrupt, StoreUnavailable
 from hermes.core.job import JobState
+from hermes.home.disk import is_full, no_room
 
 from .database import Database
 from .problems import translated
@@ -30,13 +31,21 @@ def snapshot(source: Path, target: Path, *, with_keys: bool) -> None:
         finally:
             conn.close()
     except sqlite3.Error as error:
-        raise translated(error, str(source)) from error
+        raise copy_problem(error, source, target) from error
     if not with_keys:
         database = Database.open_now(f"sqlite:///{target}")
         try:
             database.write_now(_forget_keys)
         finally:
             database.close_now()
+
+
+def copy_problem(error: sqlite3.Error, source: Path, target: Path) -> BaseException:
+    """What is written is what finds no room."""
+    is_out_of_room = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    if is_out_of_room or (is_full(target) and not is_full(source)):
+        return StoreUnavailable(no_room(target.parent, f"the copy in {target.parent}"))
+    return translated(error, str(source))
 
 
 def adopt(path: Path, *, with_keys: bool) -> int:

@@ -6,7 +6,9 @@ are counted and digested, and compared with what can be read of the target befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sqlite3
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -90,7 +92,7 @@ class _Reading:
     sum: _Sum = field(default_factory=_Sum)
     mended: int = 0
 
-    def rows(self, conn: Connection) -> Iterator[tuple[Any, ...]]:
+    def rows(self, conn: Connection) -> Generator[tuple[Any, ...], None, None]:
         plain = [_plain_of(column) for column in self.table.columns]
         for row in _stream(conn, self.table):
             values = []
@@ -121,10 +123,13 @@ def _copy_all(
     for table in _copied_tables():
         reading = _Reading(table)
         try:
-            _insert(target, table, reading.rows(source))
+            with closing(reading.rows(source)) as passing:
+                _insert(target, table, passing)
         except HermesError:
             raise
         except Exception as error:
+            if _has_no_room(error):  # the database that is written says where
+                raise
             raise HermesError(f"the table {table.name} was refused: {error}", code="transfer_failed") from error
         _compare(target, table, reading.sum)
         _go_on_counting(source, target, table)
@@ -135,6 +140,11 @@ def _copy_all(
     if also is not None:
         also(target)
     return Copied(rows, mended)
+
+
+def _has_no_room(error: Exception) -> bool:
+    is_full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return is_full or getattr(error, "sqlstate", None) == "53100"
 
 
 def _copied_tables() -> list[Table]:

@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -195,7 +195,7 @@ def test_while_a_gateway_runs_nothing_is_restored_or_moved(hermes: Hermes, url: 
         ("migrate", "--to", f"sqlite:///{tmp_path / 'two.db'}"),
     ):
         done = hermes("db", *arguments)
-        assert (done.code, "already runs" in done.err) == (1, True), arguments
+        assert (done.code, "gateway stop, and try again" in done.err) == (1, True), arguments
     lock.release()
     assert not (tmp_path / "two.db").exists()
 
@@ -389,3 +389,60 @@ def test_a_url_with_a_wrong_port_is_told_without_its_password(hermes: Hermes, ur
     write(url, talk)
     done = hermes("db", "migrate", "--to", "postgresql://u:sec@ret@host:port/name")
     assert (done.code, "@host:port/name" in done.err, "ret@" in done.err) == (2, True, False)
+
+
+@ON_SQLITE
+def test_a_backup_that_is_whole_is_one_though_the_database_takes_no_writes(
+    hermes: Hermes, url: str, tmp_path: Path
+) -> None:
+    """As one does whose disk is full: then a backup is wanted most."""
+    write(url, talk)
+    with closing(sqlite3.connect(hermes.home.state_db)) as conn:
+        conn.execute("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no'); END")
+    done = hermes("db", "backup", str(tmp_path / "one.db"))
+    assert (done.code, "warning: the audit log does not tell of it" in done.err) == (0, True)
+    assert done.out.startswith(f"Wrote {tmp_path / 'one.db'}")
+
+
+@ON_SQLITE
+def test_an_export_overwrites_nothing_and_leaves_no_half(hermes: Hermes, url: str, tmp_path: Path) -> None:
+    write(url, talk)
+    file = tmp_path / "all.jsonl"
+    file.write_text("mine")
+    done = hermes("db", "export", "-o", str(file))
+    assert (done.code, f"{file} exists already" in done.err, file.read_text()) == (1, True, "mine")
+    file.unlink()
+    with closing(sqlite3.connect(hermes.home.state_db)) as conn:
+        conn.execute("UPDATE events SET data = 'no JSON'")
+        conn.commit()
+    with pytest.raises(ValueError, match="line 1 column 1"):
+        hermes("db", "export", "-o", str(file))
+    assert not file.exists()
+
+
+@ON_SQLITE
+def test_a_newer_database_is_not_told_to_be_upgraded(hermes: Hermes, url: str) -> None:
+    write(url, talk)
+    with closing(sqlite3.connect(hermes.home.state_db)) as conn:
+        conn.execute("UPDATE alembic_version SET version_num = '9999'")
+        conn.commit()
+    for word in ("export", "vacuum", "retention"):
+        done = hermes("db", word)
+        assert (done.code, "install the newer hermes-server" in done.err, "upgrade" in done.err) == (1, True, False)
+
+
+def test_a_backup_on_a_medium_that_takes_no_writes_is_restored(hermes: Hermes, url: str, tmp_path: Path) -> None:
+    write(url, talk)
+    medium = tmp_path / "medium"
+    medium.mkdir()
+    assert hermes("db", "backup", str(medium / "one.db")).code == 0
+    with nothing_made_in(medium):
+        assert hermes("db", "restore", str(medium / "one.db"), *force(url)).code == 0
+
+
+@contextmanager
+def nothing_made_in(directory: Path) -> Iterator[None]:
+    """Root may write where nobody else may, so it is watched instead."""
+    before = directory.stat().st_mtime_ns
+    yield
+    assert directory.stat().st_mtime_ns == before

@@ -143,7 +143,7 @@ def test_an_export_has_a_session_a_line_and_everything_in_it(hermes: Hermes, tmp
     assert json.loads(output.read_text()) == lines[1]
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
     again = hermes("sessions", "export", "-o", str(output))
-    assert (again.code, "File exists" in again.err) == (1, True)
+    assert (again.code, "exists already" in again.err) == (1, True)
     assert json.loads(output.read_text()) == lines[1]
 
 

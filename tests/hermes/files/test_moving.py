@@ -59,7 +59,7 @@ def test_bytes_come_into_the_database_and_out_again_as_they_were(
         if data:
             assert (there / file_id).read_bytes() == data
             assert stat.S_IMODE((there / file_id).stat().st_mode) == 0o600
-    assert database.read_now(file_chunks.ids) == []
+    assert database.read_now(file_chunks.records_with) == {}
     assert sorted(path.name for path in there.iterdir()) == sorted(one for one, data in contents.items() if data)
     database.close_now()
 
@@ -69,7 +69,7 @@ def test_what_lost_its_bytes_is_named_and_stops_nothing(database: Database, dire
     (directory / gone).unlink()
     (directory / cut).write_bytes(b"hel")
     assert sorted(database.write_now(gather, directory)) == sorted([gone, cut])
-    assert database.read_now(file_chunks.ids) == [whole]
+    assert database.read_now(file_chunks.records_with) == {whole: 5}
     database.close_now()
 
 
@@ -95,6 +95,15 @@ def test_bytes_that_are_there_already_stay(database: Database, directory: Path) 
     inode = (directory / file_id).stat().st_ino
     assert database.write_now(spread, directory) == 0
     assert (directory / file_id).stat().st_ino == inode
+    database.close_now()
+
+
+def test_bytes_that_were_cut_off_are_written_anew(database: Database, directory: Path) -> None:
+    file_id = keep(database, directory, b"hello")
+    database.write_now(gather, directory)
+    (directory / file_id).write_bytes(b"hel")
+    assert database.write_now(spread, directory) == 1
+    assert (directory / file_id).read_bytes() == b"hello"
     database.close_now()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import stat
 import threading
@@ -20,10 +22,11 @@ from hermes.core.key import Key, Scope
 from hermes.core.message import Message
 from hermes.core.run import RunStatus
 from hermes.store import callbacks, events, facts, keys, runs, sessions
-from hermes.store.backup import BACKUP, back_up, restore
+from hermes.store.backup import BACKUP, back_up, new_part, restore
 from hermes.store.connecting import reading
 from hermes.store.database import Database
 from hermes.store.invariants import check
+from hermes.store.move import move
 from tests.support.filled import everything, fill
 from tests.support.postgres import postgres_database
 from tests.support.store import keep_run, keep_session
@@ -291,3 +294,48 @@ def test_a_database_that_somebody_has_open_is_not_replaced(url: str, file: Path)
     database.write_now(keep_session, "s3")  # and nothing was taken from whoever has it open
     database.close_now()
     check_unused(url)
+
+
+def test_what_a_killed_backup_left_is_removed_by_one_a_day_later(home_url: str, file: Path) -> None:
+    write(home_url, keep_session)
+    old, young = new_part(file), new_part(file)
+    for part in (old, young, old.with_name(f"{old.name}-wal")):
+        part.write_text("half")
+    mine = file.with_name(".one.db.part")
+    mine.write_text("mine")
+    for path in (*file.parent.iterdir(),):
+        if path != young:
+            os.utime(path, (1.0, 1.0))
+    back_up(home_url, file, now=NOW)
+    assert sorted(path.name for path in file.parent.iterdir()) == sorted([mine.name, young.name, "one.db"])
+
+
+@pytest.mark.parametrize("kind", ["backup", "move", "restore"])
+def test_where_the_disk_knows_no_second_names_it_is_done_all_the_same(
+    home_url: str, file: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A USB stick, a network file system."""
+
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    write(home_url, keep_session)
+    if kind == "restore":
+        back_up(home_url, file, now=NOW)
+    monkeypatch.setattr(os, "link", refuse)
+    if kind == "backup":
+        back_up(home_url, file, now=NOW)
+    elif kind == "move":
+        move(home_url, f"sqlite:///{file}")
+    else:
+        before = contents(home_url)
+        done = restore(home_url, file, now=NOW)
+        assert done.aside is not None
+        assert contents(f"sqlite:///{done.aside}") == before
+        assert stat.S_IMODE(done.aside.stat().st_mode) == 0o600
+    assert contents(f"sqlite:///{file}")["sessions"] == contents(home_url)["sessions"]
+    assert [path.name for path in file.parent.iterdir()] == ["one.db"]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    if kind == "backup":
+        with pytest.raises(Conflict):
+            back_up(home_url, file, now=NOW)
