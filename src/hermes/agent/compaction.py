@@ -110,8 +110,9 @@ class Compaction:
     """What is shown of the first messages: the record, or that there is none."""
     cleared: int = 0
     """Results before that place are left out."""
-    longest: int | None = None
-    """Results are cut to so many characters."""
+    cut: int = 0
+    """Results before that place are shown up to `longest` characters."""
+    longest: int = 0
     has_looked: bool = False
 
     async def fit(self, said: Sequence[Message], meter: Meter, sink: Sink) -> Sequence[Message]:
@@ -160,19 +161,21 @@ class Compaction:
 
     def _shown(self, said: Sequence[Message]) -> Sequence[Message]:
         summary = self.summary
-        if summary is None and not self.cleared and self.longest is None:
+        if summary is None and not self.cleared and not self.cut:
             return said
         first = self._covered
-        tail = [
-            _without_result(message) if place < self.cleared else _cut_result(message, self.longest)
-            for place, message in enumerate(said[first:], first)
-        ]
+        tail = [self._one_shown(place, message) for place, message in enumerate(said[first:], first)]
         if summary is None:
             return tail
         record = [Message("user", f"{HEADER}\n\n{summary.text}")]
         if tail and tail[0].role == "user":  # many templates refuse two in a row
             record.append(Message("assistant", "I have read the record and go on from there."))
         return [*record, *tail]
+
+    def _one_shown(self, place: int, message: Message) -> Message:
+        if place < self.cleared:
+            return _without_result(message)
+        return _cut_result(message, self.longest) if place < self.cut else message
 
     async def _look(self, said: Sequence[Message]) -> None:
         """For the record that an earlier turn made, if it is of these messages."""
@@ -190,9 +193,10 @@ class Compaction:
 
     def _cut(self, said: Sequence[Message], room: int) -> None:
         """The newest results may be too long by themselves: better a part of each than a refusal."""
-        longest = self.longest or max((len(message.text) for message in said if message.role == "tool"), default=0)
+        longest = max((len(message.text) for message in said if message.role == "tool"), default=0)
         while longest > SHORT_RESULT and tokens_of(self._shown(said)) > room:
             self.longest = longest = max(longest // 2, SHORT_RESULT)
+            self.cut = len(said)
 
     def _key(self, said: Sequence[Message]) -> str:
         return self.session_id or digest_of(said[:BEGINNING])
@@ -279,9 +283,9 @@ def _without_result(message: Message) -> Message:
     return replace(message, content=CLEARED.format(count=len(message.text), tool=message.name or "a tool"))
 
 
-def _cut_result(message: Message, longest: int | None) -> Message:
+def _cut_result(message: Message, longest: int) -> Message:
     text = message.text
-    if message.role != "tool" or longest is None or len(text) <= longest:
+    if message.role != "tool" or len(text) <= longest:
         return message
     return replace(message, content=CUT.format(text=text[:longest], count=len(text)))
 

@@ -237,11 +237,17 @@ async def test_results_that_are_too_long_by_themselves_are_shown_in_part():
     calls = tuple(ToolCall(f"c{number}", "read_file", "{}") for number in range(4))
     results = [Message("tool", "r" * 20_000, tool_call_id=call.id, name="read_file") for call in calls]
     said = [Message("user", "look"), Message("assistant", "", tool_calls=calls), *results]
-    shown = await compaction(SmallModel()).fit(said, meter(), Notes())
+    same_turn = compaction(SmallModel())
+    shown = await same_turn.fit(said, meter(), Notes())
     assert tokens_of(shown) < WINDOW - 1_500
     cut = [message.text for message in shown if message.role == "tool"]
     assert all(text.endswith("[cut: 20000 characters in all did not fit; ask for less at a time]") for text in cut)
     assert len(cut) == 4 and all(len(text) > 4_000 for text in cut)
+    for number in range(2):
+        last = ToolCall(f"last{number}", "read_file", "{}")
+        said += [Message("assistant", "", tool_calls=(last,)), Message("tool", "w" * 9_000, tool_call_id=last.id)]
+    shown = await same_turn.fit(said, meter(), Notes())
+    assert shown[-1] == said[-1], "what there is room for is shown whole"
 
 
 async def test_a_model_that_writes_too_much_is_not_asked_again_in_each_turn():
