@@ -190,6 +190,9 @@ class _View:
                 return self._own_line(f"  ↳ {event['choice']}{who} ({event['outcome']})")
             case "model.retry":
                 return self._own_line(f"… the model failed ({_line(event['reason'])}); asking {event['model']}")
+            case "context.compacted":
+                how = f"about {event['tokens_before']:,} tokens, now {event['tokens_after']:,}"
+                return self._own_line(f"… too long for the model, which is shown it in short: {how}")
             case "run.warning":
                 return self._own_line(f"! {_line(event['message'], 400)}")
             case "run.steered":

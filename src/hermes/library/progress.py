@@ -84,6 +84,8 @@ def lines(event: RunEvent) -> list[str]:
             return [f"   {tool}: failed in {duration:.1f} s: {error}"]
         case events.ModelRetrying(reason=reason, wait_seconds=wait, model=model):
             return [f"{reason}; asking {model} again in {wait:.1f} s"]
+        case events.ContextCompacted(tokens_before=before, tokens_after=after):
+            return [f"too long for the model, which is shown it in short: about {before:,} tokens, now {after:,}"]
         case events.Warned(message=message):
             return [f"warning: {message}"]
     return []

@@ -250,6 +250,13 @@ def test_an_error_in_the_middle_is_an_error_chunk_and_no_done(final: RunEvent, e
     assert sent([STARTED, events.MessageDelta("Hel"), final]) == [ROLE, text("Hel"), Sent(None, {"error": error})]
 
 
+def test_that_the_history_became_shorter_breaks_no_answer() -> None:
+    shorter = events.ContextCompacted(12_000, 5_000, 40)
+    first, *rest = hello("Hel", "lo")
+    assert sent([first, shorter, *rest]) == sent([first, *rest])
+    assert plain([first, shorter, *rest]) == plain([first, *rest])
+
+
 def test_every_data_line_of_a_stream_is_a_chunk_an_error_or_done() -> None:
     happened = [STARTED, TOOL, ASKED, events.ApprovalResponded("appr_1", "deny", None, "timeout"), TOOL_BAD]
     happened += [events.Warned("x"), events.ModelRetrying("429", 1, 0.5, "m"), events.RunSteered("y"), *hello("Hi")[1:]]

@@ -34,6 +34,7 @@ TURN: list[RunEvent] = [
     events.ToolCompleted("terminal", "c2", 0.5, "no such file", ""),
     events.ModelRetrying("429", 1, 2.0, "m2"),
     events.Warned("careful"),
+    events.ContextCompacted(12_000, 5_000, 40),
     events.RunSteered("faster"),
     events.MessageDelta("Done.\n"),
     events.RunCompleted("Done.", USAGE),
@@ -51,6 +52,7 @@ Answer with: hermes runs approve r
   ↳ 0.5 s  failed: no such file
 … the model failed (429); asking m2
 ! careful
+… too long for the model, which is shown it in short: about 12,000 tokens, now 5,000
 » faster
 Done.
 ✓ completed: 10 tokens in, 5 out, 0.2500 USD

@@ -96,3 +96,8 @@ def test_the_working_directory_stays_clean(play, nowhere: Path):
     with AIAgent(model="m", base_url=server.base_url, quiet_mode=True) as asked:
         asked.chat("Hello")
     assert list(nowhere.iterdir()) == []
+
+
+def test_that_the_history_became_shorter_is_a_line():
+    said = "too long for the model, which is shown it in short: about 12,000 tokens, now 5,000"
+    assert lines(events.ContextCompacted(12_000, 5_000, 40)) == [said]
