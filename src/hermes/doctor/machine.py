@@ -19,6 +19,7 @@ from hermes.home.disk import is_read_only, mount_point, remount
 from hermes.home.locks import last_gateway, running_gateway
 from hermes.home.paths import Home
 from hermes.home.settings import Settings
+from hermes.store import nodes as node_store
 from hermes.store.integrity import examine
 from hermes.store.schema import HEAD
 
@@ -95,30 +96,32 @@ def unit(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def database(home: Home, settings: Settings, now: float) -> Iterator[Finding]:
-    if settings.database.url or not home.state_db.exists():
+    """Of the file that it is; a server's is examined by `nodes`."""
+    file = node_store.file_of(settings.database.url) if settings.database.url else home.state_db
+    if file is None or not file.exists():
         return
-    if not home.state_db.is_file():
-        text = f"{home.state_db} is no file: the database can be neither read nor made"
-        yield Finding("broken_database", Severity.ERROR, text, _put_away(home))
+    if not file.is_file():
+        text = f"{file} is no file: the database can be neither read nor made"
+        yield Finding("broken_database", Severity.ERROR, text, _put_away(file))
         return
-    found = examine(home.state_db)
+    found = examine(file)
     if found.refused is not None:
-        text = f"{home.state_db} could not be examined: {found.refused}"
+        text = f"{file} could not be examined: {found.refused}"
         yield Finding("unread_database", Severity.ERROR, text)
     elif found.problems:
         yield Finding(
             "broken_database",
             Severity.ERROR,
-            f"{home.state_db} is damaged: {'; '.join(found.problems)}; restore a backup ({home.command} db restore), "
+            f"{file} is damaged: {'; '.join(found.problems)}; restore a backup ({home.command} db restore), "
             f"or begin with an empty one; {home.command} db check tells how bad it is",
-            f"{home.command} gateway stop && {_put_away(home)}",
+            f"{home.command} gateway stop && {_put_away(file)}",
         )
-    elif found.revision is None and home.state_db.stat().st_size:
-        text = f"{home.state_db} is the database of another program: no gateway starts with it"
-        yield Finding("foreign_database", Severity.ERROR, text, _put_away(home))
+    elif found.revision is None and file.stat().st_size:
+        text = f"{file} is the database of another program: no gateway starts with it"
+        yield Finding("foreign_database", Severity.ERROR, text, _put_away(file))
     elif found.revision is not None and found.revision > HEAD:
         text = (
-            f"{home.state_db} is of a newer version (schema {found.revision}; this one knows it up to {HEAD}): "
+            f"{file} is of a newer version (schema {found.revision}; this one knows it up to {HEAD}): "
             "no gateway of this version starts with it"
         )
         yield Finding("newer_database", Severity.ERROR, text, "pip install --upgrade hermes-server")
@@ -132,9 +135,9 @@ def database(home: Home, settings: Settings, now: float) -> Iterator[Finding]:
         )
 
 
-def _put_away(home: Home) -> str:
-    file = shlex.quote(str(home.state_db))
-    return f"mv {file} {file}.damaged"
+def _put_away(file: Path) -> str:
+    quoted = shlex.quote(str(file))
+    return f"mv {quoted} {quoted}.damaged"
 
 
 def disk(home: Home, *, full_bytes: int = FULL_BYTES, tight_bytes: int = TIGHT_BYTES) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,13 +31,22 @@ class Repeats(logging.Filter):
         self._monotonic = monotonic
         self._same: dict[tuple[str, int, str], _Said] = {}
         self._kinds: dict[tuple[str, int], _Said] = {}
+        self._looking = threading.Lock()  # logging filters before it takes the handler's
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
+        try:
+            words = record.getMessage()
+        except Exception:  # noqa: BLE001 words that do not fit: the handler tells of that, and whoever logs goes on
+            return True
+        with self._looking:
+            return self._passes(record, words)
+
+    def _passes(self, record: logging.LogRecord, words: str) -> bool:
         now = self._monotonic()
         self._forget(now)
-        same = self._same.setdefault((record.name, record.levelno, record.getMessage()), _Said(now, 0))
+        same = self._same.setdefault((record.name, record.levelno, words), _Said(now, 0))
         kind = self._kinds.setdefault((record.pathname, record.lineno), _Said(now, 0))
         if now - kind.since >= KIND_SECONDS:
             kind.since, kind.count = now, 0

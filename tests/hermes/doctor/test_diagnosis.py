@@ -235,6 +235,17 @@ def test_a_damaged_database_is_told_with_a_way_out(home: Home, environ: dict[str
     assert findings() == []
 
 
+@pytest.mark.sqlite("a file elsewhere")
+def test_a_damaged_database_is_told_wherever_it_lies(environ: dict[str, str], findings: Find, tmp_path: Path) -> None:
+    file = tmp_path / "elsewhere.db"
+    environ["HERMES_DATABASE_URL"] = f"sqlite:///{file}"
+    Database.open_now(f"sqlite:///{file}").close_now()
+    assert findings() == []
+    file.write_bytes(b"x" * 8192)
+    finding = only(findings())
+    assert (finding.name, str(file) in finding.text) == ("broken_database", True)
+
+
 @pytest.mark.sqlite("the file of a home")
 @pytest.mark.parametrize(
     ("script", "expected"),

@@ -11,7 +11,7 @@ from hermes.core.errors import StoreCorrupt, StoreUnavailable
 from hermes.core.key import Key, Scope
 from hermes.store import keys, sessions
 from hermes.store.database import Connection, Database
-from hermes.store.snapshot import adopt, snapshot
+from hermes.store.snapshot import adopt, copy_problem, snapshot
 from tests.support.store import keep_run, keep_session
 
 pytestmark = pytest.mark.sqlite("a copy of a file")
@@ -119,3 +119,15 @@ def test_a_damaged_or_foreign_file_is_refused(source: Path, tmp_path: Path) -> N
     for name in ("text.db", "other.db", "cut.db"):
         with pytest.raises((StoreCorrupt, StoreUnavailable)):
             adopt(tmp_path / name, with_keys=False)
+
+
+def test_of_a_copy_that_finds_no_room_the_place_it_goes_to_is_told(source: Path, tmp_path: Path) -> None:
+    conn = sqlite3.connect(":memory:")
+    conn.execute("PRAGMA max_page_count=1")
+    with pytest.raises(sqlite3.OperationalError) as full:
+        conn.execute("CREATE TABLE t (x)")
+    conn.close()
+    (tmp_path / "stick").mkdir()
+    told = str(copy_problem(full.value, source, tmp_path / "stick" / "copy.db"))
+    assert f"no room left for the copy in {tmp_path / 'stick'}" in told
+    assert str(source) not in told

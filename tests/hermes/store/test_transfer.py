@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hermes.core.errors import Conflict, HermesError
+from hermes.core.errors import Conflict, HermesError, StoreUnavailable
 from hermes.core.message import Message
 from hermes.store import facts, search, sessions
 from hermes.store.connecting import reading
@@ -185,3 +185,20 @@ def test_a_number_that_is_too_large_for_the_target_is_told_with_its_table(tmp_pa
             transfer(rows, target)
         assert target.read_now(sessions.get, "s") is None
         target.close_now()
+
+
+def test_a_target_that_finds_no_room_says_where(source: Database, source_url: str, tmp_path: Path) -> None:
+    source.write_now(_much)
+    target = Database.open_now(f"sqlite:///{tmp_path / 'small.db'}")
+    target.write_now(lambda conn: conn.exec_driver_sql("PRAGMA max_page_count=1"))  # it is as small as it can be
+    with (
+        reading(source_url) as rows,
+        pytest.raises(StoreUnavailable, match=r"no room left for the database .*small\.db"),
+    ):
+        transfer(rows, target)
+    target.close_now()
+
+
+def _much(conn: Connection) -> None:
+    keep_session(conn)
+    sessions.add_messages(conn, "s", None, [Message("user", "x" * 100_000)], 1.0)
