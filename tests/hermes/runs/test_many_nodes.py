@@ -7,12 +7,13 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import psycopg
 import pytest
 
 from hermes.core import event as events
-from hermes.core.errors import Busy, Conflict
+from hermes.core.errors import Busy, Conflict, StoreUnavailable
 from hermes.core.event import KeptEvent
 from hermes.core.model import ModelItem, ModelRequest
 from hermes.core.run import Run, RunStatus
@@ -476,3 +477,88 @@ async def test_the_end_of_a_run_that_nobody_steered_looks_for_no_steers(nodes: N
     async with locked(nodes, "steers"), within_the_deadline():
         run = await here.runner.start(ask())
         assert (await here.events(run))[-1].name == "run.completed"
+
+
+class Watched:
+    """A database whose reads are counted; of `failing` one is lost, as on a connection that breaks."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.reads = 0
+        self.failing: int | None = None
+
+    def has_failed(self) -> bool:
+        return self.failing is None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.database, name)
+
+    async def read(self, function: Callable[..., Any], *args: Any) -> Any:
+        self.reads += 1
+        if self.failing is not None:
+            self.failing -= 1
+            if self.failing < 0:
+                self.failing = None
+                raise StoreUnavailable("away")
+        return await self.database.read(function, *args)
+
+
+async def test_what_was_accepted_is_accepted_though_nobody_can_be_told(nodes: Nodes):
+    go = asyncio.Event()
+    here = await nodes.start([go, *says("A.")], says("B."))
+    run = await here.runner.start(ask())
+    database = Watched(here.database)
+    async with open_runner(ScriptedModel([]), database=cast("Database", database)) as there:
+        database.failing = 1  # the second one asks who conducts the run
+        await there.steer(run.id, "owner", "rather that")
+        assert database.has_failed()
+        go.set()
+        async with within_the_deadline():
+            await here.events(run)
+    said = [message.text for message in await here.database.read(session_store.history, run.session_id)]
+    assert said.count("rather that") == 1
+
+
+async def test_readers_of_a_run_that_was_lost_wait_for_word_of_the_other_node(nodes: Nodes):
+    there = await nodes.start(says("On."))
+    stubborn, end = asyncio.Event(), asyncio.Event()
+    database = Watched(await Database.open(nodes.url))
+    model = Stubborn(stubborn, end)
+    async with open_runner(model, database=cast("Database", database)) as here:
+        run = await here.start(ask(is_durable=True))
+        reading = asyncio.ensure_future(names_of(here, run))
+        await until(lambda: model.is_asked)
+        await there.runner.drain(0.0)  # it takes over nothing
+        assert await there.database.write(node_store.remove, here.node.id)
+        name = here.node.id
+        await until(lambda: here.node.id != name)
+        before = database.reads
+        await asyncio.sleep(1.0)
+        assert database.reads - before < 30, "a look each second, and no more"
+        end.set()
+        third = await nodes.start(says("On."))
+        async with within_the_deadline():
+            assert (await reading)[-1] == "run.completed"
+            assert (await third.events(run))[-1].name == "run.completed"
+    await database.database.close()
+
+
+async def names_of(runner: Runner, run: Run) -> list[str]:
+    return [kept.event.name async for kept in runner.follow(run.id)]
+
+
+class Stubborn(ScriptedModel):
+    """Takes its time to be cancelled."""
+
+    def __init__(self, never: asyncio.Event, end: asyncio.Event) -> None:
+        super().__init__([])
+        self.never, self.end = never, end
+        self.is_asked = False
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelItem]:
+        self.is_asked = True
+        try:
+            await self.never.wait()
+        finally:
+            await self.end.wait()
+        yield says()[-1]
