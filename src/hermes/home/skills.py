@@ -147,11 +147,17 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _folders(directory: Path, root: Path) -> list[Path]:
+    """`directory` is in the root, and free of links where it is not one itself."""
     try:
-        entries = sorted(directory.iterdir())
+        with os.scandir(directory) as entries:
+            names = sorted(entry.name for entry in entries if entry.name[0] != "." and _is_folder(entry, root))
     except OSError:
         return []
-    return [entry for entry in entries if not entry.name.startswith(".") and _is_inside(entry, root) and entry.is_dir()]
+    return [directory / name for name in names]
+
+
+def _is_folder(entry: os.DirEntry[str], root: Path) -> bool:
+    return entry.is_dir() and (not entry.is_symlink() or _is_inside(Path(entry.path), root))
 
 
 def _is_inside(path: Path, root: Path) -> bool:
