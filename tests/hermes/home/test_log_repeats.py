@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
-import threading
 
 from hermes.home.log_repeats import KIND_SECONDS, MOST_KEPT, MOST_OF_A_KIND, SAME_SECONDS, Repeats
 from tests.support.clock import FakeClock
@@ -48,31 +46,6 @@ def test_what_it_remembers_stays_small() -> None:
     for number in range(5 * MOST_KEPT):
         repeats.filter(record(f"run {number}", line=number))
     assert len(repeats._same) <= 2 * MOST_KEPT + 1
-
-
-def test_threads_may_log_at_once() -> None:
-    """Each with other words: what is remembered is cleared all the while."""
-    repeats = Repeats()
-    failed: list[BaseException] = []
-
-    def log(thread: int) -> None:
-        try:
-            for number in range(4 * MOST_KEPT):
-                repeats.filter(record(f"{thread} {number}", line=number))
-        except BaseException as error:  # noqa: BLE001 pytest sees none of a thread
-            failed.append(error)
-
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [threading.Thread(target=log, args=(number,)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(before)
-    assert failed == []
 
 
 def test_words_that_do_not_fit_are_the_handlers_to_tell() -> None:
