@@ -121,8 +121,8 @@ class SkillManageTool(BaseTool[SkillManageArguments]):
         if directory is None or not _is_theirs(context):
             return None
         said = " ".join(filter(None, (f"{arguments.action} the skill {arguments.name}", arguments.file_path)))
-        folder = self._folder(arguments, directory)
-        in_home = Path(os.path.realpath(directory.parent)) / directory.name / folder / FILE_NAME
+        file = self._folder(arguments, directory) / _file_name(arguments)
+        in_home = Path(os.path.realpath(directory.parent)) / directory.name / file
         paths = dict.fromkeys((in_home, Path(os.path.realpath(in_home))))  # skills/ itself may be a link
         return Action(ActionKind.WRITE, said, tuple(paths), context.workdir)
 
@@ -164,6 +164,12 @@ class SkillManageTool(BaseTool[SkillManageArguments]):
             case "remove_file":
                 skill_files.remove_file(skills, skill, arguments.file_path)
         return f"{'Removed' if arguments.action in ('delete', 'remove_file') else 'Changed'} {self.summary(arguments)}."
+
+
+def _file_name(arguments: SkillManageArguments) -> Path:
+    parts = Path(arguments.file_path).parts
+    is_beside = arguments.action in ("write_file", "remove_file") and parts and parts[0] in skill_files.FOLDERS
+    return Path(*parts) if is_beside and ".." not in parts else Path(FILE_NAME)
 
 
 def _is_theirs(context: ToolContext) -> bool:

@@ -142,6 +142,8 @@ async def test_writing_one_is_asked_about_as_its_file_would_be(skills: Skills, t
     await make(skills, category="kitchen")
     edit = {"action": "edit", "name": "brew-tea", "content": TEA}
     assert own_files(asked(skills, tmp_path, **edit)) == ["kitchen/brew-tea/SKILL.md"]
+    write = {"action": "write_file", "name": "brew-tea", "file_path": "scripts/boil.sh"}
+    assert own_files(asked(skills, tmp_path, **write)) == ["kitchen/brew-tea/scripts/boil.sh"]
 
 
 @pytest.mark.parametrize("action", ["create", "edit", "patch", "delete", "write_file", "remove_file"])
@@ -152,6 +154,8 @@ async def test_no_path_of_the_model_hides_from_the_gate_what_is_written(
     await make(skills)
     own_files(asked(skills, tmp_path, action=action, name="brew-tea", category=outside))
     own_files(asked(skills, tmp_path, action=action, name=f"{outside}/x"))
+    for file in (f"{outside}/x", f"scripts/../../../{outside}/x"):
+        own_files(asked(skills, tmp_path, action=action, name="brew-tea", file_path=file))
 
 
 async def test_the_gate_sees_through_links(skills: Skills, tmp_path: Path) -> None:
