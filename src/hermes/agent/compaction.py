@@ -75,12 +75,14 @@ class CompactionSettings:
 
 
 class RecentSummaries:
-    """Of conversations whose history the client sends again each time: in memory, for the newest ones."""
+    """Of conversations whose history the client sends again each time: in memory, for those that go on."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Summary] = OrderedDict()
 
     async def latest(self, session_id: str) -> Summary | None:
+        if session_id in self._kept:
+            self._kept.move_to_end(session_id)
         return self._kept.get(session_id)
 
     async def keep(self, session_id: str, summary: Summary) -> None:

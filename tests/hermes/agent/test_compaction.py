@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hermes.agent.compaction import (
     CLEARED,
     HEADER,
+    REMEMBERED,
     Compaction,
     CompactionSettings,
     RecentSummaries,
@@ -24,6 +25,7 @@ from hermes.core.errors import InvalidInput, UpstreamRejected, UpstreamUnreachab
 from hermes.core.event import RunEvent
 from hermes.core.message import Message, ToolCall
 from hermes.core.model import Model, ModelDone, ModelItem, ModelRequest, TextDelta
+from hermes.core.ports import Summary
 from hermes.core.run import Limits, RunStatus, Usage
 from hermes.store import sessions as session_store
 from hermes.store.database import Connection, Database
@@ -270,6 +272,16 @@ async def test_two_conversations_that_begin_with_the_same_greeting_keep_a_record
         await compaction(model, session_id=None, summaries=summaries).fit(said, meter(), Notes())
         asked.append(len(model.records))
     assert asked[1] == asked[2] == asked[3]
+
+
+async def test_of_many_conversations_those_that_go_on_keep_their_record():
+    summaries, record = RecentSummaries(), Summary(1, "digest", "text")
+    await summaries.keep("goes on", record)
+    for number in range(REMEMBERED):
+        assert await summaries.latest("goes on") == record
+        await summaries.keep(f"another {number}", record)
+    assert await summaries.latest("goes on") == record
+    assert await summaries.latest("another 0") is None
 
 
 @pytest.mark.parametrize("window", [2_048, 8_192])
