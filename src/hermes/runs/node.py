@@ -202,7 +202,8 @@ def _no_fence(conn: Connection) -> None:
 
 def _read_id(file: Path) -> str | None:
     with suppress(OSError, UnicodeDecodeError):
-        return file.read_text("ascii").strip() or None
+        text = file.read_text("ascii").strip()
+        return text if text.replace("_", "").isalnum() else None
     return None
 
 

@@ -153,10 +153,13 @@ async def nodes_of(database: Database) -> list[str]:
 async def test_the_next_process_of_a_home_says_at_once_that_the_last_one_is_gone(postgres_url: str, tmp_path: Path):
     database = await Database.open(postgres_url)
     identity = Identity("gateway", "/home/a", id_file=tmp_path / "run" / "node.id")
-    for _ in range(2):
-        member = Membership(database, FakeClock(), identity)
-        await member.enter()
-        assert await nodes_of(database) == [member.id]
+    first, second, after = (Membership(database, FakeClock(), identity) for _ in range(3))
+    await first.enter()
+    await second.enter()
+    assert await nodes_of(database) == [second.id]
+    (tmp_path / "run" / "node.id").write_bytes(bytes(37))  # as a disk that lost power may leave it
+    await after.enter()
+    assert sorted(await nodes_of(database)) == sorted([second.id, after.id])
     await database.close()
 
 
