@@ -133,7 +133,7 @@ def restore(
     from hermes.home.paths import create_home
     from hermes.store import files as file_store
     from hermes.store.backup import restore as bring_back
-    from hermes.store.connecting import reading, shown
+    from hermes.store.connecting import asking, shown
 
     call = call_of(ctx)
     home = call.home()
@@ -152,7 +152,7 @@ def restore(
             workplace=home.path,
         )
         if done.aside is not None:
-            with reading(url) as conn:
+            with asking(url) as conn:
                 known = file_store.all_ids(conn)
             keep_aside(home.files_dir, known, done.aside.with_name(f"{done.aside.name}.files"))
         _note(url, "database.restored", str(path))
@@ -220,13 +220,13 @@ def export(
     """Write all sessions, messages, runs and events as JSON, an object a line. See also: hermes sessions export."""
     from hermes.cli.db_export import lines
     from hermes.cli.sessions import sink
-    from hermes.store.connecting import reading
+    from hermes.store.connecting import asking
     from hermes.store.sessions import get as get_session
 
     home, _, url = _place(ctx)
     _need_newest(home, url)
     counts: Counter[str] = Counter()
-    with reading(url) as conn:
+    with asking(url) as conn:
         if session is not None and get_session(conn, session) is None:
             raise NotFound(f"no session {session!r}; list them: hermes sessions list --all", code="session_not_found")
         with sink(output) as file:
@@ -276,13 +276,13 @@ def migrate(
 @app.command()
 def retention(ctx: typer.Context) -> None:
     """Show how long what is kept is kept, and what the next hour's tidying would remove."""
-    from hermes.store.connecting import reading
+    from hermes.store.connecting import asking
     from hermes.store.retention import Rules, due
 
     home, settings, url = _place(ctx)
     _need_newest(home, url)
     days = settings.retention.model_dump()
-    with reading(url) as conn:
+    with asking(url) as conn:
         counts = due(conn, Rules(**days), time.time())
     rows = [
         (f"retention.{name}", "for ever" if kept is None else f"{kept:g} days", str(counts.get(name, "-")))

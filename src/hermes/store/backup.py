@@ -30,8 +30,8 @@ from .database import Database, parse_url
 from .integrity import Finding, check_database, examine
 from .problems import is_damage
 from .requests import messages_of
+from .schema import HEAD, keys, nodes
 from .schema import facts as fact_rows
-from .schema import keys, nodes
 from .schema import runs as run_rows
 from .transfer import Told, transfer
 from .upkeep import check_unused, schema_of
@@ -73,8 +73,10 @@ def back_up(url: str, target: Path, *, now: float, also: Also | None = None, tol
     """
     if target.exists():
         raise Conflict(f"{target} exists already, and a backup overwrites nothing", code="file_exists")
-    if schema_of(url) is None:
+    found = schema_of(url)
+    if found is None:
         raise NotFound(f"there is nothing of ours in {shown(url)} yet", code="database_not_found")
+    _check_age(found, f"the database {shown(url)}")
     part = new_part(target)
     try:
         _copy_out(url, part, told)
@@ -216,7 +218,19 @@ def _copy_in(source: Path, part: Path) -> None:
     snapshot.check_foreign(part, str(source))
 
 
+def _check_age(schema: str, what: str) -> None:
+    if schema > HEAD:
+        raise StoreUnavailable(
+            f"this program is older than {what} (schema {schema}, known up to {HEAD}): install the newer "
+            "hermes-server again"
+        )
+
+
 def _check_copy(part: Path, source: Path, is_forced: bool) -> tuple[Finding, ...]:
+    schema = schema_of(f"sqlite:///{part}")
+    if schema is None:
+        raise StoreCorrupt(f"{source} is no backup: it is empty, or the database of another program; take another one")
+    _check_age(schema, f"the backup {source}")
     Database.open_now(f"sqlite:///{part}").close_now()
     findings = check_database(f"sqlite:///{part}").findings
     if any(finding.name == "damaged" for finding in findings):

@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 from hermes.core.errors import NotFound
 
 from .database import parse_url
+from .problems import translated
 
 BUSY_SECONDS = 5.0
 
@@ -35,6 +36,19 @@ def reading(url: str) -> Iterator[Connection]:
         finally:
             if not is_sqlite or driver.in_transaction:
                 driver.execute("ROLLBACK")
+
+
+@contextmanager
+def asking(url: str) -> Iterator[Connection]:
+    """`reading`, where what goes wrong is said as when a database is opened: StoreUnavailable, StoreCorrupt."""
+    try:
+        with reading(url) as conn:
+            yield conn
+    except Exception as error:
+        problem = translated(error, shown(url))
+        if problem is error:
+            raise
+        raise problem from error
 
 
 def open_file(path: Path) -> sqlite3.Connection:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from hermes.core.errors import Conflict
 
 from . import search
-from .connecting import BUSY_SECONDS, reading, shown
+from .connecting import BUSY_SECONDS, asking, shown
 from .database import Database, parse_url
 from .postgres import make_engine
 from .problems import translated
@@ -37,15 +37,8 @@ class Upgraded:
 
 def schema_of(url: str) -> str | None:
     """Its revision; None where there is nothing of ours. Changes nothing. Raises what opening a database raises."""
-    place = shown(url)
-    try:
-        with reading(url) as conn:
-            return revision(conn) if has_version(conn) else None
-    except Exception as error:
-        problem = translated(error, place)
-        if problem is error:
-            raise
-        raise problem from error
+    with asking(url) as conn:
+        return revision(conn) if has_version(conn) else None
 
 
 def is_newest(url: str) -> bool:
@@ -181,7 +174,7 @@ def _open_there(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 def _users_of(url: str) -> list[str]:
     """In a transaction of its own: within one, the server says the same again."""
-    with reading(url) as conn:
+    with asking(url) as conn:
         return _connected(conn)
 
 

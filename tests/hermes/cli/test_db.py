@@ -421,6 +421,19 @@ def test_an_export_overwrites_nothing_and_leaves_no_half(hermes: Hermes, url: st
 
 
 @ON_SQLITE
+def test_what_damage_an_export_meets_is_told_in_words(hermes: Hermes, url: str) -> None:
+    write(url, talk)
+    with closing(sqlite3.connect(hermes.home.state_db)) as conn:
+        (page,) = conn.execute("SELECT rootpage FROM sqlite_master WHERE name = 'messages'").fetchone()
+        (size,) = conn.execute("PRAGMA page_size").fetchone()
+    with hermes.home.state_db.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"z" * size)
+    done = hermes("db", "export")
+    assert (done.code, "is damaged" in done.err, "db restore" in done.err) == (1, True, True)
+
+
+@ON_SQLITE
 def test_a_newer_database_is_not_told_to_be_upgraded(hermes: Hermes, url: str) -> None:
     write(url, talk)
     with closing(sqlite3.connect(hermes.home.state_db)) as conn:

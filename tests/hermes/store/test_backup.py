@@ -241,7 +241,7 @@ def test_a_damaged_database_is_replaced_and_kept_with_its_log(home_url: str, fil
         assert sessions.get(conn, "s") is not None
 
 
-@pytest.mark.parametrize("kind", ["cut", "text", "trigger", "broken", "absent"])
+@pytest.mark.parametrize("kind", ["nothing", "foreign", "cut", "text", "trigger", "broken", "absent"])
 def test_what_is_no_good_backup_replaces_nothing(home_url: str, file: Path, tmp_path: Path, kind: str) -> None:
     write(home_url, lambda conn: keep_session(conn, "mine"))
     before = contents(home_url)
@@ -249,6 +249,12 @@ def test_what_is_no_good_backup_replaces_nothing(home_url: str, file: Path, tmp_
     write(other, *(partial(keep_run, id=f"r{number}", session_id=f"s{number}") for number in range(200)))
     back_up(other, file, now=NOW)
     match kind:
+        case "nothing":
+            file.write_bytes(b"")
+        case "foreign":
+            file.unlink()
+            with closing(sqlite3.connect(file)) as conn:
+                conn.execute("CREATE TABLE theirs (x)")
         case "cut":
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
         case "text":
@@ -339,3 +345,20 @@ def test_where_the_disk_knows_no_second_names_it_is_done_all_the_same(
     if kind == "backup":
         with pytest.raises(Conflict):
             back_up(home_url, file, now=NOW)
+
+
+def test_a_newer_database_and_its_backup_are_refused_by_their_own_names(home_url: str, file: Path) -> None:
+    write(home_url, keep_session)
+    back_up(home_url, file, now=NOW)
+    for place in (home_url.removeprefix("sqlite:///"), str(file)):
+        with closing(sqlite3.connect(place)) as conn:
+            conn.execute("UPDATE alembic_version SET version_num = '9999'")
+            conn.commit()
+    for attempt, place in (
+        (partial(back_up, home_url, file.with_name("two.db")), home_url.removeprefix("sqlite:///")),
+        (partial(restore, home_url, file), str(file)),
+    ):
+        with pytest.raises(StoreUnavailable, match="install the newer") as refused:
+            attempt(now=NOW)
+        assert place in refused.value.message
+        assert ".part" not in refused.value.message
