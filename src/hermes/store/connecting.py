@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from hermes.core.errors import NotFound
 
-from .database import parse_url
+from .database import parse_url, without_password
 from .problems import translated
 
 BUSY_SECONDS = 5.0
@@ -69,7 +69,7 @@ def shown(url: str) -> str:
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         return parsed.database or "in memory"
-    return parsed.render_as_string(hide_password=True)
+    return without_password(parsed)
 
 
 def _connect(url: URL) -> Connection:

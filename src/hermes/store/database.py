@@ -142,6 +142,13 @@ def parse_url(url: str) -> URL:
     return parsed
 
 
+def without_password(url: URL) -> str:
+    """The URL as people may see it. libpq takes a password among the parameters, too."""
+    hidden = {name: "..." for name in url.query if "password" in name}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
 def _shown(url: str) -> str:
     """Without what may be a password, in which there may be an @ as well."""
+    url = url.partition("?")[0]
     return f"…{url[url.rindex('@') :]}" if "@" in url else url

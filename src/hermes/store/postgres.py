@@ -25,7 +25,7 @@ from sqlalchemy.pool import NullPool
 from hermes.core.errors import ConfigError, StoreUnavailable
 from hermes.core.tally import StoreTally
 
-from .database import Database
+from .database import Database, without_password
 from .problems import is_standby, may_be_done_again, standby, translated, was_idle
 from .revisions import bring_to_head
 from .signals import Signals
@@ -52,7 +52,7 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: URL, *, is_patient: bool = False) -> None:
         """Connects in a thread of the pool; `opened` says how that went."""
-        self._place = url.set(password=None).render_as_string(hide_password=True)
+        self._place = without_password(url)
         self._engine = make_engine(url)
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hermes-store")
         self._apart = ThreadPoolExecutor(1, thread_name_prefix="hermes-store-apart")  # its thread comes with a call

@@ -459,3 +459,15 @@ def nothing_made_in(directory: Path) -> Iterator[None]:
     before = directory.stat().st_mtime_ns
     yield
     assert directory.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:hidden1@127.0.0.1:9/x", "postgresql://u@127.0.0.1:9/x?password=hidden1"]
+)
+def test_no_password_of_the_database_is_ever_told(hermes: Hermes, url: str) -> None:
+    create_home(hermes.home)
+    hermes.environ["HERMES_DATABASE_URL"] = url
+    for arguments in (("db", "check"), ("db", "backup"), ("db", "vacuum"), ("nodes",), ("doctor", "--offline")):
+        done = hermes(*arguments)
+        assert (done.code, "127.0.0.1:9/x" in done.err + done.out) == (1, True), arguments
+        assert "hidden1" not in done.err + done.out, arguments
