@@ -32,9 +32,9 @@ class FakeClock:
         heapq.heappush(self._sleepers, (self.time + seconds, next(self._count), future))
         await future
 
-    async def someone_sleeps(self) -> None:
-        """Lets the others run until one of them waits for this clock."""
-        while not self.sleepers:
+    async def someone_sleeps(self, seconds: float = 0.0) -> None:
+        """Lets the others run until one of them waits for this clock, and for that long at least."""
+        while not any(at >= self.time + seconds and not future.done() for at, _, future in self._sleepers):
             await asyncio.sleep(0)
 
     def advance(self, seconds: float) -> None:

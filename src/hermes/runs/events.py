@@ -273,12 +273,14 @@ class EventLog:
         *,
         kept_in_memory: int = KEPT_IN_MEMORY,
         read_at_once: int = READ_AT_ONCE,
+        gather_seconds: float = GATHER_SECONDS,
         surroundings: Surroundings | None = None,
     ) -> None:
         self.clock = clock
         self.surroundings = surroundings or Surroundings()
         self.kept_in_memory = kept_in_memory
         self._read_at_once = read_at_once
+        self._gather_seconds = gather_seconds
         self._database = database
         self._live: dict[str, Recorder] = {}
         self._dirty: dict[str, Recorder] = {}
@@ -371,7 +373,7 @@ class EventLog:
         last = 0.0
         while True:
             await self._wake.wait()
-            too_soon = last + GATHER_SECONDS - loop.time()
+            too_soon = last + self._gather_seconds - loop.time()
             if too_soon > 0 and not self._urgent.is_set():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._urgent.wait(), too_soon)

@@ -457,7 +457,7 @@ class TestEnds:
                         if "Half" in chunk:
                             break
                 if not headers:
-                    await clock.someone_sleeps()
+                    await clock.someone_sleeps(2)
                     clock.advance(2.1)
                     ended = [one.event async for one in api.runner.follow(run_id)]
                     assert ended[-1].name == "run.cancelled"

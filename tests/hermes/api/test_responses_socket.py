@@ -241,7 +241,7 @@ async def test_a_client_that_leaves_ends_its_run_after_the_grace() -> None:
             run_id = json.loads(await connection.recv())["hermes"]["run_id"]
             while "Half" not in str(await connection.recv()):
                 pass
-        await clock.someone_sleeps()
+        await clock.someone_sleeps(2)
         clock.advance(2.1)
         ended = [one.event.name async for one in api.runner.follow(run_id)]
         assert ended[-1] == "run.cancelled"
@@ -259,7 +259,7 @@ async def test_a_connection_that_breaks_while_it_is_written_to_ends_its_run_too(
                 pass
             is_broken.set()
             connection.transport.abort()
-        await clock.someone_sleeps()
+        await clock.someone_sleeps(2)
         clock.advance(2.1)
         ended = [one.event.name async for one in api.runner.follow(run_id)]
         assert ended[-1] == "run.cancelled"

@@ -140,7 +140,7 @@ async def test_a_failed_try_is_repeated_after_growing_waits_and_then_given_up() 
         for attempt, wait in enumerate(WAITS_SECONDS, 1):
             kept = await here.until(run, attempts=attempt)
             assert kept.next_attempt_at == here.clock.now() + wait
-            await here.clock.someone_sleeps()
+            await here.clock.someone_sleeps(2)
             here.clock.advance(wait)
         kept = await here.until(run, attempts=len(WAITS_SECONDS) + 1)
         assert (kept.next_attempt_at, kept.delivered_at, kept.last_error) == (None, None, "it answered 500")
@@ -155,7 +155,7 @@ async def test_a_try_that_is_taken_ends_it() -> None:
     async with engine(500, 200) as here, here.sends():
         run = await here.ended(await here.start())
         await here.until(run, attempts=1)
-        await here.clock.someone_sleeps()
+        await here.clock.someone_sleeps(2)
         here.clock.advance(WAITS_SECONDS[0])
         kept = await here.until(run, attempts=2)
         assert (kept.delivered_at, kept.last_error) == (here.clock.now(), None)
@@ -241,7 +241,7 @@ async def test_a_callback_goes_with_its_session() -> None:
     async with engine(500) as here, here.sends():
         run = await here.ended(await here.start())
         await here.until(run, attempts=1)
-        await here.clock.someone_sleeps()  # for the second try
+        await here.clock.someone_sleeps(2)  # for the second try
         await here.database.write(session_store.delete, run.session_id)
         here.clock.advance(WAITS_SECONDS[0])
         later = await here.ended(await here.start())
@@ -269,7 +269,7 @@ async def test_a_store_that_fails_for_a_while_loses_nothing() -> None:
         here.callbacks = Callbacks(flaky, here.runner, webhooks, here.clock)
         async with here.sends():
             run = await here.ended(await here.start())
-            await here.clock.someone_sleeps()
+            await here.clock.someone_sleeps(2)
             failing.clear()
             here.clock.advance(5)
             await here.until(run, attempts=1)

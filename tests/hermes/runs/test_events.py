@@ -175,7 +175,7 @@ async def test_many_deltas_of_a_busy_moment_become_one_event():
 
 async def test_text_that_comes_right_after_a_commit_gathers_and_what_is_awaited_does_not_wait_for_it():
     database = await open_with_runs(new_url(), "run")
-    log = EventLog(database, SystemClock())
+    log = EventLog(database, SystemClock(), gather_seconds=60)
     flusher = asyncio.create_task(log.flush_forever())
     recorder = log.open("run", "s", "o")
     await recorder.record(events.Warned("first"))

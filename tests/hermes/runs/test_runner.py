@@ -295,7 +295,7 @@ async def test_an_unanswered_approval_is_a_denial_that_says_time_out():
     async with open_runner(model, tool, clock=clock) as runner:
         run = await runner.start(ask())
         question = await until(runner, run, events.ApprovalRequested)
-        await clock.someone_sleeps()
+        await clock.someone_sleeps(60)
         clock.advance(60)
         responded = await until(runner, run, events.ApprovalResponded)
         assert responded == events.ApprovalResponded(question.approval_id, "deny", None, "timeout")
