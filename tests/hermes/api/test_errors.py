@@ -42,6 +42,13 @@ NOT_BY_HTTP = {
     "skill_file_not_found",
     "skill_no_home",
     "skill_not_found",
+    # of `hermes db`: told on the command line
+    "backup_has_findings",
+    "database_in_use",
+    "database_not_empty",
+    "database_not_found",
+    "file_exists",
+    "transfer_failed",
 }
 
 
