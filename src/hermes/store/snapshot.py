@@ -11,8 +11,9 @@ from sqlalchemy import Connection, bindparam
 
 from hermes.core.errors import StoreCorrupt, StoreUnavailable
 from hermes.core.job import JobState
-from hermes.home.disk import is_full, no_room
+from hermes.home.disk import is_full, is_read_only, no_room
 
+from .connecting import BUSY_SECONDS, open_file
 from .database import Database
 from .problems import translated
 from .schema import callbacks, idempotency, job_runs, jobs, keys
@@ -25,7 +26,8 @@ def snapshot(source: Path, target: Path, *, with_keys: bool) -> None:
     Raises what opening a database raises.
     """
     try:
-        conn = sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True, timeout=5)
+        # not read-only elsewhere: a log without its index could not be read
+        conn = open_file(source) if is_read_only(source) else _open(source)
         try:
             conn.execute("VACUUM INTO ?", (str(target),))
         finally:
@@ -38,6 +40,10 @@ def snapshot(source: Path, target: Path, *, with_keys: bool) -> None:
             database.write_now(_forget_keys)
         finally:
             database.close_now()
+
+
+def _open(source: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)
 
 
 def copy_problem(error: sqlite3.Error, source: Path, target: Path) -> BaseException:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -29,6 +32,7 @@ from hermes.store.database import Database
 from hermes.store.revisions import alembic_config
 from hermes.store.schema import HEAD
 from tests.support.cli import Hermes
+from tests.support.disks import small_disk
 from tests.support.postgres import postgres_database
 from tests.support.store import a_session, keep_run
 
@@ -471,3 +475,19 @@ def test_no_password_of_the_database_is_ever_told(hermes: Hermes, url: str) -> N
         done = hermes(*arguments)
         assert (done.code, "127.0.0.1:9/x" in done.err + done.out) == (1, True), arguments
         assert "hidden1" not in done.err + done.out, arguments
+
+
+@ON_SQLITE
+def test_a_home_on_a_disk_that_takes_no_writes_is_backed_up(hermes: Hermes, url: str, tmp_path: Path) -> None:
+    """As the kernel leaves it after an error of the disk."""
+    write(url, talk)
+    file = tmp_path / "one.db"
+    with small_disk(hermes.home.path, 24) as disk:
+        disk.run("mount", "-o", "remount,ro", str(hermes.home.path))
+        command = [*disk.prefix, sys.executable, "-m", "hermes", "db", "backup", str(file)]
+        environ = {**os.environ, "HERMES_HOME": str(hermes.home.path)}
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.startswith(f"Wrote {file}")) == (0, True), done.stderr
+    assert "warning: the audit log does not tell of it" in done.stderr
+    with reading(f"sqlite:///{file}") as conn:
+        assert sessions.get(conn, "s") is not None
