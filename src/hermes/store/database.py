@@ -18,7 +18,7 @@ from sqlalchemy import Connection as Connection  # also the type that operations
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from hermes.core.errors import ConfigError
+from hermes.core.errors import ConfigError, StoreCorrupt
 from hermes.core.tally import StoreTally
 
 from .signals import NoSignals, Signals
@@ -38,6 +38,8 @@ class Database(ABC):
     path: Path | None = None
     is_shared: bool = False
     """Whether processes of other homes and machines may use it, too."""
+    damage: StoreCorrupt | None = None
+    """What a read met last; a start with a whole file forgets it."""
 
     @staticmethod
     async def open(url: str) -> Database:

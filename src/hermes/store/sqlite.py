@@ -16,7 +16,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
-from hermes.core.errors import StoreUnavailable
+from hermes.core.errors import StoreCorrupt, StoreUnavailable
 from hermes.core.tally import StoreTally
 from hermes.home.disk import refusal
 
@@ -151,6 +151,8 @@ class SqliteDatabase(Database):
                 driver.execute("ROLLBACK")
         except Exception as error:
             problem = translated(error, self._place)
+            if isinstance(problem, StoreCorrupt):
+                self.damage = problem
             if problem is error:
                 raise
             raise problem from error

@@ -32,6 +32,8 @@ def readiness(
 ) -> Checks:
     async def state_db() -> Check:
         await database.write(write_again)
+        if database.damage is not None:
+            return Check(False, database.damage.message)
         return Check(True, f"{database.queue_depth} writes wait")
 
     async def config() -> Check:
