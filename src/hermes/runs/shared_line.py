@@ -140,7 +140,9 @@ class SharedLine:
         except HermesError as error:
             log.warning("cannot see whose turn it is: %s", error.message)
             return
-        for run_id in line_store.may_begin(line, self.max_running, last_owner):
+        standing = {one.run_id for one in line}
+        deleted = [run_id for run_id in self._places if run_id not in standing]  # or kept since we read: it waits again
+        for run_id in (*deleted, *line_store.may_begin(line, self.max_running, last_owner)):
             place = self._places.get(run_id)
             if place is not None and place.ready is not None and not place.ready.done():
                 place.ready.set_result(None)

@@ -72,7 +72,7 @@ def test_a_peer_of_another_version_is_named(home: Home, database: Database, post
     database.write_now(node_store.register, a_node(version="9.9.9"))
     [(name, text)] = names(home, postgres_url)
     assert name == "other_version" and "hermes1:/home/1" in text and "9.9.9" in text
-    database.write_now(node_store.register, a_node(2, home="/home/1", host="hermes1"))
+    database.write_now(node_store.register, a_node(2, home="/home/1", host="hermes1"), "node_1")
     assert names(home, postgres_url) == []
 
 
