@@ -114,7 +114,7 @@ def test_another_profile_is_refused_on_the_database_of_the_first(
     start_gateway: StartGateway, postgres_url: str
 ) -> None:
     """HERMES_DATABASE_URL speaks for every command; it must not make two profiles one."""
-    gateway = start_gateway(database_url=postgres_url)
+    gateway = start_gateway(environ={"HERMES_DATABASE_URL": postgres_url})
     assert hermes(gateway, "profile", "create", "alice", "--clone")[0] == 0
     code, said = hermes(gateway, "-p", "alice", "gateway")
     assert (code, "has the data of the profile 'default'" in said) == (2, True), said
