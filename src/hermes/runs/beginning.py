@@ -131,7 +131,7 @@ def _placed(run: Run, request: RunRequest, decision: Decision) -> Run:
     return replace(
         run,
         status=RunStatus.RUNNING if decision.is_running else RunStatus.QUEUED,
-        started_at=run.created_at if decision.is_running else None,
+        started_at=decision.began_at if decision.is_running else None,
         created_at=decision.created_at,
         request=request_data(request) if request.is_durable or not decision.is_running else {},
     )
@@ -163,7 +163,11 @@ class BeingStopped(Conflict):
 
 
 def take_up(
-    conn: Connection, run: Run, request: RunRequest, now: float, begins: Callable[[Connection, Run], bool]
+    conn: Connection,
+    run: Run,
+    request: RunRequest,
+    clock: Callable[[], float],
+    begins: Callable[[Connection, Run], bool],
 ) -> Taken | None:
     """The queued run begins: its messages come behind those of the runs before it. None when it is not its turn.
 
@@ -173,6 +177,7 @@ def take_up(
     """
     if not begins(conn, run):
         return None
+    now = clock()  # not before: it may have waited for its turn
     key = key_store.check_in_force(conn, run.owner) if run.owner != OWNER else None
     left = run.request if run.is_durable else {}
     if not run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request=left):

@@ -211,7 +211,7 @@ class Conductor:
 
         def begin(conn: Connection) -> Taken | None:
             fence(conn)
-            return take_up(conn, run, request, now(), begins)
+            return take_up(conn, run, request, now, begins)
 
         while True:
             async with asyncio.timeout_at(deadline):
