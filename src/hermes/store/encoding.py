@@ -55,3 +55,8 @@ def _mended(value: Any) -> Any:
             return [_mended(item) for item in value]
         case _:
             return value
+
+
+def row_number(asked: int) -> int:
+    """A number from outside, as a row's id may be: PostgreSQL refuses to compare with more than its integers hold."""
+    return max(-(2**31), min(asked, 2**31 - 1))

@@ -17,7 +17,7 @@ from hermes.core.errors import NotFound
 from hermes.core.job import CatchUp, Job, JobRun, JobState, Reason
 from hermes.core.run import RunStatus
 
-from .encoding import clean, from_json, to_json
+from .encoding import clean, from_json, row_number, to_json
 from .schema import job_runs, jobs, runs, sessions
 from .statement import Row, Statement
 
@@ -98,7 +98,7 @@ def runs_of(conn: Connection, job_id: str, limit: int = 50, before_id: int | Non
     """The newest first. `before_id`: the last one seen."""
     values: dict[str, Any] = {"job": job_id, "limit": limit}
     if before_id is not None:
-        values["before"] = before_id
+        values["before"] = row_number(before_id)
     return [_run(row) for row in _runs_of(before_id is not None).all(conn, values)]
 
 

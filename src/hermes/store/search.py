@@ -26,7 +26,7 @@ from sqlalchemy import Connection, bindparam
 from hermes.core.errors import InvalidInput
 
 from . import search_fts5, search_tsvector
-from .encoding import clean
+from .encoding import clean, row_number
 from .schema import messages, sessions
 from .snippet import Term, is_written_without_spaces, marker, words_of
 from .statement import Statement
@@ -113,7 +113,7 @@ def find(
     else:
         values["match"] = _index(conn).question(terms)
     if before_id is not None:
-        values["before"] = before_id
+        values["before"] = row_number(before_id)
     for name in ("source", "session_id", "role", "session_key", "but_session_id", "but_run_id"):
         if getattr(only, name) is not None:
             values[f"of_{name}"] = getattr(only, name)

@@ -19,6 +19,7 @@ from hermes.core.session import KeptMessage, Session
 
 from . import messages as message_rows
 from . import schema, search, turns
+from .encoding import row_number
 from .problems import is_duplicate
 from .statement import Row, Statement
 
@@ -66,9 +67,9 @@ def messages(
 ) -> list[KeptMessage]:
     """A page of the messages with their ids, oldest first. `is_newest`: the last ones of what lies between
     `after_id` and `before_id`, instead of the first; `offset` leaves out so many at that end."""
-    values = {"session": session_id, "after": after_id, "limit": limit, "offset": offset}
+    values = {"session": session_id, "after": row_number(after_id), "limit": limit, "offset": row_number(offset)}
     if before_id is not None:
-        values["before"] = before_id
+        values["before"] = row_number(before_id)
     rows = _page(before_id is not None, is_newest).all(conn, values)
     kept = [KeptMessage(place, session_id, run, at, message_rows.decode(row)) for place, run, at, *row in rows]
     return kept[::-1] if is_newest else kept

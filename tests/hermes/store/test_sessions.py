@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from hermes.core.errors import Conflict
@@ -125,3 +127,10 @@ async def test_deleting_a_session_takes_its_messages_runs_and_events_with_it(dat
 def _say_in_new_session(conn: Connection, session_id: str) -> None:
     keep_session(conn, session_id)
     sessions.add_messages(conn, session_id, None, [Message("user", "hello")], 1.0)
+
+
+async def test_a_cursor_beyond_every_row_is_the_end_and_no_error(database: Database):
+    for far in (2**31, 2**63 - 1):
+        before = partial(sessions.messages, session_id="s", before_id=far)
+        assert await database.read(before) == []
+        assert await database.read(sessions.messages, "s", far) == []
