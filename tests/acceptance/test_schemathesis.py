@@ -103,7 +103,7 @@ def problems(
             "seed": SEED,
             "base-url": gateway.url,
             "headers": {"Authorization": f"Bearer {gateway.key}"},
-            "request-timeout": 60,  # a run may wait 30 s for its place
+            "request-timeout": 20,
             "continue-on-failure": True,
             "workers": 1,
             "cache": {"enabled": False},
