@@ -131,7 +131,7 @@ def _placed(run: Run, request: RunRequest, decision: Decision) -> Run:
     return replace(
         run,
         status=RunStatus.RUNNING if decision.is_running else RunStatus.QUEUED,
-        started_at=decision.began_at if decision.is_running else None,
+        started_at=decision.created_at if decision.is_running else None,
         created_at=decision.created_at,
         request=request_data(request) if request.is_durable or not decision.is_running else {},
     )

@@ -31,11 +31,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a run that is about to be kept runs at once, since when it stands in line, and when it was decided."""
+    """Whether a run that is about to be kept runs at once, and since when it runs or stands in line."""
 
     is_running: bool
     created_at: float
-    began_at: float
 
 
 class AnyLine(Protocol):
@@ -117,7 +116,7 @@ class Line:
                 f"session {run.session_id!r} is in use by another hermes process; try again when its turn is over",
                 code="session_busy",
             )
-        return Decision(place.is_running, run.created_at, run.created_at)
+        return Decision(place.is_running, run.created_at)
 
     def settle(self, place: Place, run: Run) -> None:
         pass

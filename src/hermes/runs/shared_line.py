@@ -58,7 +58,8 @@ class SharedLine:
         if not is_running and queued >= self.max_waiting:
             raise full(running, queued)
         last = before[-1].created_at + STEP_SECONDS if before else 0.0  # of another node, perhaps by a faster clock
-        return Decision(is_running, max(run.created_at, last), max(run.created_at, self._clock.now()))
+        now = self._clock.now() if is_running else 0.0  # the one it came after ended while this one waited for the line
+        return Decision(is_running, max(run.created_at, last, now))
 
     def settle(self, place: Place, run: Run) -> None:
         """The run is kept, as it was decided."""
