@@ -17,6 +17,8 @@ from tests.torture.power_cut import copied_work, kept_of, problems, put, recorde
 CLIENTS = 6
 KINDS = {"turn", "steer", "choice", "stop", "job", "upload", "session", "title", "fork", "deletion"}
 
+pytestmark = pytest.mark.sqlite("what SQLite does to the disk; of PostgreSQL's own files its makers know")
+
 needs_a_record = pytest.mark.skipif(
     not can_record(), reason="Python's SQLite is built into it: what it does to the disk cannot be seen"
 )

@@ -8,6 +8,8 @@ import pytest
 
 from tests.torture.torture import Conditions, Result, torture
 
+pytestmark = pytest.mark.sqlite("each test says which database it tortures")
+
 
 def check(result: Result) -> None:
     """What is wrong was printed with all that is known of it. A test in which nothing happened proves nothing."""
