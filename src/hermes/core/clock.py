@@ -28,3 +28,19 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+async def pause(clock: Clock, seconds: float | None, wake: asyncio.Event) -> None:
+    """Until somebody wakes it, or the time is over; None: only until somebody wakes it. Others get their turn in any
+    case."""
+    if seconds is not None and seconds <= 0:
+        await asyncio.sleep(0)
+        return
+    waiting: set[asyncio.Future[object]] = {asyncio.ensure_future(wake.wait())}
+    if seconds is not None:
+        waiting.add(asyncio.ensure_future(clock.sleep(seconds)))
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()

@@ -11,13 +11,13 @@ import asyncio
 import logging
 from urllib.parse import urlsplit
 
-from hermes.core.clock import Clock
+from hermes.core.clock import Clock, pause
 from hermes.core.errors import HermesError
 from hermes.core.job import Job, JobRun
 from hermes.core.message import Message
 from hermes.core.run import Run
 from hermes.jobs.objects import job_run_object
-from hermes.jobs.scheduler import LOOK_EVERY_SECONDS, PAUSE_SECONDS, pause
+from hermes.jobs.scheduler import LOOK_EVERY_SECONDS, PAUSE_SECONDS
 from hermes.runs.callbacks import WAITS_SECONDS
 from hermes.runs.webhook import Answered, Webhooks
 from hermes.store import jobs as job_store

@@ -7,7 +7,7 @@ import logging
 import random
 from dataclasses import dataclass, replace
 
-from hermes.core.clock import Clock
+from hermes.core.clock import Clock, pause
 from hermes.core.errors import Busy, Conflict, Draining, HermesError, InvalidInput, StoreUnavailable
 from hermes.core.job import CatchUp, Job, JobRun, JobState, Reason
 from hermes.core.run import Run
@@ -204,16 +204,3 @@ def _newest_missed(schedule: Schedule, due: float, now: float) -> float:
         if len(times) >= MOST_CAUGHT_UP or start == due:
             return times[-MOST_CAUGHT_UP:][0]
         window *= 2
-
-
-async def pause(clock: Clock, seconds: float, wake: asyncio.Event) -> None:
-    """Until the time is over or somebody wakes it."""
-    if seconds <= 0:
-        await asyncio.sleep(0)
-        return
-    waiting = {asyncio.ensure_future(wake.wait()), asyncio.ensure_future(clock.sleep(seconds))}
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in waiting:
-            one.cancel()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlsplit
 
-from hermes.core.clock import Clock
+from hermes.core.clock import Clock, pause
 from hermes.core.errors import HermesError
 from hermes.core.ids import new_id
 from hermes.core.run import Run
@@ -71,7 +71,7 @@ class Callbacks:
                 await self._until_read()
                 while True:
                     self._wake.clear()
-                    await self._pause(await self._begin_due(group))
+                    await pause(self._clock, await self._begin_due(group), self._wake)
         finally:
             forget()
 
@@ -114,18 +114,6 @@ class Callbacks:
             return wait
         look = LOOK_EVERY_SECONDS + random.uniform(0.0, SPREAD_SECONDS)
         return look if wait is None else min(wait, look)
-
-    async def _pause(self, seconds: float | None) -> None:
-        if seconds is not None and seconds <= 0:  # due since it was looked at
-            await asyncio.sleep(0)
-            return
-        waking = asyncio.ensure_future(self._wake.wait())
-        waiting = {waking} if seconds is None else {waking, asyncio.ensure_future(self._clock.sleep(seconds))}
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in waiting:
-                one.cancel()
 
     async def _send(self, callback: Callback) -> None:
         try:

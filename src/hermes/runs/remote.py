@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hermes.core.clock import Clock
+from hermes.core.clock import Clock, pause
 from hermes.core.run import Run
 
 SAID_AGAIN_SECONDS = 2.0
@@ -54,13 +54,9 @@ class Remote:
             return
         followed = self._followed.setdefault(run.id, _Followed())
         followed.readers += 1
-        timer = asyncio.ensure_future(self._clock.sleep(self._look_seconds))
-        waiting = asyncio.ensure_future(followed.event.wait())
         try:
-            await asyncio.wait((timer, waiting), return_when=asyncio.FIRST_COMPLETED)
+            await pause(self._clock, self._look_seconds, followed.event)
         finally:
-            timer.cancel()
-            waiting.cancel()
             followed.readers -= 1
             if not followed.readers and self._followed.get(run.id) is followed:
                 del self._followed[run.id]

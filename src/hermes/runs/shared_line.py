@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from hermes.core.clock import Clock
+from hermes.core.clock import Clock, pause
 from hermes.core.errors import HermesError
 from hermes.core.run import Run, RunStatus
 from hermes.runs.line import Decision, Place, full
@@ -117,22 +117,10 @@ class SharedLine:
 
     async def look_forever(self) -> None:
         while True:
-            if not self._places:
-                await self._look.wait()
-            else:
-                await self._wait_for_a_look()
+            await pause(self._clock, LOOK_SECONDS if self._places else None, self._look)
             self._look.clear()
             if self._places:
                 await self._call_up()
-
-    async def _wait_for_a_look(self) -> None:
-        timer = asyncio.ensure_future(self._clock.sleep(LOOK_SECONDS))
-        look = asyncio.ensure_future(self._look.wait())
-        try:
-            await asyncio.wait((timer, look), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            look.cancel()
 
     async def _call_up(self) -> None:
         self._tell("waiting")
@@ -140,6 +128,9 @@ class SharedLine:
             line, last_owner = await self._database.read(line_store.standing_and_last_owner)
         except HermesError as error:
             log.warning("cannot see whose turn it is: %s", error.message)
+            return
+        except Exception:  # raised, it would end the group, and with it every run
+            log.exception("cannot see whose turn it is")
             return
         standing = {one.run_id for one in line}
         deleted = [run_id for run_id in self._places if run_id not in standing]  # or kept since we read: it waits again

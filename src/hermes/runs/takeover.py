@@ -201,7 +201,6 @@ class TakeOver:
                 await self._database.write(node_store.give_back, run_id, conductor.node.id)
 
 
-def _claim(conn: Connection, fence: object, node_id: str) -> list[Run]:
-    assert callable(fence)
+def _claim(conn: Connection, fence: Callable[[Connection], None], node_id: str) -> list[Run]:
     fence(conn)
     return node_store.claim_orphans(conn, node_id, AT_ONCE)

@@ -18,9 +18,8 @@ from hermes.core.node import Node
 from hermes.core.run import Run, RunStatus
 
 from . import runs as run_store
-from .connecting import reading, shown
+from .connecting import asking
 from .database import parse_url
-from .problems import translated
 from .revisions import has_version, revision
 from .schema import nodes, runs
 from .shared_clock import server_time
@@ -90,16 +89,11 @@ def read_in(url: str, function: Callable[[Connection, Path | None], T]) -> T | N
     Raises StoreUnavailable or ConfigError.
     """
     try:
-        with reading(url) as conn:
+        with asking(url) as conn:
             has_nodes = has_version(conn) and (revision(conn) or "") >= FIRST_REVISION
             return function(conn, file_of(url)) if has_nodes else None
     except NotFound:
         return None
-    except Exception as error:
-        problem = translated(error, shown(url))
-        if problem is error:
-            raise
-        raise problem from error
 
 
 def file_of(url: str) -> Path | None:
