@@ -13,7 +13,7 @@ from hermes.core.errors import InvalidInput, ToolFailed
 from hermes.core.model import ToolSpec
 from hermes.core.ports import Action, SessionRecall, TodoKeeper, Tool, ToolContext, ToolResult
 from hermes.core.redact import Redactor
-from hermes.core.toolset import TOOLSETS, ToolsetInfo
+from hermes.core.toolset import TOOLSETS
 from hermes.home.memory import Memories, Target
 from hermes.home.skills import Skills
 from hermes.toolsets.memory import MemoryTool
@@ -28,20 +28,8 @@ from hermes.toolsets.settings import FileSettings, TerminalSettings
 from hermes.toolsets.skills import SkillManageTool, SkillsListTool, SkillViewTool
 from hermes.toolsets.terminal import TerminalTool
 from hermes.toolsets.todo import TodoTool
+from hermes.toolsets.toolset import Toolset
 from hermes.toolsets.write_file import WriteFileTool
-
-
-@dataclass(frozen=True, slots=True)
-class Toolset:
-    """A toolset of this build with its tools. `problem` says what it lacks to work whole, empty when nothing.
-
-    `is_usable` False: nothing of it can work, so that it is offered to nobody who did not name it.
-    """
-
-    info: ToolsetInfo
-    tools: tuple[Tool, ...]
-    problem: str = ""
-    is_usable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +59,13 @@ class Registry:
             self.add(toolset)
 
     def add(self, toolset: Toolset) -> None:
-        """A further toolset, such as an MCP server's; one of the same name is replaced."""
+        """A further toolset, such as an MCP server's; one of the same name is replaced. They stand in the order of the
+        catalogue, what is not in it behind."""
         tools = tuple(RedactedTool(tool, self.redactor) for tool in toolset.tools)
         self._toolsets[toolset.info.name] = replace(toolset, tools=tools)
+        order = {name: number for number, name in enumerate(TOOLSETS)}
+        known = sorted(self._toolsets.items(), key=lambda item: order.get(item[0], len(order)))
+        self._toolsets = dict(known)  # a new one: whoever lists them now goes on with the old
 
     @property
     def tools(self) -> dict[str, Tool]:

@@ -9,8 +9,9 @@ from hermes.core.errors import InvalidInput
 from hermes.core.toolset import CATALOGUE, TOOLS, ToolsetInfo
 from hermes.home.memory import Memories, MemoryLimits
 from hermes.home.skills import Skills
-from hermes.toolsets.registry import Registry, Toolset, build_registry
+from hermes.toolsets.registry import Registry, build_registry
 from hermes.toolsets.supervisor import STUB
+from hermes.toolsets.toolset import Toolset
 from tests.support.sessions import FakeSessions
 from tests.support.tools import EchoTool
 

@@ -1,0 +1,82 @@
+"""What the agent of a home can do: each toolset gets its settings and the part of the engine that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hermes.core.clock import Clock
+from hermes.home.memory import Memories, memory_limits
+from hermes.home.paths import Home
+from hermes.home.settings import Settings
+from hermes.home.skills import Skills
+from hermes.models.resolve import Models
+from hermes.sessions import Sessions
+from hermes.store.database import Database
+from hermes.toolsets.registry import Registry, build_registry
+from hermes.toolsets.settings import FileSettings, TerminalSettings
+from hermes.toolsets.toolset import Toolset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a toolset may be made of. `keys`: the environment and .env, where keys of services are looked up; `secrets`
+    are the values among them that must not leave."""
+
+    settings: Settings
+    home: Home | None
+    keys: Mapping[str, str]
+    secrets: Sequence[str]
+    clock: Clock
+    database: Database
+    models: Models
+    sessions: Sessions
+    memories: Memories | None
+    skills: Skills | None
+
+
+def build_toolsets(parts: Parts) -> Registry:
+    """All toolsets but those that need the runner, which `open_engine` adds."""
+    home = parts.home
+    registry = build_registry(
+        run_dir=home.run_dir if home else None,
+        home=home.path if home else None,
+        terminal=_terminal(parts.settings),
+        files=_files(parts.settings),
+        secrets=parts.secrets,
+        memories=parts.memories,
+        sessions=parts.sessions,
+        todos=parts.sessions,
+        skills=parts.skills,
+    )
+    for toolset in _further(parts):
+        registry.add(toolset)
+    return registry
+
+
+def _further(parts: Parts) -> list[Toolset]:
+    return []
+
+
+def _terminal(settings: Settings) -> TerminalSettings:
+    terminal = settings.terminal
+    return TerminalSettings(
+        timeout_seconds=terminal.timeout,
+        max_timeout_seconds=terminal.max_timeout,
+        output_characters=terminal.output_characters,
+        max_processes=terminal.max_processes,
+        shell=terminal.shell,
+    )
+
+
+def _files(settings: Settings) -> FileSettings:
+    return FileSettings(roots=tuple(Path(root).expanduser() for root in settings.file.roots))
+
+
+def memories_of(settings: Settings, home: Home | None) -> Memories | None:
+    return None if home is None else Memories(home.memories_dir, memory_limits(settings))
+
+
+def skills_of(home: Home | None) -> Skills | None:
+    return None if home is None else Skills(home.skills_dir, home.config_file)
