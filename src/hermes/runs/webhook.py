@@ -123,7 +123,7 @@ def signature(secret: bytes, timestamp: str, body: bytes) -> str:
 async def _post(target: Target, body: bytes, headers: dict[str, str], timeout_seconds: float) -> Answered:
     import aiohttp
 
-    from hermes.runs.pinned import open_pinned
+    from hermes.pinned import open_pinned
 
     session, url = open_pinned(target, timeout_seconds)
     try:
