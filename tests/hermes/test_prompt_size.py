@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from hermes.app import open_engine
+from hermes.cli.prompt_size import sizes_of
 from hermes.home.paths import Home, create_home
 from hermes.home.settings import load_settings
 from tests.support.database import new_url
@@ -22,4 +23,6 @@ async def test_instructions_and_schemas_of_the_default_tools_stay_small(tmp_path
         {"type": "function", "function": {"name": s.name, "description": s.description, "parameters": s.parameters}}
         for s in specs
     ]
+    assert {"terminal", "read_file"} <= {spec.name for spec in specs}
     assert len(json.dumps({"instructions": instructions, "tools": tools}).encode()) <= MOST_BYTES
+    assert abs(sizes_of(engine)["bytes"] - len(json.dumps([instructions, *tools], ensure_ascii=False).encode())) < 50

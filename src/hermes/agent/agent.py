@@ -12,6 +12,7 @@ from hermes.agent.compaction import CompactionSettings, RecentSummaries
 from hermes.agent.history import with_answered_calls
 from hermes.agent.memory import Snapshots
 from hermes.agent.skills import SkillIndex
+from hermes.agent.tool_search import Shortlist, Shortlists
 from hermes.agent.turn import OpenStep, Turn
 from hermes.core.clock import Clock
 from hermes.core.key import OWNER
@@ -53,6 +54,7 @@ class Agent:
     summaries: Summaries = field(default_factory=RecentSummaries)
     memory: Snapshots | None = None
     skills: SkillIndex | None = None
+    shortlists: Shortlists = field(default_factory=Shortlists)
 
     def tools(self, request: RunRequest) -> dict[str, Tool]:
         """The server's tools that the request is offered; none for an empty list of toolsets.
@@ -90,9 +92,14 @@ class Agent:
 
     def opening(self, model: Model | None = None) -> tuple[tuple[ToolSpec, ...], str]:
         """The tools and instructions that a turn begins with when the request adds nothing of its own."""
+        shortlist, instructions = self.beginning(model)
+        return shortlist.shown, instructions
+
+    def beginning(self, model: Model | None = None) -> tuple[Shortlist, str]:
+        """`opening`, with the tools that are loaded on demand."""
         tools = self.toolbox.select(self.toolsets)
         known = self._known(tools, model, None, OWNER, None)
-        return tuple(tool.spec for tool in tools.values()), self._instructions(list(tools), self.workdir, known=known)
+        return self.shortlists.of(tools), self._instructions(list(tools), self.workdir, known=known)
 
     def turn(
         self,
@@ -116,6 +123,7 @@ class Agent:
         known = self._known(tools, model, session.id, session.owner, request.session_key or session.session_key)
         for spec in request.client_tools:
             tools.pop(spec.name, None)  # the client's wins; the run has warned of it
+        shown = self.shortlists.of(tools, request.tool_choice)
         workdir = Path(request.workdir) if request.workdir else self.workdir
         text = self._instructions(
             list(tools),
@@ -134,7 +142,8 @@ class Agent:
             gate=self.make_gate(desk),
             clock=self.clock,
             context=self._contexts(run_id, session, request, workdir),
-            tools=tools,
+            tools=shown.tools,
+            shortlist=shown,
             client_tools=request.client_tools,
             tool_choice=request.tool_choice,
             params=request.params,

@@ -16,6 +16,7 @@ from typing import Any
 from hermes.agent.compaction import Compaction, CompactionSettings, RecentSummaries, tokens_of_text
 from hermes.agent.history import LOST
 from hermes.agent.limits import Meter
+from hermes.agent.tool_search import Shortlist
 from hermes.core import event as events
 from hermes.core.clock import Clock
 from hermes.core.errors import LimitReached, ToolFailed, UpstreamError
@@ -33,7 +34,7 @@ from hermes.core.model import (
 from hermes.core.ports import ApprovalGate, NoSteering, Sink, Steering, Summaries, Tool, ToolContext, ToolResult
 from hermes.core.redact import Redactor
 from hermes.core.run import Ask, Limits, Usage
-from hermes.core.toolset import TOOLS, Risk
+from hermes.core.toolset import Risk, info_of
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ DENIED_WITHOUT_A_PERSON = frozenset({"approval_denied_by_policy", "approval_bloc
 class Turn:
     """Everything one turn needs. `messages` are history and the new turn, without the instructions.
 
-    `tools` are the server's own by name; `client_tools` end the turn when the model calls them.
+    `tools` are the server's own by name, of which the model is shown the `shortlist` (None: all of them);
+    `client_tools` end the turn when the model calls them.
     `context` gives the context of one tool call by its id. `used` is what a resumed run has spent before, `open_step`
     where it stopped in the middle of its calls. `is_kept`: the messages are the session's own, and `summaries` may know
     what they were about.
@@ -63,6 +65,7 @@ class Turn:
     clock: Clock
     context: Callable[[str], ToolContext]
     tools: Mapping[str, Tool] = field(default_factory=dict)
+    shortlist: Shortlist | None = None
     client_tools: tuple[ToolSpec, ...] = ()
     tool_choice: str = "auto"
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -127,9 +130,8 @@ async def run_turn(turn: Turn, sink: Sink) -> TurnResult:
 
 async def _steps(turn: Turn, said: list[Message], unfinished: list[str], meter: Meter, sink: Sink) -> TurnResult:
     """`unfinished` holds the text of the answer that is being given, for when the time ends in the middle of it."""
-    specs = (*(tool.spec for tool in turn.tools.values()), *turn.client_tools)
     client_names = {spec.name for spec in turn.client_tools}
-    compaction = _compaction(turn, specs)
+    compaction = _compaction(turn, said)
     tool_choice = turn.tool_choice
     step = turn.open_step
     if step is not None:
@@ -142,6 +144,7 @@ async def _steps(turn: Turn, said: list[Message], unfinished: list[str], meter: 
     while True:
         await _hear(turn.steering.take(), said, sink)
         meter.before_step()
+        specs = _offered(turn, said)
         answer, done = await _ask_fitting(turn, compaction, said, unfinished, specs, tool_choice, meter, sink)
         unfinished.clear()
         said.append(answer)
@@ -173,8 +176,15 @@ async def _finish_step(
     return bool(theirs)
 
 
-def _compaction(turn: Turn, specs: Sequence[ToolSpec]) -> Compaction:
+def _offered(turn: Turn, said: Sequence[Message]) -> tuple[ToolSpec, ...]:
+    """The tools that the next call of the model is told of."""
+    own = turn.shortlist.offered(said) if turn.shortlist else tuple(tool.spec for tool in turn.tools.values())
+    return (*own, *turn.client_tools)
+
+
+def _compaction(turn: Turn, said: Sequence[Message]) -> Compaction:
     def overhead() -> int:
+        specs = _offered(turn, said)
         schemas = sum(tokens_of_text(f"{spec.name}{spec.description}{spec.parameters}") for spec in specs)
         return schemas + tokens_of_text(turn.instructions)
 
@@ -290,7 +300,7 @@ class _Prepared:
 
 
 def _prepare(turn: Turn, call: ToolCall, *, is_lost: bool = False) -> _Prepared:
-    info = TOOLS.get(call.name)
+    info = info_of(call.name)
     emoji, label = (info.emoji, info.label) if info else ("🔌", call.name)
     tool = turn.tools.get(call.name)
     if is_lost and not (tool is not None and tool.is_idempotent):
@@ -342,7 +352,7 @@ async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, sink: 
                 session_id=turn.session_id,
                 ask=turn.ask,
             )
-        info = TOOLS.get(prepared.call.name)
+        info = info_of(prepared.call.name)
         in_turn: AbstractAsyncContextManager[Any] = (
             nullcontext() if info is not None and info.risk is Risk.READ else writing
         )

@@ -87,3 +87,10 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
 
 TOOLSETS: dict[str, ToolsetInfo] = {toolset.name: toolset for toolset in CATALOGUE}
 TOOLS: dict[str, ToolInfo] = {tool.name: tool for toolset in CATALOGUE for tool in toolset.tools}
+TOOL_SEARCH = ToolInfo("tool_search", "🧰", "Find a tool", Risk.READ)
+"""Of no toolset: a run has it when not all of its tools are shown to the model at once."""
+
+
+def info_of(tool: str) -> ToolInfo | None:
+    """None for a tool that is not of this build: a client's, an MCP server's."""
+    return TOOL_SEARCH if tool == TOOL_SEARCH.name else TOOLS.get(tool)
