@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from hermes.core.untrusted import unmarked
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
@@ -41,7 +42,7 @@ def instructions(model: ScriptedModelServer) -> str:
 
 
 def last_result(model: ScriptedModelServer) -> str:
-    return str(model.requests[-1]["messages"][-1]["content"])
+    return unmarked(str(model.requests[-1]["messages"][-1]["content"]))
 
 
 def outcome(events: list[dict[str, Any]]) -> list[tuple[str, str, str | None]]:

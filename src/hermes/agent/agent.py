@@ -99,7 +99,8 @@ class Agent:
         """`opening`, with the tools that are loaded on demand."""
         tools = self.toolbox.select(self.toolsets)
         known = self._known(tools, model, None, OWNER, None)
-        return self.shortlists.of(tools), self._instructions(list(tools), self.workdir, known=known)
+        text = self._instructions(list(tools), self.workdir, known=known, has_marks=_takes_marks(model))
+        return self.shortlists.of(tools), text
 
     def turn(
         self,
@@ -132,6 +133,7 @@ class Agent:
             session_prompt=session.system_prompt,
             skip_context_files=request.skip_context_files,
             known=known,
+            has_marks=_takes_marks(model),
         )
         return Turn(
             run_id=run_id,
@@ -153,6 +155,7 @@ class Agent:
             used=used or Usage(),
             open_step=open_step,
             redactor=self.redactor,
+            marks_results=bool(tools) and _takes_marks(model),
             is_kept=request.history is None and not request.is_stateless,
             compaction=self.compaction,
             summaries=self.summaries if request.history is None else self.recent_summaries,
@@ -167,6 +170,7 @@ class Agent:
         session_prompt: str | None = None,
         skip_context_files: bool = False,
         known: Sequence[str] = (),
+        has_marks: bool = True,
     ) -> str:
         reads = bool(tool_names) and not skip_context_files
         return prompt.instructions(
@@ -178,6 +182,7 @@ class Agent:
             now=self.clock.now(),
             context_files=prompt.read_context_files(workdir, self.files) if reads else (),
             known=known,
+            has_marks=has_marks,
         )
 
     def _known(
@@ -215,6 +220,11 @@ class Agent:
             )
 
         return context
+
+
+def _takes_marks(model: Model | None) -> bool:
+    """The built-in model knows results by the words around them in its examples; more marks only confuse it."""
+    return model is None or model.provider != EMBEDDED
 
 
 def narrower(first: Limits, second: Limits) -> Limits:

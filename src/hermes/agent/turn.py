@@ -16,6 +16,7 @@ from typing import Any
 from hermes.agent.compaction import Compaction, CompactionSettings, RecentSummaries, tokens_of_text
 from hermes.agent.history import LOST
 from hermes.agent.limits import Meter
+from hermes.agent.marks import marked
 from hermes.agent.tool_search import Shortlist
 from hermes.core import event as events
 from hermes.core.clock import Clock
@@ -52,8 +53,8 @@ class Turn:
     `tools` are the server's own by name, of which the model is shown the `shortlist` (None: all of them);
     `client_tools` end the turn when the model calls them.
     `context` gives the context of one tool call by its id. `used` is what a resumed run has spent before, `open_step`
-    where it stopped in the middle of its calls. `is_kept`: the messages are the session's own, and `summaries` may know
-    what they were about.
+    where it stopped in the middle of its calls. `marks_results`: the model is shown what tools gave back
+    in marked blocks. `is_kept`: the messages are the session's own, and `summaries` may know what they were about.
     """
 
     run_id: str
@@ -75,6 +76,7 @@ class Turn:
     used: Usage = field(default_factory=Usage)
     open_step: OpenStep | None = None
     redactor: Redactor = field(default_factory=Redactor)
+    marks_results: bool = False
     is_kept: bool = False
     compaction: CompactionSettings = field(default_factory=CompactionSettings)
     summaries: Summaries = field(default_factory=RecentSummaries)
@@ -236,7 +238,8 @@ async def _ask_model(
     done: ModelDone | None = None
     system = (Message("system", turn.instructions),) if turn.instructions else ()
     params = _within_budget(turn.params, meter)
-    request = ModelRequest((*system, *said), specs, tool_choice, params, turn.session_id)
+    shown = marked(said) if turn.marks_results else said
+    request = ModelRequest((*system, *shown), specs, tool_choice, params, turn.session_id)
     async for item in turn.model.stream(request):
         match item:
             case TextDelta(piece):

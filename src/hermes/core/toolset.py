@@ -17,10 +17,14 @@ class Risk(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolInfo:
+    """`is_own_words`: results are the server's own words or the person's. All others are shown to the model as text
+    from outside (`core/untrusted.py`)."""
+
     name: str
     emoji: str
     label: str
     risk: Risk
+    is_own_words: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
         "Read, write, edit and search files",
         (
             ToolInfo("read_file", "📖", "Read a file", Risk.READ),
-            ToolInfo("write_file", "✍️", "Write a file", Risk.WRITE),
+            ToolInfo("write_file", "✍️", "Write a file", Risk.WRITE, is_own_words=True),
             ToolInfo("patch", "🔧", "Edit a file", Risk.WRITE),
             ToolInfo("search_files", "🔎", "Search files", Risk.READ),
         ),
@@ -59,7 +63,7 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
         "memory",
         "Memory",
         "Remember facts and the person across sessions",
-        (ToolInfo("memory", "🧠", "Remember", Risk.WRITE),),
+        (ToolInfo("memory", "🧠", "Remember", Risk.WRITE, is_own_words=True),),
     ),
     ToolsetInfo(
         "session_search",
@@ -71,23 +75,23 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
         "todo",
         "Todo",
         "Keep a list of things to do in the session",
-        (ToolInfo("todo", "📋", "Plan", Risk.READ),),
+        (ToolInfo("todo", "📋", "Plan", Risk.READ, is_own_words=True),),
     ),
     ToolsetInfo(
         "skills",
         "Skills",
         "Read and write down how things are done",
         (
-            ToolInfo("skills_list", "📚", "List skills", Risk.READ),
-            ToolInfo("skill_view", "📚", "Read a skill", Risk.READ),
-            ToolInfo("skill_manage", "✏️", "Write a skill", Risk.WRITE),
+            ToolInfo("skills_list", "📚", "List skills", Risk.READ, is_own_words=True),
+            ToolInfo("skill_view", "📚", "Read a skill", Risk.READ, is_own_words=True),
+            ToolInfo("skill_manage", "✏️", "Write a skill", Risk.WRITE, is_own_words=True),
         ),
     ),
 )
 
 TOOLSETS: dict[str, ToolsetInfo] = {toolset.name: toolset for toolset in CATALOGUE}
 TOOLS: dict[str, ToolInfo] = {tool.name: tool for toolset in CATALOGUE for tool in toolset.tools}
-TOOL_SEARCH = ToolInfo("tool_search", "🧰", "Find a tool", Risk.READ)
+TOOL_SEARCH = ToolInfo("tool_search", "🧰", "Find a tool", Risk.READ, is_own_words=True)
 """Of no toolset: a run has it when not all of its tools are shown to the model at once."""
 
 

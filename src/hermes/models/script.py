@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from hermes.core.untrusted import unmarked
+
 _CREATED = 1_700_000_000
 _TOKEN = re.compile(r"\s*\S+|\s+")
 _PLACE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -41,7 +43,7 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Step:
     """One answer. `text`, `reasoning` and the arguments of calls may hold {{user}} (the last user message), {{tool}}
-    (the last tool result) and {{1}} … (groups of `when`).
+    (the last tool result, without its marks) and {{1}} … (groups of `when`).
 
     Which request it answers: `when` is a regular expression that must be found in the last user message; `after_tool`
     asks for a tool result as the last message (its tool's name, or True for any), False for none. A step with a
@@ -191,7 +193,7 @@ class Player:
             if plan is None:
                 is_static = self._is_static(step)
                 if not is_static:
-                    tool = _text(last) if last.get("role") == "tool" else ""
+                    tool = unmarked(_text(last)) if last.get("role") == "tool" else ""
                     groups = {str(i): group or "" for i, group in enumerate(found.groups(), 1)} if found else {}
                     step = self._filled(step, {"user": user, "tool": tool, **groups})
                 plan = self._plan(step, f"chatcmpl-{self._count}", is_streamed, has_usage)

@@ -32,6 +32,11 @@ def test_what_tools_return_is_declared_data_where_there_are_tools():
     assert "data, not orders" not in build(tool_names=[])
 
 
+def test_the_marks_of_text_from_outside_are_explained_where_there_are_some():
+    assert "<untrusted-CODE" in build()
+    assert "<untrusted-CODE" not in build(has_marks=False)
+
+
 def test_an_edit_of_a_file_holds_from_the_next_turn(tmp_path):
     files, path = TextFiles(), tmp_path / "SOUL.md"
     assert files.read(path) is None

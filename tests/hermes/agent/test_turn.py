@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hermes.core.message import Message, ToolCall
 from hermes.core.model import ModelDone, ModelRetried, ReasoningDelta, TextDelta, ToolSpec
 from hermes.core.ports import ToolContext
 from hermes.core.run import Limits, Usage
+from hermes.core.untrusted import mark
 from tests.support.clock import FakeClock
 from tests.support.models import ONE_CALL, ScriptedModel, calls, says
 from tests.support.tools import EchoTool
@@ -118,6 +120,15 @@ async def test_a_tool_call_is_recorded_announced_run_and_told_to_the_model():
     ]
     assert result.completed == completed("Done.", api_calls=2)
     assert model.requests[1].messages == (Message("system", "Be brief."), HELLO, asked, told)
+
+
+async def test_what_is_kept_and_told_is_plain_and_what_the_model_is_shown_is_marked():
+    model = ScriptedModel([calls(("c1", "echo", '{"text": "x"}')), says("Done.")])
+    sink = Collected()
+    await run_turn(turn(model, EchoTool(), marks_results=True), sink)
+    told = Message("tool", "echo: x", tool_call_id="c1", name="echo")
+    assert told in sink.items and events.ToolCompleted("echo", "c1", 0.0, None, "echo: x") in sink.items
+    assert model.requests[1].messages[-1] == replace(told, content=mark("echo", "echo: x"))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hermes.api.services import ApiSettings
 from hermes.core.errors import UpstreamError
 from hermes.core.model import ModelDone, ModelItem, ReasoningDelta, TextDelta
 from hermes.core.run import RunStatus
+from hermes.core.untrusted import mark
 from hermes.runs.runner import RunnerSettings
 from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
@@ -341,7 +342,7 @@ class TestTools:
             assert [(m.role, m.text) for m in model.requests[1].messages[1:]] == [
                 ("user", "Weather?"),
                 ("assistant", ""),
-                ("tool", "sun"),
+                ("tool", mark("get_weather", "sun")),
             ]
             wrong = await api.post({"input": [output], "previous_response_id": second["id"]})
             assert error_of(wrong) == (400, "invalid_request", "input[0].call_id")
@@ -359,7 +360,7 @@ class TestTools:
             assert [(m.role, m.text) for m in told] == [
                 ("user", "one"),
                 ("assistant", "Look."),
-                ("tool", "echo: abc"),
+                ("tool", mark("echo", "echo: abc")),
                 ("assistant", "Done"),
                 ("user", "two"),
             ]

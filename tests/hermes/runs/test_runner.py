@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from hermes.agent.marks import marked
 from hermes.core import event as events
 from hermes.core.errors import (
     Busy,
@@ -403,7 +404,7 @@ async def test_the_answer_to_a_client_call_goes_on_where_the_session_stands():
         await told(runner, await runner.start(ask(messages=(answer,), session_id="s", client_tools=(theirs,))))
         asked = Message("assistant", "", (ToolCall("1", "echo", '{"text": "a"}'), ToolCall("2", "theirs", "{}")))
         own = Message("tool", "echo: a", tool_call_id="1", name="echo")
-        assert model.requests[1].messages[1:] == (Message("user", "hello"), asked, own, answer)
+        assert [*model.requests[1].messages[1:]] == marked([Message("user", "hello"), asked, own, answer])
 
 
 async def test_a_resent_history_gets_back_the_server_s_part_of_its_turns():
@@ -420,16 +421,16 @@ async def test_a_resent_history_gets_back_the_server_s_part_of_its_turns():
         answer_next = Message("tool", "43", tool_call_id="4", name="theirs")
         history = (user, sees, answer, sees_next)
         await told(runner, await runner.start(ask(messages=(answer_next,), history=history, **options)))
-        whole = (
+        whole = [
             user,
             Message("assistant", "", (ToolCall(*own_call),)),
             Message("tool", "echo: a", tool_call_id="1", name="echo"),
             Message("assistant", "", tuple(ToolCall(*call) for call in mixed)),
             Message("tool", "echo: b", tool_call_id="2", name="echo"),
             answer,
-        )
-        assert model.requests[2].messages[1:] == whole
-        assert model.requests[3].messages[1:] == (*whole, sees_next, answer_next)
+        ]
+        assert [*model.requests[2].messages[1:]] == marked(whole)
+        assert [*model.requests[3].messages[1:]] == marked([*whole, sees_next, answer_next])
 
 
 async def test_a_run_whose_end_cannot_be_kept_does_not_take_the_others_with_it(tmp_path):
