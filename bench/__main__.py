@@ -1,4 +1,7 @@
-"""`python -m bench [nodes] [--quick]`: measures, and prints the table of budgets beside a baseline in the same run."""
+"""`python -m bench [nodes] [--quick]`: measures, and prints the table of budgets beside a baseline in the same run.
+
+`python -m bench tasks` lets a real model do ten tasks and prints its score.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from bench import nodes
+from bench import nodes, tasks
 from bench.measures import FULL, QUICK, everything
 from bench.servers import Upstream
 from bench.table import markdown
@@ -23,10 +26,16 @@ QUIET_CORES = 0.1
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "part", nargs="?", choices=["server", "nodes"], default="server", help="nodes: many on one PostgreSQL"
+        "part",
+        nargs="?",
+        choices=["server", "nodes", "tasks"],
+        default="server",
+        help="nodes: many on one PostgreSQL; tasks: the score of a real model",
     )
     parser.add_argument("--quick", action="store_true", help="under a minute, with one repetition: a first impression")
     parser.add_argument("--out", type=Path, help="write the table to this file as well")
+    parser.add_argument("--model", help="tasks: the model's name, where the gateway shall not choose")
+    parser.add_argument("--base-url", help="tasks: the address of an OpenAI-compatible server, up to /v1")
     options = parser.parse_args()
     began = time.monotonic()
     busy_before = busy_seconds()
@@ -35,7 +44,9 @@ def main() -> int:
         print(f"{time.monotonic() - began:5.0f} s  {what} …", file=sys.stderr, flush=True)
 
     with Upstream() as upstream:
-        if options.part == "nodes":
+        if options.part == "tasks":
+            table = tasks.everything(options.model, options.base_url, tell)
+        elif options.part == "nodes":
             table = markdown(
                 nodes.everything(upstream, nodes.QUICK if options.quick else nodes.FULL, tell), "held against"
             )

@@ -107,30 +107,19 @@ class Relay(Server):
         self.wait_until_healthy()
 
 
-class Home:
-    """A home of its own, with a model named in it, so that nothing is probed."""
+class BareHome:
+    """A home of its own with these settings, a key and a free port."""
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        *,
-        max_concurrent_runs: int = 32,
-        drain_timeout: float = 10.0,
-        database_url: str | None = None,
-        key: str | None = None,
-    ) -> None:
+    def __init__(self, settings: Mapping[str, Any], *, database_url: str | None = None, key: str | None = None) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="hermes-bench-"))
         self.key = key or secrets.token_hex(32)
         self.database_url = database_url
         self.port = free_port()
-        (self.path / "config.yaml").write_text(
-            f"model:\n  default: bench\n  provider: custom\n  base_url: {upstream.url}\n"
-            f"api_server:\n  enabled: true\n  port: {self.port}\n  max_concurrent_runs: {max_concurrent_runs}\n"
-            f"  drain_timeout: {drain_timeout:g}\n"
-        )
-        env_file = self.path / ".env"
+        api = {"enabled": True, "port": self.port, **settings.get("api_server", {})}
+        config_file, env_file = self.path / "config.yaml", self.path / ".env"
+        config_file.write_text(json.dumps({**settings, "api_server": api}))  # JSON is YAML
         env_file.write_text(f"API_SERVER_KEY={self.key}\n")
-        for path, mode in ((self.path, 0o700), (env_file, 0o600), (self.path / "config.yaml", 0o600)):
+        for path, mode in ((self.path, 0o700), (env_file, 0o600), (config_file, 0o600)):
             path.chmod(mode)
 
     def environ(self) -> dict[str, str]:
@@ -149,8 +138,27 @@ class Home:
         self.remove()
 
 
+class Home(BareHome):
+    """One with a model named in it, so that nothing is probed."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        max_concurrent_runs: int = 32,
+        drain_timeout: float = 10.0,
+        database_url: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        settings = {
+            "model": {"default": "bench", "provider": "custom", "base_url": upstream.url},
+            "api_server": {"max_concurrent_runs": max_concurrent_runs, "drain_timeout": drain_timeout},
+        }
+        super().__init__(settings, database_url=database_url, key=key)
+
+
 class Gateway(Server):
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: BareHome) -> None:
         super().__init__([hermes_command(), "gateway"], home.port, home.environ())
         self.key = home.key
         self.seconds_to_health = self.wait_until_healthy()
