@@ -106,14 +106,14 @@ $(VENV)/.made:
 
 $(VENV)/.core: requirements.lock pyproject.toml $(VENV)/.made
 	@echo "Installing the packages of the server (a minute, once) …"
-	@$(PIP) install -q --require-hashes -r requirements.lock || \
+	@$(PIP) install -qq --require-hashes -r requirements.lock || \
 		{ echo "The packages could not be installed: is there a network, and does pip reach its index?" >&2; exit 1; }
 	@$(PIP) install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock | $(VENV)/.core
 	@echo "Installing the packages for tests and checks (a minute, once) …"
-	@$(PIP) install -q --require-hashes -r requirements-dev.lock
+	@$(PIP) install -qq --require-hashes -r requirements-dev.lock
 	@touch $@
 
 # pip is silent or says too much; one line a download shows that 1.2 GB is on its way.

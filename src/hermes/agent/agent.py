@@ -22,9 +22,11 @@ from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, Summaries, T
 from hermes.core.redact import Redactor
 from hermes.core.run import Limits, RunRequest, Usage
 from hermes.core.session import Session
+from hermes.core.toolset import TOOLS, TOOLSETS
 
 MEMORY, SKILL_VIEW = "memory", "skill_view"
 EMBEDDED = "embedded"
+FOR_EMBEDDED = frozenset(tool.name for name in ("terminal", "file") for tool in TOOLSETS[name].tools)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,6 +101,7 @@ class Agent:
         """`opening`, with the tools that are loaded on demand."""
         tools = self.toolbox.select(self.toolsets)
         known = self._known(tools, model, None, OWNER, None)
+        tools = self._for(model, tools, None)
         text = self._instructions(list(tools), self.workdir, known=known, has_marks=_takes_marks(model))
         return self.shortlists.of(tools), text
 
@@ -122,6 +125,7 @@ class Agent:
         """
         tools = self.tools(request)
         known = self._known(tools, model, session.id, session.owner, request.session_key or session.session_key)
+        tools = self._for(model, tools, request.toolsets)
         for spec in request.client_tools:
             tools.pop(spec.name, None)  # the client's wins; the run has warned of it
         shown = self.shortlists.of(tools, request.tool_choice)
@@ -184,6 +188,13 @@ class Agent:
             known=known,
             has_marks=has_marks,
         )
+
+    def _for(self, model: Model | None, tools: Mapping[str, Tool], wanted: tuple[str, ...] | None) -> dict[str, Tool]:
+        """The built-in model gets terminal, files and the tools of others; of ours the rest only where somebody named
+        their toolsets: they are for work of many steps, and it would call them for any (DESIGN 6)."""
+        if model is None or model.provider != EMBEDDED or self.toolsets is not None or wanted is not None:
+            return dict(tools)
+        return {name: tool for name, tool in tools.items() if name not in TOOLS or name in FOR_EMBEDDED}
 
     def _known(
         self,

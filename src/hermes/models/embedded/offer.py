@@ -58,16 +58,6 @@ KNOWN: dict[str, Known] = {
 TOO_HARD = frozenset({"process", "search_files"})
 """Ours, but not offered beside the terminal: it has no background commands to manage, and grep does the search."""
 
-BESIDES: dict[str, frozenset[str]] = {
-    "memory": frozenset(("action", "target", "content", "old_text", "operations")),
-    "session_search": frozenset(("query", "limit", "session_id")),
-    "todo": frozenset(("todos", "merge")),
-    "skills_list": frozenset(("category",)),
-    "skill_view": frozenset(("name", "file_path")),
-    "skill_manage": frozenset(("action", "name", "content", "old_string", "new_string", "file_path", "category")),
-}
-"""Ours by name and parameters, and not offered: they are for work of many steps, and it would call them for any."""
-
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -116,15 +106,10 @@ def offered(tools: Sequence[ToolSpec], wanted: str | None = None) -> Offer:
         ours.discard("search_files")
     known = tuple(name for name, each in KNOWN.items() if each.tool in ours)
     hidden = TOO_HARD - {wanted} if has_terminal else frozenset()
-    hidden |= {tool.name for tool in tools if _is_besides(tool) and tool.name != wanted}
     others = [tool for tool in tools if tool.name not in ours | hidden]
     others.sort(key=lambda tool: tool.name != wanted)
     told, untold = others[:MAX_OTHER_TOOLS], others[MAX_OTHER_TOOLS:]
     return Offer(known, {_key(tool.name): tool for tool in told}, tuple(tool.name for tool in untold))
-
-
-def _is_besides(tool: ToolSpec) -> bool:
-    return BESIDES.get(tool.name) == frozenset(tool.parameters.get("properties", ()))
 
 
 def _is_ours(tool: ToolSpec) -> bool:

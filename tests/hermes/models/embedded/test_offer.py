@@ -49,13 +49,6 @@ def test_a_clients_tool_of_our_name_keeps_its_own_parameters():
     assert list(offer.schemas["read_file"]["properties"]) == ["url"]
 
 
-def test_what_is_for_long_work_is_not_offered_but_a_clients_tool_of_that_name_is():
-    todo = tool("todo", "todos", "merge")
-    assert not offered((*OURS, todo)).others
-    assert list(offered((*OURS, todo), "todo").others) == ["todo"]
-    assert list(offered((*OURS, tool("todo", "list_name"))).others) == ["todo"]
-
-
 def test_names_that_mean_something_to_us_are_told_otherwise():
     offer = offered((*OURS, tool("say", "text"), tool("add_to_file", "x")))
     assert list(offer.others) == ["say_tool", "add_to_file_tool"]
