@@ -204,6 +204,8 @@ MEANINGS = {
     "idempotency_key_conflict": "The `Idempotency-Key` was used with another body.",
     "approval_not_pending": "The run waits for no such approval.",
     "approval_not_active": "The run has ended, or never asked.",
+    "clarify_not_pending": "The run waits for no answer to this question.",
+    "clarify_not_active": "The run has ended, or its model asked nothing.",
     "run_not_active": "The run has ended, or is stopping already.",
     "run_not_accepting_steer": "The run has ended, or cannot be steered now.",
     "session_exists": "There is a session of this id.",

@@ -11,6 +11,7 @@ from hermes.agent.rules import DANGEROUS, HARD_BLOCKED, READ_RULES, WRITE_RULES
 from hermes.core.injection import RULES as INJECTIONS
 from hermes.core.toolset import TOOLS, TOOLSETS
 from hermes.home.memory import MemoryLimits
+from hermes.toolsets.clarify import clarify_toolset
 from hermes.toolsets.paths import SECRET_FILES, SECRET_IN_HOME
 from hermes.toolsets.registry import build_registry
 from hermes.toolsets.settings import FileSettings, TerminalSettings
@@ -142,6 +143,12 @@ them: [Skills](../skills.md).
 what is in a skill is told to later sessions. Text of the kinds that [memory](#memory-memory) refuses is refused
 here, too. Built-in skills stay as they came; one of the home with the same name takes its place."""
 
+CLARIFY = """\
+The question is `clarify.request` among the run's events. `POST /v1/runs/{run_id}/clarify` answers it, and so does
+whatever is said to the run with `…/steer` while it waits; after `approvals.timeout` the model is told that nobody
+answered. Runs, session chats, background responses and what is streamed can be asked; in a plain chat, a job and a
+library call without a `clarify_callback` the model is told at once to put the question into its answer."""
+
 
 def approvals_page(made_by: str) -> str:
     return _page(
@@ -168,7 +175,9 @@ def approvals_page(made_by: str) -> str:
 
 
 def tools_page(made_by: str) -> str:
-    tools = build_registry().tools
+    registry = build_registry()
+    registry.add(clarify_toolset(None))
+    tools = registry.tools
     terminal = TerminalSettings()
     facts = {name: getattr(terminal, name) for name in terminal.__slots__} | {"piece_mb": terminal.piece_bytes >> 20}
     limits, files = MemoryLimits(), FileSettings()
@@ -183,6 +192,7 @@ def tools_page(made_by: str) -> str:
         "session_search": SESSION_SEARCH,
         "todo": TODO.format(most_todos=MOST_TODOS),
         "skills": SKILLS,
+        "clarify": CLARIFY,
     }
     parts = [
         "# Tools",

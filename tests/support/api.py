@@ -24,6 +24,7 @@ from hermes.core.errors import Conflict, NotFound
 from hermes.core.event import KeptEvent, RunEvent, is_final
 from hermes.core.ports import ApprovalQuestion
 from hermes.core.run import Run, RunRequest, RunStatus
+from hermes.store.clarifications import PendingClarification
 
 KEY = "k" * 20 + "0123456789abcdef"
 AUTH = {"Authorization": f"Bearer {KEY}"}
@@ -63,6 +64,7 @@ class FakeRunner:
     answers: list[tuple[Any, ...]] = field(default_factory=list)
     steers: list[tuple[str, str]] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
+    clarifications: list[PendingClarification] = field(default_factory=list)
     stop_event: asyncio.Event = field(default_factory=asyncio.Event)
     asked_for: list[str] = field(default_factory=list)
     claims: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
@@ -153,7 +155,18 @@ class FakeRunner:
     ) -> Sequence[Run]:
         return [run for run in self.runs.values() if run.owner == owner][:limit]
 
-    async def steer(self, run_id: str, owner: str, text: str) -> None:
+    async def pending_clarifications(self, run_id: str, owner: str) -> Sequence[PendingClarification]:
+        await self.get(run_id, owner)
+        return self.clarifications
+
+    async def clarify(
+        self, owner: str, run_id: str, answer: object, clarify_id: str | None = None, *, by: str | None = None
+    ) -> str:
+        await self.get(run_id, owner)
+        self.answers.append((run_id, answer, clarify_id, by))
+        return clarify_id or "clar_1"
+
+    async def steer(self, run_id: str, owner: str, text: str, *, by: str | None = None) -> None:
         await self.get(run_id, owner)
         self.steers.append((run_id, text))
 

@@ -79,6 +79,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute(
         "POST", "/v1/runs/{run_id}/approval", "runs.handlers.approve", CHAT, "run_approval", ("run_approval_response",)
     ),
+    ApiRoute("POST", "/v1/runs/{run_id}/clarify", "runs.handlers.clarify", CHAT, "run_clarify", ("run_clarify",)),
     ApiRoute("POST", "/v1/runs/{run_id}/steer", "runs.handlers.steer", CHAT, "run_steer", ("run_steer",)),
     ApiRoute("POST", "/v1/runs/{run_id}/stop", "runs.handlers.stop", CHAT, "run_stop", ("run_stop",)),
     # responses

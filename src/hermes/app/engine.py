@@ -31,6 +31,7 @@ from hermes.sessions import Sessions
 from hermes.store import facts
 from hermes.store.database import Database
 from hermes.store.shared_clock import SharedClock
+from hermes.toolsets.clarify import clarify_toolset
 from hermes.toolsets.processes import reap
 from hermes.toolsets.registry import Registry
 
@@ -121,6 +122,7 @@ async def open_engine(
             settings=runner_settings,
             identity=identity,
         ) as runner:
+            registry.add(clarify_toolset(runner.clarifier))
             yield Engine(
                 settings=settings,
                 home=home,

@@ -161,6 +161,22 @@ def approve(
         _answer(client, run_id, body | ({"reason": reason} if reason else {}))
 
 
+@app.command()
+def answer(
+    ctx: typer.Context,
+    run_id: RunId,
+    text: Annotated[str, typer.Argument(help="What you say.")],
+    clarify_id: Annotated[str | None, typer.Option("--clarify-id", help="Which question; else the oldest.")] = None,
+) -> None:
+    """Answer what the model of a run asks."""
+    from hermes.cli.gateway_client import need_gateway
+
+    call = call_of(ctx)
+    body = {"answer": text, "clarify_id": clarify_id}
+    need_gateway(call.home(), call.environ).post(f"{_path(run_id)}/clarify", body)
+    print(f"Told {run_id}.")
+
+
 class _View:
     """Events as text for a terminal. It remembers whether the cursor stands behind some text."""
 
@@ -188,6 +204,10 @@ class _View:
             case "approval.responded":
                 who = f" by {plain(event['by'])}" if event["by"] else ""
                 return self._own_line(f"  ↳ {event['choice']}{who} ({event['outcome']})")
+            case "clarify.request":
+                return self._own_line(_clarification(event))
+            case "clarify.responded":
+                return self._own_line(f"  ↳ {_line(event['answer'] or 'nobody answered', 400)}")
             case "model.retry":
                 return self._own_line(f"… the model failed ({_line(event['reason'])}); asking {event['model']}")
             case "context.compacted":
@@ -294,6 +314,12 @@ def _ask(question: Mapping[str, Any]) -> str:
 def _question(question: Mapping[str, Any]) -> str:
     command = plain(question["command"]).replace("\n", "\n    ")
     return f"? {question['tool']}: {_line(question['description'], 200)}\n    {command}"
+
+
+def _clarification(event: Mapping[str, Any]) -> str:
+    choices = "".join(f"\n    · {_line(choice, 400)}" for choice in event["choices"])
+    way_out = f"Answer with: hermes runs answer {event.get('run_id', 'RUN_ID')} TEXT"
+    return f"? {_line(event['question'], 4_000)}{choices}\n{way_out}"
 
 
 def _path(run_id: str) -> str:

@@ -97,6 +97,32 @@ class ApprovalResponded:
 
 
 @dataclass(frozen=True, slots=True)
+class ClarifyRequested:
+    """The model asks the person something. `choices` are proposals, perhaps none: any text is an answer.
+
+    `expires_at` in unix seconds.
+    """
+
+    name: ClassVar[str] = "clarify.request"
+    clarify_id: str
+    tool_call_id: str
+    question: str
+    choices: tuple[str, ...]
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClarifyResponded:
+    """`outcome`: user or timeout, which has no answer. `by` names the key or device."""
+
+    name: ClassVar[str] = "clarify.responded"
+    clarify_id: str
+    answer: str | None
+    by: str | None
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRetrying:
     """The model failed before it showed anything and is asked again; `model` is the one asked next."""
 
@@ -188,6 +214,8 @@ RunEvent = (
     | ClientToolCalled
     | ApprovalRequested
     | ApprovalResponded
+    | ClarifyRequested
+    | ClarifyResponded
     | ModelRetrying
     | Warned
     | ContextCompacted
@@ -213,6 +241,8 @@ EVENT_TYPES: dict[str, type[RunEvent]] = {
         ClientToolCalled,
         ApprovalRequested,
         ApprovalResponded,
+        ClarifyRequested,
+        ClarifyResponded,
         ModelRetrying,
         Warned,
         ContextCompacted,
@@ -246,7 +276,7 @@ def event_from_data(name: str, data: Mapping[str, Any]) -> RunEvent:
     """The inverse of `event_data`. Fields that a later version added are ignored. Raises KeyError for a bad name."""
     kind = EVENT_TYPES[name]
     known = {key: data[key] for key in _FIELDS[name] if key in data}
-    if name == ApprovalRequested.name:
+    if "choices" in known:
         known["choices"] = tuple(known["choices"])
     return kind(**known)
 

@@ -166,6 +166,26 @@ class ApprovalGate(Protocol):
     ) -> object: ...
 
 
+CLARIFY = "clarify"
+"""The tool that asks the person something."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClarifyAnswer:
+    """`text` is None where nobody answered. `outcome`: user, timeout, or policy, where nobody could be asked."""
+
+    text: str | None
+    outcome: str
+    by: str | None = None
+
+
+class Clarifies(Protocol):
+    """Asks the person behind a run, and waits. It always returns: that nobody answers is an answer. Cancelled with the
+    run."""
+
+    async def clarify(self, context: ToolContext, question: str, choices: Sequence[str]) -> ClarifyAnswer: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
     """Something that was said: `text` is a snippet with marks around what was looked for, or the message's beginning.

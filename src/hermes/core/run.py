@@ -111,6 +111,7 @@ class RunRequest:
 
     `messages` is the new turn: at least one user message, or the tool results that answer an open client call.
     `history` replaces the stored history and is not stored (a stateless chat re-sends it); None reads the session's.
+    `may_clarify`: somebody answers the model's questions; None: where somebody answers about dangerous calls.
     `owner` is the id of the key that asked; what one owner made, another cannot see. `model` None: the session's
     choice, else the default. `keep` are functions `(conn, run)` of the store that are called in the transaction that
     keeps the run, after its session and before its messages: for what must be there with the run or not at all. What
@@ -133,6 +134,7 @@ class RunRequest:
     disabled_toolsets: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     ask: Ask = Ask.WAIT
+    may_clarify: bool | None = None
     is_durable: bool = False
     may_wait_forever: bool = False
     idempotency: IdempotencyClaim | None = None

@@ -87,6 +87,12 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
             ToolInfo("skill_manage", "✏️", "Write a skill", Risk.WRITE, is_own_words=True),
         ),
     ),
+    ToolsetInfo(
+        "clarify",
+        "Clarify",
+        "Ask the person a question in the middle of the work",
+        (ToolInfo("clarify", "❓", "Ask", Risk.READ),),
+    ),
 )
 
 TOOLSETS: dict[str, ToolsetInfo] = {toolset.name: toolset for toolset in CATALOGUE}

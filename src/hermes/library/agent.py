@@ -19,6 +19,7 @@ from hermes.agent.messages import from_openai
 from hermes.core.errors import InvalidInput
 from hermes.core.event import (
     ApprovalRequested,
+    ClarifyRequested,
     MessageDelta,
     ReasoningDelta,
     RunEvent,
@@ -78,6 +79,7 @@ class AIAgent:
         reasoning_callback: Callable[[str], Any] | None = None,
         tool_progress_callback: Callable[..., Any] | None = None,
         approval_callback: Callable[..., Any] | None = None,
+        clarify_callback: Callable[..., Any] | None = None,
     ) -> None:
         if type(max_iterations) is not int or max_iterations < 1:
             raise InvalidInput("max_iterations must be a whole number from 1", param="max_iterations")
@@ -96,6 +98,7 @@ class AIAgent:
         self.reasoning_callback = reasoning_callback
         self.tool_progress_callback = tool_progress_callback
         self.approval_callback = approval_callback
+        self.clarify_callback = clarify_callback
         self._workdir = str(Path(workdir).expanduser().absolute()) if workdir is not None else None
         self._toolsets = options.enabled(enabled_toolsets)
         self._disabled_toolsets = options.disabled(disabled_toolsets)
@@ -254,6 +257,7 @@ class AIAgent:
             disabled_toolsets=self._disabled_toolsets,
             limits=Limits(max_steps=self.max_iterations),
             ask=Ask.DENY if self.approval_callback is None else Ask.WAIT,
+            may_clarify=self.clarify_callback is not None,
             may_wait_forever=True,
             workdir=self._workdir or str(Path.cwd()),
             skip_context_files=self.skip_context_files,
@@ -279,6 +283,8 @@ class AIAgent:
                     call()
                 if isinstance(item, ApprovalRequested) and self.approval_callback is not None:
                     turn.answer(item, self._question(item)())
+                elif isinstance(item, ClarifyRequested) and self.clarify_callback is not None:
+                    turn.clarify(item, self.clarify_callback(item.question, list(item.choices)))
         return item
 
     async def _aconverse(self, turn: Turn, stream_callback: Callable[[str], Any] | None) -> Ended:
@@ -340,6 +346,9 @@ class AIAgent:
         if isinstance(item, ApprovalRequested) and self.approval_callback is not None:
             choice = self._question(item)()
             turn.answer(item, await choice if inspect.isawaitable(choice) else choice)
+        elif isinstance(item, ClarifyRequested) and self.clarify_callback is not None:
+            said = self.clarify_callback(item.question, list(item.choices))
+            turn.clarify(item, await said if inspect.isawaitable(said) else said)
 
 
 def _text(ended: Ended) -> str:

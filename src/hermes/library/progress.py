@@ -53,9 +53,9 @@ class Spinner:
         match event:
             case events.ToolStarted(tool=tool, label=label):
                 self._status.update(f"{label or tool} …")
-            case events.ApprovalRequested():
+            case events.ApprovalRequested() | events.ClarifyRequested():
                 self._status.stop()  # whoever answers may want to read from this terminal
-            case events.ApprovalResponded():
+            case events.ApprovalResponded() | events.ClarifyResponded():
                 self._status.start()
             case events.ToolCompleted():
                 self._status.update("thinking …")

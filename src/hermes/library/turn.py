@@ -75,6 +75,11 @@ class Turn:
         word = parse_choice({True: "once", False: "deny", None: "deny"}.get(choice, choice))  # type: ignore[call-overload]
         self._holder.background.drop(lambda: self._answer(question.approval_id, word))
 
+    def clarify(self, question: events.ClarifyRequested, answer: object) -> None:
+        """From any thread. None or an empty text tells the model that there is no answer."""
+        text = ("" if answer is None else str(answer).strip()) or "(no answer)"
+        self._holder.background.drop(lambda: self._clarify(question.clarify_id, text))
+
     def say(self, text: str) -> None:
         self._holder.background.drop(lambda: self._say(text))
 
@@ -155,6 +160,11 @@ class Turn:
         assert self._engine is not None and self._run is not None
         with contextlib.suppress(Conflict):  # its time was over: the run has told so
             await self._engine.runner.answer(self._run.id, self._request.owner, choice, approval_id=approval_id)
+
+    async def _clarify(self, clarify_id: str, text: str) -> None:
+        assert self._engine is not None and self._run is not None
+        with contextlib.suppress(Conflict):
+            await self._engine.runner.clarify(self._request.owner, self._run.id, text, clarify_id)
 
     async def _say(self, text: str) -> None:
         if self._engine is not None and self._run is not None:

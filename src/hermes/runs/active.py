@@ -13,6 +13,7 @@ from hermes.core.message import Message
 from hermes.core.model import Model
 from hermes.core.run import Run, RunRequest
 from hermes.runs.approvals import Desk
+from hermes.runs.clarify import ClarifyDesk
 from hermes.runs.events import Recorder
 from hermes.runs.line import Place
 from hermes.runs.resume import Progress
@@ -56,6 +57,7 @@ class Active:
     model: Model | None
     recorder: Recorder
     desk: Desk
+    questions: ClarifyDesk
     place: Place
     steers: Steers
     began: float

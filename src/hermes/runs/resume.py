@@ -9,7 +9,7 @@ from hermes.agent.turn import OpenStep
 from hermes.core import event as events
 from hermes.core.event import KeptEvent
 from hermes.core.message import Message
-from hermes.core.ports import ApprovalAnswer
+from hermes.core.ports import ApprovalAnswer, ClarifyAnswer
 from hermes.core.run import Run, RunRequest
 from hermes.store import sessions as session_store
 from hermes.store import started_calls as started_call_store
@@ -21,12 +21,14 @@ from hermes.store.requests import request_from_data
 @dataclass(frozen=True, slots=True)
 class Progress:
     """`done` are the run's own messages up to the step that is open. Text behind `void_after` was of an answer that
-    was lost before it was whole. `asked` is what a person was asked about calls of the open step.
+    was lost before it was whole. `asked` is what a person was asked about calls of the open step, `clarified` what
+    those calls asked.
     """
 
     done: tuple[Message, ...] = ()
     open_step: OpenStep | None = None
     asked: dict[str, tuple[str, ApprovalAnswer | None]] = field(default_factory=dict)
+    clarified: dict[str, tuple[str, ClarifyAnswer | None]] = field(default_factory=dict)
     void_after: int = 0
 
 
@@ -34,6 +36,7 @@ def progress_of(kept: Sequence[KeptEvent], own: Sequence[Message], started: Coll
     """`own` are the messages that the run added, `started` the calls that took effect and have no result."""
     announced: set[str] = set()
     asked: dict[str, tuple[str, ApprovalAnswer | None]] = {}
+    clarified: dict[str, tuple[str, ClarifyAnswer | None]] = {}
     boundary = 0
     for one in kept:
         match one.event:
@@ -44,19 +47,26 @@ def progress_of(kept: Sequence[KeptEvent], own: Sequence[Message], started: Coll
             case events.ToolCompleted(tool_call_id=call):
                 announced.discard(call)
                 asked.pop(call, None)
+                clarified.pop(call, None)
             case events.ApprovalRequested(approval_id=approval, tool_call_id=call):
                 asked[call] = (approval, None)
             case events.ApprovalResponded(approval, choice, by, outcome):
                 for call, (question, _) in asked.items():
                     if question == approval:
                         asked[call] = (approval, ApprovalAnswer(choice, outcome, by))
+            case events.ClarifyRequested(clarify_id=question, tool_call_id=call):
+                clarified[call] = (question, None)
+            case events.ClarifyResponded(question, text, by, outcome):
+                for call, (open_question, _) in clarified.items():
+                    if open_question == question:
+                        clarified[call] = (question, ClarifyAnswer(text, outcome, by))
             case _:
                 pass
         boundary = one.seq
     last_seq = kept[-1].seq if kept else 0
     done, step = _split(own, frozenset(announced), frozenset(started))
     is_last_answer_kept = own and own[-1].role == "assistant" and not (announced & _calls(own[-1]))
-    return Progress(tuple(done), step, asked, last_seq if is_last_answer_kept else boundary)
+    return Progress(tuple(done), step, asked, clarified, last_seq if is_last_answer_kept else boundary)
 
 
 def resumable(run: Run) -> RunRequest | None:

@@ -10,9 +10,13 @@ from hermes.core.run import Run
 
 
 def run_object(
-    run: Run, approvals: Sequence[dict[str, Any]] = (), *, has_pending_steer: bool = False
+    run: Run,
+    approvals: Sequence[dict[str, Any]] = (),
+    *,
+    clarifications: Sequence[dict[str, Any]] = (),
+    has_pending_steer: bool = False,
 ) -> dict[str, Any]:
-    """JSON values. `approvals` are the questions that wait for an answer. Times are unix seconds."""
+    """JSON values. `approvals` and `clarifications` are the questions that wait. Times are unix seconds."""
     return {
         "object": "hermes.run",
         "run_id": run.id,
@@ -30,6 +34,7 @@ def run_object(
         "usage": usage_data(run.usage),
         "error": dict(run.error) if run.error else None,
         "approvals": list(approvals),
+        "clarifications": list(clarifications),
         "pending_steer": has_pending_steer,
         "resumed": run.resumed,
     }

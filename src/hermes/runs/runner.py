@@ -22,13 +22,21 @@ from hermes.core.clock import Clock
 from hermes.core.errors import Conflict, Draining, Fenced, HermesError, NotFound
 from hermes.core.event import KeptEvent
 from hermes.core.model import Model, Priced
-from hermes.core.ports import ApprovalAnswer, ModelSource
+from hermes.core.ports import ApprovalAnswer, ClarifyAnswer, ModelSource
 from hermes.core.run import Run, RunRequest, RunStatus
 from hermes.core.session import Session
 from hermes.core.tally import RunTally
 from hermes.runs.active import Active, Steers
 from hermes.runs.approvals import Desk, give_answer, parse_choice
 from hermes.runs.beginning import begin, check_owner, check_parts, new_run, new_session
+from hermes.runs.clarify import (
+    Clarifier,
+    ClarifyDesk,
+    answer_or_steer,
+    checked_answer,
+    give_clarification,
+    may_clarify,
+)
 from hermes.runs.conduct import Conductor
 from hermes.runs.events import EventLog, Surroundings
 from hermes.runs.line import AnyLine, Line
@@ -37,10 +45,12 @@ from hermes.runs.remote import Remote
 from hermes.runs.shared_line import SharedLine
 from hermes.runs.takeover import Recovered, TakeOver
 from hermes.store import approvals as approval_store
+from hermes.store import clarifications as clarify_store
 from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store import steers as steer_store
 from hermes.store.approvals import PendingApproval
+from hermes.store.clarifications import PendingClarification
 from hermes.store.database import Connection, Database
 
 log = logging.getLogger(__name__)
@@ -224,8 +234,10 @@ class Runner:
         run = begun.run
         self.line.settle(place, run)
         recorder.opened_with(begun.opened)
-        desk = Desk(self._database, recorder, self._clock, self.settings.approval_timeout_seconds)
-        active = Active(run, request, model, recorder, desk, place, Steers(self._clock), began)
+        seconds = self.settings.approval_timeout_seconds
+        desk = Desk(self._database, recorder, self._clock, seconds)
+        questions = ClarifyDesk(self._database, recorder, self._clock, seconds)
+        active = Active(run, request, model, recorder, desk, questions, place, Steers(self._clock), began)
         self._conductor.begin(active, session)
         return replace(run, warnings=request.warnings)
 
@@ -303,16 +315,51 @@ class Runner:
             await self._tell_conductor(run_id)
         return count
 
+    @property
+    def clarifier(self) -> Clarifier:
+        """What the tool `clarify` asks through."""
+        return Clarifier(self._questions_of, self._agent.redactor)
+
+    def _questions_of(self, run_id: str) -> ClarifyDesk | None:
+        active = self._active.get(run_id)
+        return active.questions if active is not None and may_clarify(active.request) else None
+
+    async def pending_clarifications(self, run_id: str, owner: str) -> list[PendingClarification]:
+        run = await self.get(run_id, owner)
+        return [] if run.status.is_final else await self._database.read(clarify_store.pending, run_id)
+
+    async def clarify(
+        self, owner: str, run_id: str, answer: object, clarify_id: str | None = None, *, by: str | None = None
+    ) -> str:
+        """The id of the question that this answers: the named one, or the oldest that waits. It is kept when this
+        returns. Raises InvalidInput for an empty answer, and what `give_clarification` raises."""
+        run = await self.get(run_id, owner)
+        given = ClarifyAnswer(checked_answer(answer), "user", by)
+        if _is_ending(run):
+            raise Conflict(f"run {run_id!r} has ended", code="clarify_not_active")
+        give = partial(give_clarification, run=run, answer=given, clarify_id=clarify_id, now=self._clock.now())
+        answered = await self._database.write(give, durable=True)
+        active = self._conducted(run_id)
+        if active is not None:
+            await active.questions.settle()
+        else:
+            await self._tell_conductor(run_id)
+        return answered
+
     async def has_pending_steer(self, run_id: str) -> bool:
         """Whether something was said to the run that its model has not heard yet."""
         return bool(await self._database.read(steer_store.waiting, run_id))
 
-    async def steer(self, run_id: str, owner: str, text: str) -> None:
-        """Said to the model before its next step. Raises Conflict `run_not_accepting_steer` when it has ended."""
+    async def steer(self, run_id: str, owner: str, text: str, *, by: str | None = None) -> None:
+        """Said to the model before its next step; while a question of its waits, that is the answer.
+
+        Raises Conflict `run_not_accepting_steer` when it has ended.
+        """
         run = await self.get(run_id, owner)
         active = self._conducted(run_id)
         is_ending = active.is_ending if active is not None else _is_ending(run)
-        if is_ending or not await self._database.write(steer_store.add, run_id, text, self._clock.now(), durable=True):
+        said = partial(answer_or_steer, run=run, text=text, by=by, now=self._clock.now())
+        if is_ending or not await self._database.write(said, durable=True):
             raise Conflict(f"run {run_id!r} takes no more steering", code="run_not_accepting_steer")
         if active is not None:
             await self._told("read what was said to a run", self._look(active))
@@ -446,6 +493,7 @@ class Runner:
             self._conductor.end(active, events.RunCancelled("stopped by the user"))
         active.steers.add(steers)
         await active.desk.settle()
+        await active.questions.settle()
 
     async def _look_forever(self, seconds: float) -> None:
         """That this node lives, which others do not, what they left behind, and what one that died could not tell."""

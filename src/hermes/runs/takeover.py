@@ -15,6 +15,7 @@ from hermes.core.run import Run, RunRequest, RunStatus, Usage
 from hermes.runs.active import Active, Steers
 from hermes.runs.approvals import Desk
 from hermes.runs.beginning import new_session
+from hermes.runs.clarify import ClarifyDesk
 from hermes.runs.conduct import Conductor
 from hermes.runs.ending import record_end
 from hermes.runs.events import Recorder
@@ -124,7 +125,9 @@ class TakeOver:
         last_seq = kept[-1].seq if kept else 0
         recorder = self._recorder(run, last_seq, is_durable=True)
         recorder.usage = run.usage
-        desk = Desk(self._database, recorder, clock, self._approval_timeout_seconds, progress.asked)
+        seconds = self._approval_timeout_seconds
+        desk = Desk(self._database, recorder, clock, seconds, progress.asked)
+        questions = ClarifyDesk(self._database, recorder, clock, seconds, progress.clarified)
         steering = Steers(clock)
         steering.add(steers)
         has_begun = run.status is not RunStatus.QUEUED
@@ -142,7 +145,7 @@ class TakeOver:
             raise
         place = conductor.line.join(run.session_id, run.owner, is_resumed=True)
         conductor.line.settle(place, run)
-        active = Active(run, request, None, recorder, desk, place, steering, clock.monotonic())
+        active = Active(run, request, None, recorder, desk, questions, place, steering, clock.monotonic())
         if has_begun:
             active.progress, recorder.lost = progress, unfinished_text(kept, progress.void_after)
         conductor.active[run.id] = active  # from here on words about it find it

@@ -1,4 +1,7 @@
-"""Questions that wait for a person. A question is a row, so that it outlives the process that asked."""
+"""Questions that wait for a person. A question is a row, so that it outlives the process that asked.
+
+What the tool `clarify` asks stands in the same table (`store/clarifications.py`), and is no approval.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, literal, select, update
 
-from hermes.core.ports import ApprovalAnswer, ApprovalQuestion
+from hermes.core.ports import CLARIFY, ApprovalAnswer, ApprovalQuestion
 
 from .encoding import clean, from_json, to_json
 from .schema import approvals, runs
@@ -120,6 +123,6 @@ _ALLOWED = Statement(
 )
 _PENDING = Statement(
     select(*(approvals.c[name] for name in _PLAIN), approvals.c.expires_at)
-    .where(_BY_RUN, _OPEN)
+    .where(_BY_RUN, _OPEN, approvals.c.tool != literal(CLARIFY))
     .order_by(approvals.c.created_at, approvals.c.id)
 )

@@ -37,6 +37,7 @@ def request_data(request: RunRequest) -> dict[str, Any]:
         "disabled_toolsets": request.disabled_toolsets,
         "limits": asdict(request.limits),
         "ask": request.ask.value,
+        "may_clarify": request.may_clarify,
     }
 
 
@@ -61,6 +62,7 @@ def request_from_data(data: Mapping[str, Any], run: Run) -> RunRequest:
         disabled_toolsets=tuple(data["disabled_toolsets"]),
         limits=Limits(**data["limits"]),
         ask=Ask(data["ask"]),
+        may_clarify=data.get("may_clarify"),
         is_durable=run.is_durable,
     )
 

@@ -169,6 +169,26 @@ def test_approvals_are_on_the_stream_with_the_runs_id() -> None:
     ]
 
 
+def test_a_question_of_the_model_is_on_the_stream_with_the_runs_id() -> None:
+    asked = events.ClarifyRequested("clar_1", "call_1", "Which?", ("red", "blue"), 1_700_000_060.0)
+    answered = events.ClarifyResponded("clar_1", "red", "phone", "user")
+    assert sent([STARTED, asked, answered, *hello("Hi")[1:]]) == [
+        ROLE,
+        named(
+            "hermes.clarify.request",
+            clarify_id="clar_1",
+            run_id=RUN.id,
+            toolCallId="call_1",
+            question="Which?",
+            clarify_choices=["red", "blue"],
+            expires_at=1_700_000_060.0,
+        ),
+        named("hermes.clarify.responded", clarify_id="clar_1", run_id=RUN.id, answer="red", by="phone", outcome="user"),
+        text("Hi"),
+        *END,
+    ]
+
+
 def test_a_warning_that_comes_late_is_a_named_event() -> None:
     assert sent([STARTED, events.Warned("no seed"), *hello("Hi")[1:]])[1] == named("hermes.warning", message="no seed")
 

@@ -89,6 +89,7 @@ async def test_a_run_is_told_whole(server: Server) -> None:
                 "expires_at": 1_700_000_060.0,
             }
         ],
+        "clarifications": [],
         "pending_steer": False,
         "resumed": 0,
     }

@@ -30,6 +30,10 @@ TURN: list[RunEvent] = [
     events.ToolStarted("terminal", "c1", "ls\x1b]0;x\x07", {}, "💻"),
     events.ApprovalRequested("appr_1", "terminal", "c1", "rm -rf x", "deletes\nfiles", ("once", "deny"), False, 9.0),
     events.ApprovalResponded("appr_1", "once", "owner", "user"),
+    events.ClarifyRequested("clar_1", "c3", "Which\ncolour?", ("red", "blue"), 9.0),
+    events.ClarifyResponded("clar_1", "green", "owner", "user"),
+    events.ClarifyRequested("clar_2", "c4", "And then?", (), 9.0),
+    events.ClarifyResponded("clar_2", None, None, "timeout"),
     events.ToolCompleted("terminal", "c1", 0.5, None, "a b"),
     events.ToolCompleted("terminal", "c2", 0.5, "no such file", ""),
     events.ModelRetrying("429", 1, 2.0, "m2"),
@@ -48,6 +52,14 @@ Looking.\\x1b[2J
     rm -rf x
 Answer with: hermes runs approve r
   ↳ once by owner (user)
+? Which colour?
+    · red
+    · blue
+Answer with: hermes runs answer r TEXT
+  ↳ green
+? And then?
+Answer with: hermes runs answer r TEXT
+  ↳ nobody answered
   ↳ 0.5 s  a b
   ↳ 0.5 s  failed: no such file
 … the model failed (429); asking m2

@@ -302,6 +302,38 @@ def test_the_approval_callback_decides(play, nowhere: Path, answer: object, is_d
     assert (nowhere / "precious").exists() is not is_done
 
 
+def test_the_clarify_callback_answers_the_model(play):
+    server = play(Step(tool_calls=(Call("clarify", {"question": "Which?", "choices": ["a", "b"]}),)), "I see.")
+    asked_about: list[tuple[str, list[str]]] = []
+
+    def decide(question: str, choices: list[str]) -> str:
+        asked_about.append((question, choices))
+        return "c"
+
+    with agent(server, clarify_callback=decide) as asked:
+        result = asked.run_conversation("Go")
+    assert asked_about == [("Which?", ["a", "b"])]
+    assert result["messages"][2]["content"] == "The user answered: c"
+
+
+async def test_the_clarify_callback_may_be_a_coroutine_and_may_know_no_answer(play):
+    server = play(Step(tool_calls=(Call("clarify", {"question": "Which?"}),)), "I see.")
+
+    async def shrug(question: str, choices: list[str]) -> None:
+        return None
+
+    async with agent(server, clarify_callback=shrug) as asked:
+        result = await asked.arun_conversation("Go")
+    assert result["messages"][2]["content"] == "The user answered: (no answer)"
+
+
+def test_without_a_clarify_callback_the_model_is_told_that_nobody_can_be_asked(play):
+    server = play(Step(tool_calls=(Call("clarify", {"question": "Which?"}),)), "I see.")
+    with agent(server, approval_callback=lambda *_, **__: "once") as asked:
+        result = asked.run_conversation("Go")
+    assert "Nobody can be asked" in result["messages"][2]["content"]
+
+
 @pytest.mark.sqlite("an agent without a store has its data in memory")
 def test_a_dead_provider_is_told_in_the_result_and_raised_by_chat():
     with socket.socket() as unused:

@@ -9,6 +9,8 @@ from hermes.core.errors import InvalidInput
 from hermes.core.toolset import CATALOGUE, TOOLS, ToolsetInfo
 from hermes.home.memory import Memories, MemoryLimits
 from hermes.home.skills import Skills
+from hermes.runs.clarify import Clarifier
+from hermes.toolsets.clarify import clarify_toolset
 from hermes.toolsets.registry import Registry, build_registry
 from hermes.toolsets.supervisor import STUB
 from hermes.toolsets.toolset import Toolset
@@ -19,13 +21,15 @@ from tests.support.tools import EchoTool
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
     sessions = FakeSessions()
-    return build_registry(
+    registry = build_registry(
         run_dir=tmp_path,
         memories=Memories(tmp_path / "memories"),
         sessions=sessions,
         todos=sessions,
         skills=Skills(None),
     )
+    registry.add(clarify_toolset(Clarifier(lambda run_id: None)))
+    return registry
 
 
 def test_every_tool_of_the_catalogue_is_there_under_its_name(registry: Registry) -> None:
@@ -50,6 +54,7 @@ def test_every_tool_of_the_catalogue_is_there_under_its_name(registry: Registry)
         "skills_list": ["category"],
         "skill_view": ["name", "file_path"],
         "skill_manage": ["action", "name", "content", "old_string", "new_string", "file_path", "category"],
+        "clarify": ["question", "choices"],
     }.items(),
 )
 def test_parameters_have_their_published_names(registry: Registry, tool: str, names: list[str]) -> None:

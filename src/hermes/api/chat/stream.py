@@ -82,6 +82,10 @@ class ChatStream:
                 return self._approval_requested(event)
             case events.ApprovalResponded():
                 return self._approval_responded(event)
+            case events.ClarifyRequested():
+                return self._clarify_requested(event)
+            case events.ClarifyResponded():
+                return self._clarify_responded(event)
             case events.Warned(message):
                 return self._named("hermes.warning", {"message": message})
             case events.RunSteered() | events.RunResumed():
@@ -184,6 +188,27 @@ class ChatStream:
             "outcome": event.outcome,
         }
         return self._named("hermes.approval.responded", fields)
+
+    def _clarify_requested(self, event: events.ClarifyRequested) -> bytes:
+        fields = {
+            "clarify_id": event.clarify_id,
+            "run_id": self.run.id,
+            "toolCallId": event.tool_call_id,
+            "question": event.question,
+            "clarify_choices": list(event.choices),  # `choices` is the chunk's own
+            "expires_at": event.expires_at,
+        }
+        return self._named("hermes.clarify.request", fields)
+
+    def _clarify_responded(self, event: events.ClarifyResponded) -> bytes:
+        fields = {
+            "clarify_id": event.clarify_id,
+            "run_id": self.run.id,
+            "answer": event.answer,
+            "by": event.by,
+            "outcome": event.outcome,
+        }
+        return self._named("hermes.clarify.responded", fields)
 
     def _completed(self, event: events.RunCompleted) -> bytes:
         self.has_ended = True

@@ -118,6 +118,8 @@ class ResponseStream:
                 return self._warned(kept.event, message)
             case events.ApprovalRequested() | events.ApprovalResponded():
                 return [self._ours(kept.event)]
+            case events.ClarifyRequested() | events.ClarifyResponded():
+                return [self._ours(kept.event)]
             case event if is_final(event):
                 return self._final(event, kept.timestamp)
             case _:

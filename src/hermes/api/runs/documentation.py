@@ -104,6 +104,13 @@ class PendingApproval(Answer):
     expires_at: float
 
 
+class PendingClarification(Answer):
+    clarify_id: str
+    question: str
+    choices: list[str]
+    expires_at: float
+
+
 class RunObject(Answer):
     object: Literal["hermes.run"]
     run_id: str
@@ -121,6 +128,9 @@ class RunObject(Answer):
     usage: RunUsage
     error: Annotated[dict[str, Any] | None, Field(description="message, code and what else is known of a failure")]
     approvals: Annotated[list[PendingApproval], Field(description="questions that wait for an answer")]
+    clarifications: Annotated[
+        list[PendingClarification], Field(description="what the model asked and waits for; the status is `running`")
+    ]
     pending_steer: Annotated[bool, Field(description="something was said that the model has not heard yet")]
     resumed: Annotated[int, Field(description="how often it was taken up again")]
 
@@ -161,6 +171,18 @@ class ApprovalAnswered(Answer):
     run_id: str
     choice: Literal["once", "session", "always", "deny"]
     resolved: Annotated[int, Field(description="how many questions this answered")]
+
+
+class ClarifyBody(Shape):
+    answer: Annotated[str, Field(description="any text; `choices` of the question are proposals")]
+    clarify_id: Annotated[str | None, Field(description="which question; without it the oldest")] = None
+
+
+class Clarified(Answer):
+    object: Literal["hermes.run.clarify_response"]
+    run_id: str
+    clarify_id: str
+    answer: str
 
 
 class SteerBody(Shape):

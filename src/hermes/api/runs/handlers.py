@@ -20,6 +20,8 @@ from hermes.api.limits import read_object
 from hermes.api.runs.documentation import (
     ApprovalAnswered,
     ApprovalBody,
+    Clarified,
+    ClarifyBody,
     RunAccepted,
     RunBody,
     RunList,
@@ -31,7 +33,7 @@ from hermes.api.runs.documentation import (
 )
 from hermes.api.runs.path import run_of
 from hermes.api.runs.request import RunCall, parse
-from hermes.api.services import PendingApproval, Services
+from hermes.api.services import PendingApproval, PendingClarification, Services
 from hermes.core.errors import Forbidden, InvalidInput, NotFound
 from hermes.core.run import Run, RunRequest, RunStatus
 from hermes.runs.approvals import parse_choice
@@ -144,18 +146,35 @@ async def approve(request: Request, services: Services) -> Response:
     return JsonAnswer(answer)
 
 
+@documented(body=ClarifyBody, answer=Clarified, errors=("run_not_found", "clarify_not_pending", "clarify_not_active"))
+async def clarify(request: Request, services: Services) -> Response:
+    """Answer what the model asked.
+
+    `clarify.request` among the run's events is the question, `clarifications` of the run are those that wait. What is
+    said with `…/steer` while one waits is its answer, too.
+    """
+    body = checked(ClarifyBody, await read_object(request))
+    run = await run_of(request, services)
+    by = owner_of(request).name
+    answered = await services.runner.clarify(run.owner, run.id, body.answer, body.clarify_id or None, by=by)
+    said = body.answer.strip()
+    answer = {"object": "hermes.run.clarify_response", "run_id": run.id, "clarify_id": answered, "answer": said}
+    return JsonAnswer(answer)
+
+
 @documented(body=SteerBody, answer=Steered, errors=("run_not_found", "run_not_accepting_steer"))
 async def steer(request: Request, services: Services) -> Response:
     """Say something to a run that goes on.
 
-    Its model hears it before its next step; until then `pending_steer` of the run is true.
+    Its model hears it before its next step; until then `pending_steer` of the run is true. Where the model has asked
+    something and waits (`clarify.request`), this is the answer.
     """
     body = checked(SteerBody, await read_object(request))
     run = await run_of(request, services)
     text = next((said for said in (body.input, body.message, body.text) if said is not None), "")
     if not text.strip():
         raise InvalidInput("input must say something", param="input")
-    await services.runner.steer(run.id, run.owner, text)
+    await services.runner.steer(run.id, run.owner, text, by=owner_of(request).name)
     pending = await services.runner.has_pending_steer(run.id)
     answer = {"object": "hermes.run.steer", "run_id": run.id, "status": "accepted", "pending_steer": pending}
     return JsonAnswer(answer)
@@ -187,6 +206,15 @@ def approval_object(pending: PendingApproval) -> dict[str, Any]:
     }
 
 
+def clarification_object(pending: PendingClarification) -> dict[str, Any]:
+    return {
+        "clarify_id": pending.id,
+        "question": pending.question,
+        "choices": list(pending.choices),
+        "expires_at": pending.expires_at,
+    }
+
+
 async def _told(run: Run, services: Services) -> dict[str, Any]:
     if run.status.is_final:
         return run_object(run)
@@ -194,7 +222,13 @@ async def _told(run: Run, services: Services) -> dict[str, Any]:
     if pending and run.status is RunStatus.RUNNING:  # it began to wait after it was read
         run = await services.runner.get(run.id, run.owner)
     has_steer = await services.runner.has_pending_steer(run.id)
-    return run_object(run, [approval_object(one) for one in pending], has_pending_steer=has_steer)
+    asked = await services.runner.pending_clarifications(run.id, run.owner)
+    return run_object(
+        run,
+        [approval_object(one) for one in pending],
+        clarifications=[clarification_object(one) for one in asked],
+        has_pending_steer=has_steer,
+    )
 
 
 async def _resolved(call: RunCall, services: Services) -> RunRequest:

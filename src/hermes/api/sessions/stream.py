@@ -66,6 +66,13 @@ class SessionStream:
             case events.ApprovalResponded(approval_id, choice, by, outcome):
                 told = {"approval_id": approval_id, "choice": choice, "by": by, "outcome": outcome}
                 return self._of_message("approval.responded", at, told)
+            case events.ClarifyRequested(clarify_id, call_id, question, choices, expires_at):
+                told = {"clarify_id": clarify_id, "tool_call_id": call_id, "question": question}
+                more = {"choices": list(choices), "expires_at": expires_at}
+                return self._of_message("clarify.request", at, {**told, **more})
+            case events.ClarifyResponded(clarify_id, answer, by, outcome):
+                told = {"clarify_id": clarify_id, "answer": answer, "by": by, "outcome": outcome}
+                return self._of_message("clarify.responded", at, told)
             case events.RunSteered() | events.RunResumed():
                 self._next_step()
                 return b""

@@ -24,6 +24,7 @@ PUBLISHED_FEATURES = (
     "run_stop",
     "run_steer",
     "run_approval_response",
+    "run_clarify",
     "tool_progress_events",
     "approval_events",
     "client_tools",
