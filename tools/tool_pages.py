@@ -14,8 +14,12 @@ from hermes.home.memory import MemoryLimits
 from hermes.toolsets.clarify import clarify_toolset
 from hermes.toolsets.paths import SECRET_FILES, SECRET_IN_HOME
 from hermes.toolsets.registry import build_registry
-from hermes.toolsets.settings import FileSettings, TerminalSettings
+from hermes.toolsets.settings import FileSettings, TerminalSettings, WebSettings
 from hermes.toolsets.todo import MOST_TODOS
+from hermes.toolsets.web import web_toolset
+
+FURTHER = (web_toolset(), clarify_toolset(None))
+"""Toolsets that `hermes.app` adds to those of the registry."""
 
 SCOPES: dict[Scope, str] = {
     exact: "this very command",
@@ -149,6 +153,12 @@ whatever is said to the run with `…/steer` while it waits; after `approvals.ti
 answered. Runs, session chats, background responses and what is streamed can be asked; in a plain chat, a job and a
 library call without a `clarify_callback` the model is told at once to put the question into its answer."""
 
+WEB = """\
+`web_search` asks search engines that need no key, or a SearXNG of your own; `web_extract` reads up to five pages at
+once: HTML as markdown, text and JSON as they are, PDF and Office documents as text. Of more than {characters:,}
+characters in a call (`web.output_characters`) the result says at which `offset` it goes on. Only public addresses are
+asked, of redirects too, and those that `web.allow_private_hosts` names: [The web](../web.md)."""
+
 
 def approvals_page(made_by: str) -> str:
     return _page(
@@ -176,7 +186,8 @@ def approvals_page(made_by: str) -> str:
 
 def tools_page(made_by: str) -> str:
     registry = build_registry()
-    registry.add(clarify_toolset(None))
+    for toolset in FURTHER:
+        registry.add(toolset)
     tools = registry.tools
     terminal = TerminalSettings()
     facts = {name: getattr(terminal, name) for name in terminal.__slots__} | {"piece_mb": terminal.piece_bytes >> 20}
@@ -193,6 +204,7 @@ def tools_page(made_by: str) -> str:
         "todo": TODO.format(most_todos=MOST_TODOS),
         "skills": SKILLS,
         "clarify": CLARIFY,
+        "web": WEB.format(characters=WebSettings().output_characters),
     }
     parts = [
         "# Tools",
@@ -200,9 +212,9 @@ def tools_page(made_by: str) -> str:
         "What the agent can do, under the names that clients show. `toolsets` in `config.yaml`, or in a run, chooses "
         "among the toolsets. What is dangerous asks first: [Approvals](approvals.md).",
     ]
-    for toolset in TOOLSETS.values():
-        parts += [f"## {toolset.label} (`{toolset.name}`)", toolset.description + ".", prose[toolset.name]]
-        for info in toolset.tools:
+    for listed in TOOLSETS.values():
+        parts += [f"## {listed.label} (`{listed.name}`)", listed.description + ".", prose[listed.name]]
+        for info in listed.tools:
             spec = tools[info.name].spec
             again = "yes" if tools[info.name].is_idempotent else "no"
             parts += [

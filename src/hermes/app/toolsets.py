@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hermes.core.clock import Clock
+from hermes.files.reading import ReadDocuments
 from hermes.home.memory import Memories, memory_limits
 from hermes.home.paths import Home
 from hermes.home.settings import Settings
@@ -15,8 +16,9 @@ from hermes.models.resolve import Models
 from hermes.sessions import Sessions
 from hermes.store.database import Database
 from hermes.toolsets.registry import Registry, build_registry
-from hermes.toolsets.settings import FileSettings, TerminalSettings
+from hermes.toolsets.settings import FileSettings, TerminalSettings, WebSettings
 from hermes.toolsets.toolset import Toolset
+from hermes.toolsets.web import web_toolset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,21 @@ def build_toolsets(parts: Parts) -> Registry:
 
 
 def _further(parts: Parts) -> list[Toolset]:
-    return []
+    return [web_toolset(_web(parts.settings), documents=ReadDocuments())]
+
+
+def _web(settings: Settings) -> WebSettings:
+    web = settings.web
+    return WebSettings(
+        search_backend=web.search_backend,
+        region=web.region,
+        max_results=web.max_results,
+        timeout_seconds=web.timeout,
+        searxng_url=web.searxng_url,
+        allow_private_hosts=tuple(web.allow_private_hosts),
+        max_bytes=int(web.max_mb * 2**20),
+        output_characters=web.output_characters,
+    )
 
 
 def _terminal(settings: Settings) -> TerminalSettings:

@@ -242,6 +242,19 @@ class TodoKeeper(Protocol):
     ) -> Sequence[Todo]: ...
 
 
+class DocumentUnreadable(Exception):
+    """The message is a sentence's end: `the document cannot be read: …`."""
+
+
+class DocumentReader(Protocol):
+    """PDF and Office documents as text. `read` gives the text, what was read ("12 pages") and whether there is more
+    than `most_characters`; it raises DocumentUnreadable."""
+
+    def can_read(self, data: bytes) -> bool: ...
+
+    async def read(self, data: bytes, most_characters: int) -> tuple[str, str, bool]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What was said in the first `covers` messages of a session, in few words. `digest` is of those messages."""

@@ -88,6 +88,15 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
         ),
     ),
     ToolsetInfo(
+        "web",
+        "Web",
+        "Search the web and read its pages",
+        (
+            ToolInfo("web_search", "🔍", "Search the web", Risk.READ),
+            ToolInfo("web_extract", "📄", "Read web pages", Risk.READ),
+        ),
+    ),
+    ToolsetInfo(
         "clarify",
         "Clarify",
         "Ask the person a question in the middle of the work",

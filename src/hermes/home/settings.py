@@ -116,6 +116,30 @@ class FileSettings(Section):
     )
 
 
+class WebSettings(Section):
+    search_backend: str = Field(
+        "auto",
+        min_length=1,
+        description="Search engines that are asked, with commas between, as the library ddgs calls them; auto: any. "
+        "None of them needs a key.",
+    )
+    searxng_url: Address | None = Field(None, description="A SearXNG of your own, which is asked instead of those.")
+    region: str = Field(
+        "us-en", pattern="^[a-z]{2}-[a-z]{2,3}$", description="Country and language of the search, such as de-de."
+    )
+    max_results: int = Field(8, gt=0, le=50, description="Results of one search.")
+    timeout: float = Field(20, gt=0, description="Seconds that one search, or one page, may take.")
+    max_mb: float = Field(10, gt=0, le=100, description="What is read of one page or document, in MiB.")
+    output_characters: int = Field(
+        30_000, gt=0, description="What the model sees of all pages of one call; it can go on from there."
+    )
+    allow_private_hosts: CommaList = Field(
+        [],
+        description="Hosts (host or host:port) of your own network that the web and browser tools may ask; every other "
+        "address must be public.",
+    )
+
+
 class MemorySettings(Section):
     memory_enabled: bool = Field(True, description="Whether the agent keeps notes of its own (memories/MEMORY.md).")
     user_profile_enabled: bool = Field(
@@ -279,6 +303,7 @@ class Settings(Section):
     command_allowlist: list[str] = Field([], description="Patterns that were allowed for always.")
     terminal: TerminalSettings = Field(default_factory=TerminalSettings, description="How commands run.")
     file: FileSettings = Field(default_factory=FileSettings, description="What the file tools may reach.")
+    web: WebSettings = Field(default_factory=WebSettings, description="How the web is searched and read.")
     memory: MemorySettings = Field(
         default_factory=MemorySettings, description="What the agent remembers across sessions."
     )

@@ -29,7 +29,6 @@ NOT_IN_THIS_BUILD = frozenset(
         "tts",
         "video",
         "vision",
-        "web",
     ]
 )
 """Published toolsets that may be disabled though they are not there; a name nobody knows is an error."""

@@ -7,12 +7,17 @@ addresses that were looked at and to no other.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import urljoin
+from typing import TYPE_CHECKING
+from urllib.parse import urldefrag, urljoin
 
 from hermes.core.addresses import AddressRefused, Resolver, Target, check_url, split_url
 from hermes.core.errors import ToolFailed
+
+if TYPE_CHECKING:
+    import aiohttp
 
 MOST_REDIRECTS = 5
 LONGEST_URL = 4_096
@@ -20,31 +25,39 @@ LONGEST_URL = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """`url` is where the redirects led. `media_type` is what the server says, in lower case, without parameters."""
+    """`url` is where the redirects led. `media_type` is what the server says, in lower case, without parameters, and
+    empty where it says nothing; `charset` too. `is_cut`: `data` is the beginning of what there is."""
 
     url: str
     media_type: str
     data: bytes
+    charset: str = ""
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetcher:
     """`hosts` (`host` or `host:port`) may be of the owner's own network and may be asked over plain http; every other
-    URL must be https and lead to a public address. `timeout_seconds` counts for the whole way."""
+    URL must lead to a public address, and be https unless `allow_http`. `timeout_seconds` counts for the whole way."""
 
     hosts: Collection[str] = ()
     timeout_seconds: float = 30.0
     resolve: Resolver | None = None
+    allow_http: bool = False
 
-    async def get(self, url: str, *, most_bytes: int, accept: str = "*/*") -> Fetched:
-        """Raises ToolFailed: for an address that is refused, an answer that is no 2xx, and more than `most_bytes`."""
+    async def get(self, url: str, *, most_bytes: int, accept: str = "*/*", cuts: bool = False) -> Fetched:
+        """Raises ToolFailed: for an address that is refused, an answer that is no 2xx, and more than `most_bytes`,
+        unless it `cuts` there. The bytes are those of what was packed for the way."""
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 for _ in range(MOST_REDIRECTS + 1):
                     found = await self._ask(url, most_bytes, accept)
-                    if isinstance(found, Fetched):
+                    if isinstance(found, str):
+                        url = urldefrag(found).url
+                    elif found.is_cut and not cuts:
+                        raise ToolFailed(f"{_shown(url)}: it is larger than {most_bytes:,} bytes.")
+                    else:
                         return found
-                    url = found
         except AddressRefused as refused:
             raise ToolFailed(f"{_shown(url)}: {refused.message}.") from refused
         except TimeoutError as error:
@@ -58,19 +71,18 @@ class Fetcher:
         from hermes.pinned import open_pinned
 
         session, asked = open_pinned(await self._target(url), self.timeout_seconds)
-        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+        headers = {"Accept": accept, "Accept-Encoding": "gzip"}
         try:
             async with session, session.get(asked, headers=headers, allow_redirects=False) as answer:
                 if answer.status in (301, 302, 303, 307, 308) and "Location" in answer.headers:
                     return urljoin(url, answer.headers["Location"])
                 if not 200 <= answer.status < 300:
                     raise ToolFailed(f"{_shown(url)}: the server answered {answer.status}.")
-                data = bytearray()
-                async for chunk in answer.content.iter_chunked(1 << 16):
-                    data += chunk
-                    if len(data) > most_bytes:
-                        raise ToolFailed(f"{_shown(url)}: it is larger than {most_bytes:,} bytes.")
-                return Fetched(url, answer.content_type.lower(), bytes(data))
+                media_type = answer.content_type.lower() if "Content-Type" in answer.headers else ""
+                data, is_cut = await _body(answer, most_bytes)
+                return Fetched(url, media_type, data, (answer.charset or "").lower(), is_cut)
+        except (zlib.error, ValueError) as error:
+            raise ToolFailed(f"{_shown(url)}: the answer cannot be read.") from error
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError):
                 raise
@@ -81,8 +93,26 @@ class Fetcher:
             raise AddressRefused(f"the URL has more than {LONGEST_URL:,} characters")
         _, host, port = split_url(url, ("http", "https"))
         is_own = bool({host, f"{host}:{port}", f"[{host}]", f"[{host}]:{port}"} & {name.lower() for name in self.hosts})
-        schemes = ("http", "https") if is_own else ("https",)
+        schemes = ("http", "https") if is_own or self.allow_http else ("https",)
         return await check_url(url, schemes=schemes, allow_private=is_own, resolve=self.resolve)
+
+
+async def _body(answer: aiohttp.ClientResponse, most_bytes: int) -> tuple[bytes, bool]:
+    """The body, or its beginning and that there is more. However small it was packed, never much more than
+    `most_bytes` of it is unpacked. Raises zlib.error, and ValueError for a packing that was not asked for."""
+    packing = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if packing not in ("", "identity", "gzip", "x-gzip"):
+        raise ValueError(packing)
+    unpack = zlib.decompressobj(16 + zlib.MAX_WBITS) if packing.endswith("gzip") else None
+    data = bytearray()
+    async for chunk in answer.content.iter_chunked(1 << 16):
+        room = most_bytes + 1 - len(data)
+        data += chunk[:room] if unpack is None else unpack.decompress(chunk, room)
+        if len(data) > most_bytes:
+            return bytes(data[:most_bytes]), True
+        if unpack is not None and unpack.eof:
+            break
+    return bytes(data), False
 
 
 def _shown(url: str) -> str:

@@ -25,6 +25,24 @@ class TerminalSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """`search_backend`: engines that ddgs knows, with commas between, or `auto`. `searxng_url`: ask this one instead.
+
+    `timeout_seconds` is for one search and for one page. `max_bytes`: what is read of a page; `output_characters`: what
+    the model sees of all pages of one call. `allow_private_hosts`: `host` or `host:port` of the owner's own network.
+    """
+
+    search_backend: str = "auto"
+    region: str = "us-en"
+    max_results: int = 8
+    timeout_seconds: float = 20.0
+    searxng_url: str | None = None
+    allow_private_hosts: tuple[str, ...] = ()
+    max_bytes: int = 10 << 20
+    output_characters: int = 30_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileSettings:
     """`roots`: where files may be read and written; empty means everywhere but secret files."""
 

@@ -295,7 +295,7 @@ def test_a_time_zone_that_does_not_exist_is_told(home: Home, environ: dict[str, 
 
 
 def test_toolsets_that_are_not_there_are_told(home: Home, environ: dict[str, str], findings: Find) -> None:
-    set_config(home.config_file, ["toolsets"], ["terminal", "web"])
+    set_config(home.config_file, ["toolsets"], ["terminal", "telepathy"])
     assert named(findings()) == [("unknown_toolset", "note")]
     set_config(home.config_file, ["toolsets"], ["terminl"])
     finding = only(findings())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Sequence
 
 import pytest
@@ -26,7 +27,7 @@ async def test_what_stands_at_a_url_comes_with_its_kind() -> None:
     with Pages({"/a": TEXT}) as server:
         fetched = await Fetcher(hosts=(server.host,)).get(f"{server.url}/a?q=1", most_bytes=5)
 
-    assert fetched == Fetched(f"{server.url}/a?q=1", "text/plain", b"hello")
+    assert fetched == Fetched(f"{server.url}/a?q=1", "text/plain", b"hello", "utf-8")
     assert (server.asked[0].query, server.asked[0].headers["accept"]) == ("q=1", "*/*")
 
 
@@ -86,3 +87,33 @@ async def test_a_stopped_call_lets_go_of_its_connection_at_once() -> None:
         async with asyncio.timeout(1):
             with pytest.raises(asyncio.CancelledError):
                 await call
+
+
+async def test_what_is_packed_is_unpacked_to_the_size_that_was_asked_for_and_no_further() -> None:
+    bomb = Answer(200, gzip.compress(bytes(50 << 20)), "text/plain", {"Content-Encoding": "gzip"})
+    pages = {
+        "/bomb": bomb,
+        "/text": Answer(200, gzip.compress(b"hello"), "text/plain; charset=UTF-8", {"Content-Encoding": "gzip"}),
+        "/broken": Answer(200, b"not gzip at all", "text/plain", {"Content-Encoding": "gzip"}),
+        "/other": Answer(200, b"hello", "text/plain", {"Content-Encoding": "br"}),
+    }
+    with Pages(pages) as server:
+        fetcher = Fetcher(hosts=(server.host,))
+        url = server.url
+        assert (await fetcher.get(f"{url}/text", most_bytes=5)) == Fetched(
+            f"{url}/text", "text/plain", b"hello", "utf-8"
+        )
+        cut = await fetcher.get(f"{url}/bomb", most_bytes=1000, cuts=True)
+        assert (cut.data, cut.is_cut) == (bytes(1000), True)
+        assert await failure(fetcher, f"{url}/bomb", 1000) == f"{url}/bomb: it is larger than 1,000 bytes."
+        for path in ("/broken", "/other"):
+            assert await failure(fetcher, url + path) == f"{url}{path}: the answer cannot be read."
+
+
+async def test_plain_http_is_asked_only_where_it_may_be() -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return ["10.0.0.1"]
+
+    for allow_http, why in ((False, "the URL must start with https://."), (True, "does not lead to a public address.")):
+        fetcher = Fetcher(resolve=resolve, allow_http=allow_http)
+        assert (await failure(fetcher, "http://example.com/a")).endswith(why)
