@@ -98,7 +98,7 @@ class EmbeddedModel:
             await self._ready()
             prompt = await self._composer.compose([*system, Message("user", "")], offered(tools), reserve=0)
             await self._hold_prefix(prompt)
-            await self._evaluate(prompt.tokens)
+            await self._evaluate(prompt.tokens, "Reading the instructions")
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelItem]:
         async with self._pen:
@@ -257,15 +257,15 @@ class EmbeddedModel:
             log.warning("the evaluated examples could not be kept: %s", error)
             await asyncio.to_thread((folder / name).unlink, missing_ok=True)
 
-    async def _evaluate(self, tokens: Sequence[int]) -> None:
-        """Let the server read tokens ahead of the request that needs them."""
+    async def _evaluate(self, tokens: Sequence[int], what: str = "Preparing the built-in model") -> None:
+        """Let the server read tokens ahead of the request that needs them; `what` that is, for whoever waits."""
         assert self._server is not None
         body = {"prompt": list(tokens), "n_predict": 0, "cache_prompt": True, "id_slot": 0}
         body |= {"stream": True, "return_progress": True}
         async with aclosing(self._server.events("/completion", body)) as events:
             async for event in events:
                 if self._progress and (told := event.get("prompt_progress")):
-                    self._progress("Preparing the built-in model", told["processed"], told["total"])
+                    self._progress(what, told["processed"], told["total"])
 
     async def _tokenize(self, text: str, has_control: bool) -> list[int]:
         assert self._server is not None
