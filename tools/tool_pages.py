@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hermes.agent.file_rules import FileRule
+from hermes.agent.judge import FOR_PEOPLE
 from hermes.agent.rule import Rule, Scope, exact, host, program
 from hermes.agent.rules import DANGEROUS, HARD_BLOCKED, READ_RULES, WRITE_RULES
 from hermes.core.injection import RULES as INJECTIONS
@@ -42,8 +43,19 @@ Every tool call of every way in passes one gate (`agent/approval.py`) before it 
    `approvals.cron_mode`.
 
 The answers: `once`; `session`, until the session is deleted, on every node; `always`, which writes the pattern into
-`command_allowlist` of the node where the run is; `deny`. The model is told why a call did not run. Mode `smart` asks
-like `manual` in this version, and says so in the log."""
+`command_allowlist` of the node where the run is; `deny`. The model is told why a call did not run."""
+
+SMART = """\
+`approvals.mode: smart` puts a model before the person: `approvals.model`, or the one that answers. It is shown the
+action, its rule and the working directory as JSON, and nothing else: neither what the user said nor what tools gave
+back, since both may hold somebody else's words. It answers allow, deny or ask. What is no such answer, comes after
+10 s, or fails, is asked like in `manual`. Its usage counts in the run's. The run's events say who decided:
+`approval.responded` with `by` `smart` and `outcome` `policy`, without an `approval.request` before it.
+
+It never judges what is blocked or on the deny list; where nobody could be asked after it (a plain JSON call, a job
+with `cron_mode: deny`), which stays denied; actions whose text speaks to a reader (`core/injection.py`) or is longer
+than 4,000 characters; the rules {for_people}; and nothing more in a run in which it or a person has said no. The
+built-in model judges nothing: all is asked. A model can be wrong; `manual` is the default."""
 
 READING = """\
 A command is read as a shell reads it, so the way it is written does not matter: quotes, `$'\\x72m'`, backslashes,
@@ -165,6 +177,8 @@ def approvals_page(made_by: str) -> str:
         "# Approvals",
         made_by,
         GATE,
+        "## Mode smart",
+        SMART.format(for_people=", ".join(f"`{rule}`" for rule in sorted(FOR_PEOPLE))),
         "## How a command is read",
         READING,
         f"## Blocked: nothing lifts these {len(HARD_BLOCKED)}",

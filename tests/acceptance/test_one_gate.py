@@ -132,6 +132,103 @@ def test_a_job_is_decided_by_cron_mode(
     assert build.exists() is not is_run
 
 
+def ruling(decision: str) -> Step:
+    """What the model says that judges; its request holds the rules that flagged the action."""
+    return Step(when='"flagged_by"', after_tool=False, text=json.dumps({"decision": decision, "reason": "because"}))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_in_the_mode_smart_a_model_may_allow_it(start_gateway: StartGateway, model: ScriptedModelServer, way: str):
+    model.add(*SCRIPT, ruling("allow"))
+    gateway = start_gateway({"approvals": {"mode": "smart"}})
+    build = make_build(gateway)
+    with started(gateway, way) as run_id:
+        pass
+    assert happened(gateway, run_id) == [
+        *ALLOWED[:2],
+        ("approval.responded", ("once", "smart", "policy")),
+        *ALLOWED[4:],
+    ]
+    assert not build.exists()
+    assert get(gateway, run_id)["usage"]["api_calls"] == 3, "the judge's call is the run's, too"
+
+
+def test_in_the_mode_smart_a_model_may_deny_it(start_gateway: StartGateway, model: ScriptedModelServer):
+    model.add(*SCRIPT, ruling("deny"))
+    gateway = start_gateway({"approvals": {"mode": "smart"}})
+    build = make_build(gateway)
+    with started(gateway, "runs") as run_id:
+        pass
+    told = happened(gateway, run_id)
+    assert [name for name, _ in told] == [
+        "run.started",
+        "tool.started",
+        "approval.responded",
+        "run.warning",
+        "tool.completed",
+        "message",
+        "run.completed",
+    ]
+    assert told[2][1] == ("deny", "smart", "policy")
+    assert "Reason: because" in told[4][1]
+    assert build.exists()
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [ruling("ask"), Step(when='"flagged_by"', text="It is safe."), Step(when='"flagged_by"', status=400)],
+    ids=["unsure", "garbage", "error"],
+)
+def test_in_the_mode_smart_a_person_is_asked_when_the_model_is_not_sure(
+    start_gateway: StartGateway, model: ScriptedModelServer, judge: Step
+):
+    model.add(*SCRIPT, judge)
+    gateway = start_gateway({"approvals": {"mode": "smart"}})
+    build = make_build(gateway)
+    with asking(gateway, "runs") as (run_id, approval_id):
+        answer(gateway, run_id, {"choice": "approve", "approval_id": approval_id})
+    assert happened(gateway, run_id) == ALLOWED
+    assert not build.exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/chat/completions", {"messages": USER}), ("/v1/responses", {"input": PROMPT})],
+)
+def test_in_the_mode_smart_nothing_is_judged_where_nobody_can_be_asked(
+    start_gateway: StartGateway, model: ScriptedModelServer, path: str, body: dict[str, Any]
+):
+    model.add(*SCRIPT, ruling("allow"))
+    gateway = start_gateway({"approvals": {"mode": "smart"}})
+    build = make_build(gateway)
+    told = gateway.client.post(path, json=body)
+    assert "nobody can be asked here" in told.headers["x-hermes-warnings"]
+    assert build.exists()
+    assert not any("flagged_by" in str(request["messages"]) for request in model.requests)
+
+
+@pytest.mark.parametrize("mode", ["manual", "smart", "off"])
+def test_the_deny_list_holds_in_every_mode(start_gateway: StartGateway, model: ScriptedModelServer, mode: str):
+    model.add(*SCRIPT, ruling("allow"))
+    gateway = start_gateway({"approvals": {"mode": mode, "deny": ["rm *build"]}, "command_allowlist": ["*"]})
+    build = make_build(gateway)
+    with started(gateway, "runs") as run_id:
+        pass
+    completed = [said for name, said in happened(gateway, run_id) if name == "tool.completed"]
+    assert len(completed) == 1 and "the owner's deny list names it (rm *build)" in completed[0]
+    assert build.exists()
+
+
+def test_what_the_allow_list_names_runs_without_a_question(start_gateway: StartGateway, model: ScriptedModelServer):
+    model.add(*SCRIPT)
+    gateway = start_gateway({"command_allowlist": ["recursive-delete"]})
+    build = make_build(gateway)
+    with started(gateway, "runs") as run_id:
+        pass
+    assert happened(gateway, run_id) == [*ALLOWED[:2], *ALLOWED[4:]]
+    assert not build.exists()
+
+
 def make_build(gateway: Gateway) -> Path:
     build = gateway.workdir / "build"
     build.mkdir(exist_ok=True)

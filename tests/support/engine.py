@@ -13,7 +13,7 @@ from hermes.core.errors import ToolFailed
 from hermes.core.ids import new_id
 from hermes.core.message import Message
 from hermes.core.model import Model
-from hermes.core.ports import Action, ApprovalDesk, ApprovalQuestion, Tool
+from hermes.core.ports import Account, Action, ApprovalDesk, ApprovalQuestion, Tool
 from hermes.core.run import Ask, RunRequest
 from hermes.runs.node import Identity
 from hermes.runs.runner import Runner, RunnerSettings
@@ -45,7 +45,15 @@ class AskingGate:
         self.desk = desk
 
     async def check(
-        self, *, tool: str, tool_call_id: str, action: Action, run_id: str, session_id: str, ask: Ask
+        self,
+        *,
+        tool: str,
+        tool_call_id: str,
+        action: Action,
+        run_id: str,
+        session_id: str,
+        ask: Ask,
+        account: Account | None = None,
     ) -> None:
         question = ApprovalQuestion(
             id=new_id("appr"),

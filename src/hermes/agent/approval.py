@@ -2,7 +2,7 @@
 
 Order: what is hard-blocked and what the owner's deny list names is refused, whatever the mode. Then what needs no
 question passes. Then what was allowed before, for always or for this session. Then somebody is asked, where there is
-somebody (spec: api-server section 3).
+somebody (spec: api-server section 3): in the mode smart a model first, which allows, denies, or leaves it to a person.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hermes.agent.command import fold
+from hermes.agent.judge import ALLOW, ASK, DENY, Case, Judge
 from hermes.agent.rules import Level, Verdict, classify
 from hermes.core.errors import ConfigError, HermesError, ToolFailed
+from hermes.core.event import ApprovalResponded
 from hermes.core.ids import new_id
-from hermes.core.ports import Action, ActionKind, ApprovalAnswer, ApprovalDesk, ApprovalQuestion
+from hermes.core.ports import Account, Action, ActionKind, ApprovalAnswer, ApprovalDesk, ApprovalQuestion
 from hermes.core.run import Ask
 
 log = logging.getLogger(__name__)
 
 MODES = ("manual", "smart", "off")
+SMART = "smart"
+"""Who answered, in the events of a run, where a model did."""
 LONGEST_SHOWN = 4_000
 """Characters of a command that a question shows; the rest is counted."""
 
@@ -63,7 +67,8 @@ class Gate:
     patterns of questions that were answered for a session, perhaps on another node; `hide` redacts secrets, which must
     reach neither that list nor the events.
 
-    `deny` are globs over commands and paths. `smart` asks like manual in this version, and says so once.
+    `deny` are globs over commands and paths. `judge` is asked first in the mode smart, until it or a person has said
+    no: whoever leads the agent on will try again, so only a person answers for the rest of the run.
     """
 
     def __init__(
@@ -77,11 +82,10 @@ class Gate:
         allow_always: AllowAlways | None = None,
         allowed_before: AllowedBefore | None = None,
         hide: Callable[[str], str] = str,
+        judge: Judge | None = None,
     ) -> None:
         if mode not in MODES:
             raise ConfigError(f"approvals.mode must be one of {', '.join(MODES)}, not {mode!r}", param="approvals.mode")
-        if mode == "smart":
-            log.warning("approvals.mode smart asks like manual in this version")
         self._desk = desk
         self._mode = mode
         self._allowances = allowances if allowances is not None else Allowances()
@@ -90,9 +94,19 @@ class Gate:
         self._allow_always = allow_always
         self._allowed_before = allowed_before
         self._hide = hide
+        self._judge = judge if judge is not None or mode != SMART else Judge()
+        self._was_denied = False
 
     async def check(
-        self, *, tool: str, tool_call_id: str, action: Action, run_id: str, session_id: str, ask: Ask = Ask.WAIT
+        self,
+        *,
+        tool: str,
+        tool_call_id: str,
+        action: Action,
+        run_id: str,
+        session_id: str,
+        ask: Ask = Ask.WAIT,
+        account: Account | None = None,
     ) -> ApprovalAnswer | None:
         """None when nobody had to be asked, else the answer that allowed it. Raises ToolFailed with the reason."""
         verdict = classify(action, home=self._home)
@@ -110,6 +124,9 @@ class Gate:
                 "can be asked here. Find another way, or say what you would have done.",
                 code="approval_denied_by_policy",
             )
+        judged = await self._judged(action, verdict, account)
+        if judged is not None:
+            return judged
         answer = await self._desk.ask(
             ApprovalQuestion(
                 id=new_id("appr"),
@@ -125,6 +142,33 @@ class Gate:
             )
         )
         return await self._take(answer, patterns, session_id)
+
+    async def _judged(self, action: Action, verdict: Verdict, account: Account | None) -> ApprovalAnswer | None:
+        """The answer of the model that judges; None where a person has to. Raises ToolFailed where it says no."""
+        if self._mode != SMART or self._judge is None or account is None or self._was_denied:
+            return None
+        case = Case(
+            action.kind.value,
+            self._hide(action.text),
+            tuple(verdict.rule.split(", ")),
+            self._hide(verdict.description),
+            str(action.workdir or ""),
+        )
+        ruling = await self._judge.rule(case, account)
+        log.info("approvals.mode smart: %s for %s: %s", ruling.choice, verdict.rule, self._hide(ruling.reason))
+        if ruling.choice == ASK:
+            return None
+        choice = "once" if ruling.choice == ALLOW else "deny"
+        await account.happened(ApprovalResponded(new_id("appr"), choice, SMART, "policy"))
+        if ruling.choice == DENY:
+            self._was_denied = True
+            raise ToolFailed(
+                f"Not run: the model that judges commands (approvals.mode smart) said no. "
+                f"Reason: {self._hide(ruling.reason) or 'none was given'} "
+                "Do not run it in another form; find another way or ask what to do.",
+                code="approval_denied_by_policy",
+            )
+        return ApprovalAnswer(choice, "policy", SMART, ruling.reason)
 
     async def _was_allowed(self, session_id: str, patterns: tuple[str, ...]) -> bool:
         if self._allowed_before is None:
@@ -155,6 +199,7 @@ class Gate:
     async def _take(self, answer: ApprovalAnswer, patterns: tuple[str, ...], session_id: str) -> ApprovalAnswer:
         because = f" Reason: {shown(answer.reason)}" if answer.reason and answer.outcome == "user" else ""
         if answer.choice == "deny":
+            self._was_denied = True
             if answer.outcome == "timeout":
                 why = "nobody answered in time, which counts as a no"
             elif answer.outcome == "policy":

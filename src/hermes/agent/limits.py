@@ -18,7 +18,8 @@ class Meter:
         self._calls_beside = 0
 
     def add(self, usage: Usage, *, is_step: bool = True) -> None:
-        """A call that only shortens the history is no step: a long session would have none left for its answer."""
+        """A call that shortens the history or judges an action is no step: the turn would have none left for its
+        answer."""
         self.usage += usage
         if not is_step:
             self._calls_beside += usage.api_calls
@@ -36,10 +37,14 @@ class Meter:
         return max(0, self.limits.max_tokens - self.usage.total_tokens)
 
     def before_step(self) -> None:
+        steps, most = self.usage.api_calls - self._calls_beside, self.limits.max_steps
+        if most is not None and steps >= most:
+            raise _reached("max_steps", most, f"{steps} calls of the model were made")
+        self.before_call()
+
+    def before_call(self) -> None:
+        """Like `before_step`, for a call that is no step."""
         limits, used = self.limits, self.usage
-        steps = used.api_calls - self._calls_beside
-        if limits.max_steps is not None and steps >= limits.max_steps:
-            raise _reached("max_steps", limits.max_steps, f"{steps} calls of the model were made")
         if limits.max_tokens is not None and used.total_tokens >= limits.max_tokens:
             raise _reached("max_tokens", limits.max_tokens, f"{used.total_tokens} tokens were used")
         if limits.max_usd is not None and (used.cost_usd or 0.0) >= limits.max_usd:

@@ -138,7 +138,7 @@ async def _steps(turn: Turn, said: list[Message], unfinished: list[str], meter: 
     step = turn.open_step
     if step is not None:
         said += (step.answer, *step.results)
-        ended = await _finish_step(turn, step, said, client_names, sink)
+        ended = await _finish_step(turn, step, said, client_names, meter, sink)
         if ended:
             finish = _completed(step.answer.text, "tool_calls", meter, turn.model.name)
             return TurnResult(finish, None, Usage(), meter.usage)
@@ -159,18 +159,18 @@ async def _steps(turn: Turn, said: list[Message], unfinished: list[str], meter: 
             await _hear(steered, said, sink)  # said during the final text, a steer makes one more step
             continue
         await sink.record(answer, usage=done.usage)
-        if await _finish_step(turn, OpenStep(answer), said, client_names, sink):
+        if await _finish_step(turn, OpenStep(answer), said, client_names, meter, sink):
             return TurnResult(replace(finish, finish_reason="tool_calls"), None, Usage(), meter.usage)
         tool_choice = "auto" if tool_choice != "none" else tool_choice  # a forced call is forced once, or it never ends
 
 
 async def _finish_step(
-    turn: Turn, step: OpenStep, said: list[Message], client_names: Collection[str], sink: Sink
+    turn: Turn, step: OpenStep, said: list[Message], client_names: Collection[str], meter: Meter, sink: Sink
 ) -> bool:
     """Run the calls that have no result yet. True when calls are left that are the client's to run."""
     answered = {result.tool_call_id for result in step.results}
     own = [call for call in step.answer.tool_calls if call.name not in client_names and call.id not in answered]
-    said.extend(await _run_calls(turn, own, step, sink))
+    said.extend(await _run_calls(turn, own, step, meter, sink))
     theirs = [call for call in step.answer.tool_calls if call.name in client_names]
     if theirs:
         told = (call for call in theirs if call.id not in step.announced)
@@ -281,15 +281,39 @@ async def _hear(steered: Sequence[Message], said: list[Message], sink: Sink) -> 
         await sink.record(events.RunSteered(message.text), message)
 
 
-async def _run_calls(turn: Turn, calls: Sequence[ToolCall], step: OpenStep, sink: Sink) -> list[Message]:
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """`core.ports.Account` of one turn."""
+
+    model: Model
+    meter: Meter
+    sink: Sink
+
+    def may_spend(self) -> bool:
+        try:
+            self.meter.before_call()
+        except LimitReached:
+            return False
+        return True
+
+    async def spent(self, usage: Usage) -> None:
+        self.meter.add(usage, is_step=False)
+        await self.sink.record(usage=usage)
+
+    async def happened(self, *what: events.RunEvent) -> None:
+        await self.sink.record(*what)
+
+
+async def _run_calls(turn: Turn, calls: Sequence[ToolCall], step: OpenStep, meter: Meter, sink: Sink) -> list[Message]:
     """Run the calls of one step side by side; those that write or run take their turns, in the order of the step."""
     if not calls:
         return []
     prepared = [_prepare(turn, call, is_lost=call.id in step.started) for call in calls]
     await sink.record(*(call.started for call in prepared if call.call.id not in step.announced))
     writing = asyncio.Lock()
+    account = _Account(turn.model, meter, sink)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_run_call(turn, call, writing, sink)) for call in prepared]
+        tasks = [group.create_task(_run_call(turn, call, writing, account)) for call in prepared]
     return [task.result() for task in tasks]
 
 
@@ -328,19 +352,19 @@ def arguments_data(arguments: Any) -> dict[str, Any]:
     return dump(mode="json", exclude_unset=True) if dump else dict(arguments)
 
 
-async def _run_call(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, sink: Sink) -> Message:
+async def _run_call(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, account: _Account) -> Message:
     call = prepared.call
     began = turn.clock.monotonic()
-    result = await _result(turn, prepared, writing, sink)
+    result = await _result(turn, prepared, writing, account)
     duration = round(turn.clock.monotonic() - began, 3)
     preview = result.preview or first_line(result.content)
     error = (first_line(result.content) or "failed") if result.is_error else None
     message = Message("tool", result.content, tool_call_id=call.id, name=call.name)
-    await sink.record(message, events.ToolCompleted(call.name, call.id, duration, error, preview))
+    await account.sink.record(message, events.ToolCompleted(call.name, call.id, duration, error, preview))
     return message
 
 
-async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, sink: Sink) -> ToolResult:
+async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, account: _Account) -> ToolResult:
     if prepared.tool is None or prepared.problem is not None:
         return ToolResult(prepared.problem or "", is_error=True)
     context = turn.context(prepared.call.id)
@@ -354,6 +378,7 @@ async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, sink: 
                 run_id=turn.run_id,
                 session_id=turn.session_id,
                 ask=turn.ask,
+                account=account,
             )
         info = info_of(prepared.call.name)
         in_turn: AbstractAsyncContextManager[Any] = (
@@ -361,11 +386,11 @@ async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, sink: 
         )
         async with in_turn:
             if not prepared.tool.is_idempotent:
-                await sink.starting(prepared.call.id)
+                await account.sink.starting(prepared.call.id)
             return await prepared.tool.run(prepared.arguments, context)
     except ToolFailed as failed:
         if failed.code in DENIED_WITHOUT_A_PERSON:
-            await sink.record(events.Warned(f"{prepared.call.name} was denied: {failed.message}"))
+            await account.sink.record(events.Warned(f"{prepared.call.name} was denied: {failed.message}"))
         return ToolResult(failed.message, is_error=True)
     except Exception:
         # A fault of ours in one tool is told to the model and to the log; it does not end the conversation.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from hermes.agent.agent import Agent
 from hermes.agent.approval import Allowances, Gate
 from hermes.agent.compaction import CompactionSettings
+from hermes.agent.judge import Judge
 from hermes.agent.memory import Snapshots
 from hermes.agent.skills import SkillIndex
 from hermes.app.toolsets import Parts
+from hermes.core.model import Model
 from hermes.core.ports import ApprovalDesk
 from hermes.core.run import Limits
 from hermes.home.paths import Home
@@ -37,6 +39,8 @@ def build_agent(parts: Parts, registry: Registry, environ: Mapping[str, str], pl
     async def allowed_before(session_id: str) -> set[str]:
         return await database.read(approval_store.allowed, session_id)
 
+    judge = Judge(_named(settings.approvals.model, parts.models))
+
     def gate(desk: ApprovalDesk) -> Gate:
         return Gate(
             desk=desk,
@@ -47,6 +51,7 @@ def build_agent(parts: Parts, registry: Registry, environ: Mapping[str, str], pl
             allow_always=allow_always if home else None,
             allowed_before=allowed_before,
             hide=registry.redactor,
+            judge=judge,
         )
 
     return Agent(
@@ -75,10 +80,11 @@ def build_agent(parts: Parts, registry: Registry, environ: Mapping[str, str], pl
 
 def _compaction(settings: Settings, models: Models) -> CompactionSettings:
     compression = settings.compression
-    name = compression.model
-    return CompactionSettings(
-        compression.enabled, compression.threshold, None if name is None else lambda: models.resolve(name)
-    )
+    return CompactionSettings(compression.enabled, compression.threshold, _named(compression.model, models))
+
+
+def _named(name: str | None, models: Models) -> Callable[[], Awaitable[Model]] | None:
+    return None if name is None else lambda: models.resolve(name)
 
 
 async def _add_to_allowlist(home: Home, pattern: str) -> None:

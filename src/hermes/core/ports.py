@@ -158,11 +158,39 @@ class ApprovalDesk(Protocol):
     async def ask(self, question: ApprovalQuestion) -> ApprovalAnswer: ...
 
 
+class Account(Protocol):
+    """What a call of a model that is no step of the turn goes on: the run's limits, its usage, its list of events.
+
+    `model` is the one that the run is of. `may_spend`: no limit is reached. `spent` records what a call used,
+    `happened` what came of it.
+    """
+
+    @property
+    def model(self) -> Model: ...
+
+    def may_spend(self) -> bool: ...
+
+    async def spent(self, usage: Usage) -> None: ...
+
+    async def happened(self, *what: RunEvent) -> None: ...
+
+
 class ApprovalGate(Protocol):
-    """What every tool call passes. `check` returns when the call may run and raises ToolFailed when it may not."""
+    """What every tool call passes. `check` returns when the call may run and raises ToolFailed when it may not.
+
+    Without an `account` no model judges: a person is asked.
+    """
 
     async def check(
-        self, *, tool: str, tool_call_id: str, action: Action, run_id: str, session_id: str, ask: Ask
+        self,
+        *,
+        tool: str,
+        tool_call_id: str,
+        action: Action,
+        run_id: str,
+        session_id: str,
+        ask: Ask,
+        account: Account | None = None,
     ) -> object: ...
 
 

@@ -83,14 +83,15 @@ NamedModel = Annotated[ModelSettings, BeforeValidator(_named)]
 class ApprovalSettings(Section):
     mode: Annotated[Literal["manual", "smart", "off"], BeforeValidator(_off)] = Field(
         "manual",
-        description="manual asks before each dangerous command. smart asks like manual in this version. off never "
-        "asks; what is blocked stays blocked.",
+        description="manual asks before each dangerous command. smart lets a model judge it first, and asks when that "
+        "is not sure. off never asks; what is blocked stays blocked.",
     )
     timeout: float = Field(60, gt=0, description="Seconds to wait for an answer. No answer is a no.")
     cron_mode: Literal["deny", "approve"] = Field(
         "deny", description="What a job does when it would have to ask: nobody is there."
     )
     deny: list[str] = Field([], description="Patterns (* and ?) of commands that are never run, whatever the mode.")
+    model: str | None = Field(None, description="The model that judges in the mode smart. Unset: the one that answers.")
 
 
 class TerminalSettings(Section):

@@ -267,14 +267,6 @@ async def test_mode_off_asks_nobody() -> None:
     assert desk.questions == []
 
 
-async def test_smart_asks_like_manual_for_now() -> None:
-    smart, desk = gate(user("once"), mode="smart")
-
-    await check(smart, command("sudo ls"))
-
-    assert len(desk.questions) == 1
-
-
 async def test_an_unknown_mode_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match=r"approvals\.mode must be one of manual, smart, off, not 'yolo'"):
         gate(mode="yolo")

@@ -71,7 +71,7 @@ def warnings(happened: Iterable[RunEvent]) -> list[str]:
                 told.append(message)
             case events.ApprovalRequested():
                 commands[event.approval_id] = event
-            case events.ApprovalResponded(outcome="timeout" | "policy", choice="deny"):
+            case events.ApprovalResponded(outcome="timeout" | "policy", choice="deny", by=None):
                 asked = commands.get(event.approval_id)
                 what = f"{asked.tool} ({asked.description})" if asked else "a tool call"
                 why = "nobody answered in time" if event.outcome == "timeout" else "nobody could be asked"
