@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hermes.agent.file_rules import FileRule
+from hermes.agent.home_rules import ASKING, HARMLESS, RUNS_CODE
 from hermes.agent.judge import FOR_PEOPLE
 from hermes.agent.rule import Rule, Scope, exact, host, program
 from hermes.agent.rules import DANGEROUS, HARD_BLOCKED, READ_RULES, WRITE_RULES
@@ -13,13 +14,26 @@ from hermes.core.injection import RULES as INJECTIONS
 from hermes.core.toolset import TOOLS, TOOLSETS
 from hermes.home.memory import MemoryLimits
 from hermes.toolsets.clarify import clarify_toolset
-from hermes.toolsets.paths import SECRET_FILES, SECRET_IN_HOME
+from hermes.toolsets.homeassistant import homeassistant_toolset
+from hermes.toolsets.image_gen import image_gen_toolset
+from hermes.toolsets.paths import SECRET_FILES, SECRET_IN_HOME, Reach
 from hermes.toolsets.registry import build_registry
 from hermes.toolsets.settings import FileSettings, TerminalSettings, WebSettings
+from hermes.toolsets.stt import stt_toolset
 from hermes.toolsets.todo import MOST_TODOS
+from hermes.toolsets.tts import LONGEST_TEXT, tts_toolset
+from hermes.toolsets.vision import vision_toolset
 from hermes.toolsets.web import web_toolset
 
-FURTHER = (web_toolset(), clarify_toolset(None))
+FURTHER = (
+    web_toolset(),
+    clarify_toolset(None),
+    vision_toolset(None, Reach()),
+    image_gen_toolset(None, Reach()),
+    stt_toolset(None, Reach()),
+    tts_toolset(None, Reach()),
+    homeassistant_toolset(None),
+)
 """Toolsets that `hermes.app` adds to those of the registry."""
 
 SCOPES: dict[Scope, str] = {
@@ -172,6 +186,39 @@ characters in a call (`web.output_characters`) the result says at which `offset`
 asked, of redirects too, and those that `web.allow_private_hosts` names: [The web](../web.md)."""
 
 
+VISION = """\
+The picture is got by this server, from an https address of the internet, a data: URL, or a file that the file tools may
+read, and shown to `vision.model`, else to the model that answers, where that takes pictures. At most {most_mb} MiB
+(`vision.max_mb`). Addresses of your own network are refused unless `web.allow_private_hosts` names them. What it
+costs is not counted with the run."""
+
+IMAGE_GEN = """\
+`POST {{base_url}}/images/generations` of OpenAI or of any server with that API. There from the moment that
+`image_gen.model` is set (with `image_gen.base_url`, or `OPENAI_API_KEY` in `.env`). The picture is saved under a new
+name in the working directory, or at `path`; that passes the [gate](approvals.md) as `write_file` does, before
+anything is asked for."""
+
+STT = """\
+`POST {{base_url}}/audio/transcriptions`, from the moment that `stt.model` is set. The recording is a file that the file
+tools may read, or is got from an https address as [pictures](#vision-vision) are (at most `stt.max_mb`)."""
+
+TTS = """\
+`POST {{base_url}}/audio/speech`, from the moment that `tts.model` is set. Saved like a
+[picture](#image-generation-image_gen), as `tts.format`. At most {longest:,} characters at once."""
+
+HOMEASSISTANT = """\
+[Home Assistant](https://www.home-assistant.io)'s REST API, from the moment that `homeassistant.url` and `HASS_TOKEN` (a
+long-lived access token, in `.env`) are set. Filtering by `area` needs the token of an administrator. What
+`ha_call_service` may do without a question is said in [Approvals](approvals.md#services-of-a-home); the values of
+`code` and `pin` are shown to nobody."""
+
+HOME_SERVICES = """\
+By `ha_call_service`. Lights, fans, what is playing and what only reads passes; code and commands for Home Assistant's
+machine are blocked (`home-code`): there this gate cannot look. **Everything else asks** (`home-service`), and what is
+allowed is this very call. Allow more in `command_allowlist`: `home-service: climate.*`. `homeassistant.turn_on` and
+its like are judged as the domains of what they are called for."""
+
+
 def approvals_page(made_by: str) -> str:
     return _page(
         "# Approvals",
@@ -190,6 +237,9 @@ def approvals_page(made_by: str) -> str:
         "## Files that are written",
         "By `write_file`, `patch`, and commands that write (`>`, `tee`, `cp`, …). The first that fits counts.",
         _file_rules(WRITE_RULES),
+        "## Services of a home",
+        HOME_SERVICES,
+        _home_services(),
         "## Files that are read",
         _file_rules(READ_RULES),
         "The file tools refuse these whatever the gate says; a command that names one is blocked (the agent's own) or "
@@ -219,6 +269,11 @@ def tools_page(made_by: str) -> str:
         "skills": SKILLS,
         "clarify": CLARIFY,
         "web": WEB.format(characters=WebSettings().output_characters),
+        "vision": VISION.format(most_mb=20),
+        "image_gen": IMAGE_GEN.format(),
+        "stt": STT.format(),
+        "tts": TTS.format(longest=LONGEST_TEXT),
+        "homeassistant": HOMEASSISTANT,
     }
     parts = [
         "# Tools",
@@ -279,6 +334,20 @@ def _file_rules(rules: Iterable[FileRule]) -> str:
     return _table(
         ("rule", "level", "this …", "for example"),
         ((f"`{r.id}`", r.level, r.description, ", ".join(f"`{path}`" for path in r.examples)) for r in rules),
+    )
+
+
+def _home_services() -> str:
+    return _table(
+        ("level", "service", ""),
+        (
+            *(("blocked", f"`{domain}.*`", f"reaches {what}") for domain, what in RUNS_CODE.items()),
+            *(
+                ("allowed", f"`{domain}`: {', '.join(f'`{name}`' for name in names)}", "")
+                for domain, names in HARMLESS.items()
+            ),
+            *(("asks, for example", f"`{service}`", why) for service, why in ASKING.items()),
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from hermes.agent.blocked_rules import HARD_BLOCKED, is_fork_bomb
 from hermes.agent.command import Command, Reading, fold
 from hermes.agent.dangerous_rules import INWARD
 from hermes.agent.file_rules import READ_RULES, WRITE_RULES, FileRule, file_rule
+from hermes.agent.home_rules import is_harmless, runs_code
 from hermes.agent.outward_rules import OUTWARD
 from hermes.agent.places import Ground, written
 from hermes.agent.rule import Level, Rule
@@ -72,6 +73,8 @@ def classify(action: Action, *, home: Path | None = None) -> Verdict:
     if action.kind is ActionKind.COMMAND:
         texts = dict.fromkeys((action.text, fold(action.text)))
         return max((_judge_text(text, ground) for text in texts), key=_severity)
+    if action.kind is ActionKind.SERVICE:
+        return _verdict(list(_judge_service(action.text)), [action.text])
     rules = READ_RULES if action.kind is ActionKind.READ else WRITE_RULES
     findings = [found for path in action.paths for found in _judge_place(rules, str(path), ground)]
     return _verdict(findings, [str(path) for path in action.paths])
@@ -111,6 +114,15 @@ def _judge_command(command: Command, ground: Ground) -> Iterator[Finding]:
     for word in written(command):
         for place in ground.places(word, command.directory):
             yield from _judge_place(WRITE_RULES, place, ground)
+
+
+def _judge_service(text: str) -> Iterator[Finding]:
+    """Of a home (`home_rules`)."""
+    if runs_code(text):
+        does = "runs commands or code on the machine of Home Assistant"
+        yield Finding("home-code", Level.BLOCKED, does, f"home-code: `{text}`")
+    elif not is_harmless(text):
+        yield Finding("home-service", Level.DANGEROUS, "switches something in the home", f"home-service: {text}")
 
 
 def _judge_place(rules: tuple[FileRule, ...], place: str, ground: Ground) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hermes.app.media import media_toolsets
 from hermes.core.clock import Clock
 from hermes.files.reading import ReadDocuments
 from hermes.home.memory import Memories, memory_limits
@@ -58,7 +59,10 @@ def build_toolsets(parts: Parts) -> Registry:
 
 
 def _further(parts: Parts) -> list[Toolset]:
-    return [web_toolset(_web(parts.settings), documents=ReadDocuments())]
+    return [
+        web_toolset(_web(parts.settings), documents=ReadDocuments()),
+        *media_toolsets(parts.settings, parts.home, parts.keys, parts.models),
+    ]
 
 
 def _web(settings: Settings) -> WebSettings:

@@ -39,6 +39,8 @@ class ActionKind(StrEnum):
     """A file is written; `paths` are absolute."""
     READ = "read"
     """A file is read; `paths` are absolute."""
+    SERVICE = "service"
+    """Something in a home is switched; `text` is `domain.service`, what it is done to, and further data as JSON."""
 
 
 @dataclass(frozen=True, slots=True)

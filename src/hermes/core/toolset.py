@@ -102,6 +102,41 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
         "Ask the person a question in the middle of the work",
         (ToolInfo("clarify", "❓", "Ask", Risk.READ),),
     ),
+    ToolsetInfo(
+        "vision",
+        "Vision",
+        "Look at pictures",
+        (ToolInfo("vision_analyze", "👁️", "Look at a picture", Risk.READ),),
+    ),
+    ToolsetInfo(
+        "image_gen",
+        "Image generation",
+        "Make pictures",
+        (ToolInfo("image_generate", "🎨", "Make a picture", Risk.WRITE),),
+    ),
+    ToolsetInfo(
+        "stt",
+        "Speech to text",
+        "Write down what is said in a recording",
+        (ToolInfo("speech_to_text", "👂", "Listen to a recording", Risk.READ),),
+    ),
+    ToolsetInfo(
+        "tts",
+        "Text to speech",
+        "Speak a text into a file",
+        (ToolInfo("text_to_speech", "🔊", "Speak", Risk.WRITE),),
+    ),
+    ToolsetInfo(
+        "homeassistant",
+        "Home Assistant",
+        "See and switch what is in the home",
+        (
+            ToolInfo("ha_list_entities", "🏠", "List things of the home", Risk.READ),
+            ToolInfo("ha_get_state", "🏠", "Look at a thing of the home", Risk.READ),
+            ToolInfo("ha_list_services", "🏠", "List what can be done", Risk.READ),
+            ToolInfo("ha_call_service", "🏠", "Switch something", Risk.RUN),
+        ),
+    ),
 )
 
 TOOLSETS: dict[str, ToolsetInfo] = {toolset.name: toolset for toolset in CATALOGUE}

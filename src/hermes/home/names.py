@@ -49,7 +49,12 @@ PROVIDER_NAMES = (
 )
 WITHOUT_EFFECT = {"GATEWAY_ALLOW_ALL_USERS": "is accepted and has no effect: who may call is decided by API keys"}
 PLACES = {"HERMES_HOME": "where the home is, ~/.hermes unless set", "HERMES_DEBUG": "1 shows tracebacks"}
-_MORE_ENV = {"HERMES_DATABASE_URL": "database.url", "HERMES_LOG_LEVEL": "logging.level"}
+_MORE_ENV = {
+    "HASS_TOKEN": "homeassistant.token",
+    "HASS_URL": "homeassistant.url",
+    "HERMES_DATABASE_URL": "database.url",
+    "HERMES_LOG_LEVEL": "logging.level",
+}
 _OWN_PREFIXES = ("API_SERVER_", "HERMES_")
 
 

@@ -213,6 +213,51 @@ class ApiServerSettings(Section):
     )
 
 
+class EndpointSettings(Section):
+    """A service with OpenAI's wire format. It is configured as soon as it names a model."""
+
+    base_url: Address | None = Field(
+        None, description="Address of an OpenAI-compatible server, up to /v1. Unset: OpenAI's, with OPENAI_API_KEY."
+    )
+    model: str | None = Field(None, description="Name of the model there. Unset: the toolset is off.")
+    api_key: Secret = Field(None, description="The key for it. Better kept in .env: see key_env.")
+    key_env: str | None = Field(None, description="Name of the variable in .env that holds the key.")
+    timeout: float = Field(120, gt=0, description="Seconds that one answer may take.")
+
+
+class VisionSettings(EndpointSettings):
+    provider: str | None = Field(None, description="As model.provider.")
+    base_url: Address | None = Field(
+        None, description="Address of an OpenAI-compatible server. Unset: the provider's that has the model."
+    )
+    model: str | None = Field(
+        None, description="The model that looks at pictures, or a name of model_routes. Unset: the one that answers."
+    )
+    max_mb: float = Field(20, gt=0, le=50, description="Size of one picture, in MiB.")
+
+
+class ImageGenSettings(EndpointSettings):
+    size: str | None = Field(None, description="Size of a picture unless the call says one, such as 1024x1024.")
+
+
+class SttSettings(EndpointSettings):
+    language: str | None = Field(None, description="ISO 639-1 code of what is spoken. Unset: the model finds out.")
+    max_mb: float = Field(25, gt=0, le=200, description="Size of one recording, in MiB.")
+
+
+class TtsSettings(EndpointSettings):
+    voice: str = Field("alloy", min_length=1, description="The voice unless the call names one.")
+    format: Literal["mp3", "opus", "aac", "flac", "wav"] = Field("mp3", description="What is asked for and saved.")
+
+
+class HomeAssistantSettings(Section):
+    url: Address | None = Field(
+        None, description="Address of Home Assistant, such as http://homeassistant.local:8123. HASS_URL means the same."
+    )
+    token: Secret = Field(None, description="A long-lived access token. Better kept in .env, as HASS_TOKEN.")
+    timeout: float = Field(15, gt=0, description="Seconds that one answer may take.")
+
+
 class StreamingSettings(Section):
     enabled: bool = Field(True, description="false sends the whole reply as one chunk.")
 
@@ -312,6 +357,13 @@ class Settings(Section):
     compression: CompressionSettings = Field(
         default_factory=CompressionSettings, description="What a model is shown of a history that outgrew its window."
     )
+    vision: VisionSettings = Field(default_factory=VisionSettings, description="Who looks at pictures.")
+    image_gen: ImageGenSettings = Field(default_factory=ImageGenSettings, description="Who makes pictures.")
+    stt: SttSettings = Field(default_factory=SttSettings, description="Who writes down what is said.")
+    tts: TtsSettings = Field(default_factory=TtsSettings, description="Who speaks.")
+    homeassistant: HomeAssistantSettings = Field(
+        default_factory=HomeAssistantSettings, description="The home that the agent may look after."
+    )
     mcp_servers: dict[str, Any] = Field({}, description="Not read by this version.")
     api_server: ApiServerSettings = Field(
         default_factory=ApiServerSettings,
@@ -402,7 +454,11 @@ def secret_values(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     """Every value that must not leave: what the settings mark as secret, and variables with a secret's name."""
     found = {value for name, value in environ.items() if is_secret_name(name) and len(value) >= 8}
     models = [settings.model, *settings.fallback_models, *settings.model_routes.values()]
+    endpoints: list[EndpointSettings] = [settings.vision, settings.image_gen, settings.stt, settings.tts]
+    keyed: list[ModelSettings | EndpointSettings] = [*models, *endpoints]
     api = settings.api_server
     found |= {value for value in (api.key, api.callback_secret, settings.database.url) if value}
-    found |= {model.api_key for model in models if model.api_key}
+    found |= {one.api_key for one in keyed if one.api_key}
+    found |= {environ[one.key_env] for one in keyed if one.key_env and environ.get(one.key_env)}
+    found |= {token for token in (settings.homeassistant.token,) if token}
     return sorted(found)

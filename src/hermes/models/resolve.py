@@ -106,6 +106,15 @@ class Models:
         return self._candidates
 
     @property
+    def is_named(self) -> bool:
+        """The settings name a model, or a provider's key is there: nothing has to be looked for. Of a model that is not
+        the built-in one."""
+        setting = self._setting
+        if setting.is_empty:
+            return any(candidate.is_usable for candidate in self._settler.of_environment())
+        return "embedded" not in (setting.provider, setting.name) and setting.name != "embedded-small"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The aliases that a request's model may have."""
         return tuple(self._routes)
@@ -137,6 +146,19 @@ class Models:
                 self._forget()
             self._models[key] = model
         return model
+
+    async def special(self, setting: ModelSetting, where: str) -> Model:
+        """The model of another part's own setting, such as `vision`; one that names a route alone means that route.
+        Raises NoModel."""
+        if setting.name in self._routes and not (setting.provider or setting.base_url):
+            return await self.resolve(setting.name)
+        candidate = await self._settler.settled(setting, where)
+        if not candidate.is_usable:
+            raise NoModel(candidate.why)
+        model = self._model(candidate)
+        return ResilientModel(
+            [model], clock=self._clock, policy=self._policy, chance=self._chance, cost=prices.cost_usd
+        )
 
     async def close(self) -> None:
         for model in self._opened.values():
