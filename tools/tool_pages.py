@@ -11,7 +11,7 @@ from hermes.agent.judge import FOR_PEOPLE
 from hermes.agent.rule import Rule, Scope, exact, host, program
 from hermes.agent.rules import DANGEROUS, HARD_BLOCKED, READ_RULES, WRITE_RULES
 from hermes.core.injection import RULES as INJECTIONS
-from hermes.core.toolset import TOOLS, TOOLSETS
+from hermes.core.toolset import COMPOSITES, TOOLS, TOOLSETS, CompositeInfo
 from hermes.home.memory import MemoryLimits
 from hermes.toolsets.clarify import clarify_toolset
 from hermes.toolsets.homeassistant import homeassistant_toolset
@@ -280,6 +280,7 @@ def tools_page(made_by: str) -> str:
         made_by,
         "What the agent can do, under the names that clients show. `toolsets` in `config.yaml`, or in a run, chooses "
         "among the toolsets. What is dangerous asks first: [Approvals](approvals.md).",
+        *(_composite(composite) for composite in COMPOSITES.values()),
     ]
     for listed in TOOLSETS.values():
         parts += [f"## {listed.label} (`{listed.name}`)", listed.description + ".", prose[listed.name]]
@@ -292,6 +293,17 @@ def tools_page(made_by: str) -> str:
                 _table(("parameter", "type", "default", "meaning"), _parameters(spec.parameters)),
             ]
     return _page(*parts)
+
+
+def _composite(composite: CompositeInfo) -> str:
+    there = ", ".join(f"`{name}`" for name in composite.members if name in TOOLSETS)
+    about = composite.description[0].lower() + composite.description[1:]
+    return (
+        f"`{composite.name}` is a name for several of them ({about}): "
+        f"it gives what is there of {there}, as far as the owner has it on, and shows what is remembered without the "
+        "tool that changes it. It goes wherever a toolset's name goes: `toolsets`, `platform_toolsets`, a run, a job, "
+        "`AIAgent`."
+    )
 
 
 def _injections() -> str:

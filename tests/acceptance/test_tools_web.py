@@ -62,3 +62,41 @@ def test_an_address_of_this_network_is_refused_in_words(gateway: Gateway, model:
     second = "the host '169.254.169.254' leads to an address that hands out credentials of this machine."
     assert f"{first}\nhttp://169.254.169.254/a: {second}" in answer
     assert happened == [("tool.started", None), ("tool.completed", first)]
+
+
+def test_safe_reads_memory_and_offers_nothing_that_writes_or_runs(
+    start_gateway: StartGateway, model: ScriptedModelServer
+) -> None:
+    gateway = start_gateway({"toolsets": ["terminal", "memory", "todo", "web"]})
+    (gateway.home / "memories").mkdir(exist_ok=True)
+    (gateway.home / "memories" / "USER.md").write_text("Likes green tea")
+    model.add(Step(text="Hello.", times=0))
+    run = {"input": "hello", "toolsets": ["safe"]}
+    started = gateway.client.post("/v1/runs", json=run).raise_for_status().json()["run_id"]
+    gateway.client.get(f"/v1/runs/{started}/events").raise_for_status()
+    asked = model.requests[-1]
+    assert "Likes green tea" in asked["messages"][0]["content"]
+    # what the owner has not switched on (clarify) is not in it either
+    assert [tool["function"]["name"] for tool in asked["tools"]] == ["todo", "web_search", "web_extract"]
+    listed = {one["name"]: one for one in gateway.client.get("/v1/toolsets").json()["data"]}
+    assert (listed["safe"]["enabled"], listed["clarify"]["enabled"]) == (True, False)
+
+
+def test_safe_is_refused_where_nothing_of_it_is_on(start_gateway: StartGateway) -> None:
+    gateway = start_gateway({"toolsets": ["terminal"]})
+    refused = gateway.client.post("/v1/runs", json={"input": "hello", "toolsets": ["safe"]})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+
+
+def test_safe_is_a_toolset_of_a_home_of_a_way_in_and_of_a_job(
+    start_gateway: StartGateway, model: ScriptedModelServer
+) -> None:
+    gateway = start_gateway({"platform_toolsets": {"api_server": ["safe"]}})
+    model.add(Step(text="Hello.", times=0))
+    gateway.client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "hi"}]})
+    names = {tool["function"]["name"] for tool in model.requests[-1]["tools"]}
+    assert names >= {"todo", "web_search", "web_extract", "clarify"}
+    assert not names & {"terminal", "memory", "write_file", "skill_manage", "process"}
+    job = {"name": "tea", "schedule": "0 9 * * mon", "prompt": "hello", "enabled_toolsets": ["safe"]}
+    assert gateway.client.post("/api/jobs", json=job).status_code < 300
+    assert gateway.client.post("/api/jobs", json={**job, "enabled_toolsets": ["file"]}).status_code == 400

@@ -22,7 +22,7 @@ from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, Summaries, T
 from hermes.core.redact import Redactor
 from hermes.core.run import Limits, RunRequest, Usage
 from hermes.core.session import Session
-from hermes.core.toolset import TOOLS, TOOLSETS
+from hermes.core.toolset import TOOLS, TOOLSETS, beyond, is_read
 
 MEMORY, SKILL_VIEW = "memory", "skill_view"
 EMBEDDED = "embedded"
@@ -63,11 +63,21 @@ class Agent:
 
         Raises InvalidInput for a toolset that does not exist.
         """
-        chosen = self.toolsets if request.toolsets is None else request.toolsets
-        tools = self.toolbox.select(chosen, request.disabled_toolsets)
+        tools = self.toolbox.select(*self._choice(request))
         if request.skip_memory:
             tools.pop(MEMORY, None)
         return tools
+
+    def _choice(self, request: RunRequest) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+        """The toolsets, and those left out. A composite in a request stands for what of it the home has on."""
+        if request.toolsets is None:
+            return self.toolsets, request.disabled_toolsets
+        return request.toolsets, (*request.disabled_toolsets, *beyond(request.toolsets, self.toolsets))
+
+    def _reads_memory(self, request: RunRequest) -> bool:
+        """Without the tool that writes it."""
+        chosen, disabled = self._choice(request)
+        return is_read(MEMORY, chosen) and MEMORY not in disabled and not request.skip_memory
 
     def clashes(self, request: RunRequest) -> list[str]:
         """Names of client tools that hide one of the server's."""
@@ -100,7 +110,8 @@ class Agent:
     def beginning(self, model: Model | None = None) -> tuple[Shortlist, str]:
         """`opening`, with the tools that are loaded on demand."""
         tools = self.toolbox.select(self.toolsets)
-        known = self._known(tools, model, None, OWNER, None)
+        reads_memory = is_read(MEMORY, self.toolsets)
+        known = self._known(tools, model, None, OWNER, None, reads_memory=reads_memory)
         tools = self._for(model, tools, None)
         text = self._instructions(list(tools), self.workdir, known=known, has_marks=_takes_marks(model))
         return self.shortlists.of(tools), text
@@ -124,7 +135,9 @@ class Agent:
         Raises InvalidInput for a toolset that does not exist.
         """
         tools = self.tools(request)
-        known = self._known(tools, model, session.id, session.owner, request.session_key or session.session_key)
+        session_key = request.session_key or session.session_key
+        reads_memory = self._reads_memory(request)
+        known = self._known(tools, model, session.id, session.owner, session_key, reads_memory=reads_memory)
         tools = self._for(model, tools, request.toolsets)
         for spec in request.client_tools:
             tools.pop(spec.name, None)  # the client's wins; the run has warned of it
@@ -203,13 +216,15 @@ class Agent:
         session_id: str | None,
         owner: str,
         session_key: str | None,
+        *,
+        reads_memory: bool,
     ) -> list[str]:
-        """The skills and what is remembered, each for whoever has the tool. The built-in model is not offered the
-        one for skills (`models/embedded/offer.py`)."""
+        """The skills and what is remembered, each for whoever has the tool, and what is remembered for those who may
+        read it without. The built-in model is not offered the one for skills (`models/embedded/offer.py`)."""
         known = []
         if self.skills is not None and SKILL_VIEW in tools and (model is None or model.provider != EMBEDDED):
             known.append(self.skills.text(session_id))
-        if self.memory is not None and MEMORY in tools:
+        if self.memory is not None and (MEMORY in tools or reads_memory):
             known.append(self.memory.text(session_id, owner, session_key))
         return known
 

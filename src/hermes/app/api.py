@@ -39,7 +39,8 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
             ToolsetStatus(
                 state.name, state.label, state.description, state.is_enabled, state.is_configured, state.tools
             )
-            for state in engine.registry.toolsets(engine.agent.toolsets)
+            for states in (engine.registry.toolsets, engine.registry.composites)
+            for state in states(engine.agent.toolsets)
         ]
 
     services = Services(

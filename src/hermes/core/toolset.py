@@ -5,6 +5,7 @@ Names and labels are the published ones. A toolset that is not in this build yet
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -139,6 +140,32 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
     ),
 )
 
+
+@dataclass(frozen=True, slots=True)
+class CompositeInfo:
+    """One name for several toolsets. Those of `members` that are in this build and work here are what it gives; the
+    others are simply absent. Of those in `reads` it gives no tool, only what they tell a model unasked."""
+
+    name: str
+    label: str
+    description: str
+    members: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+
+    @property
+    def tools(self) -> tuple[ToolInfo, ...]:
+        return tuple(tool for name in self.members if name in TOOLSETS for tool in TOOLSETS[name].tools)
+
+
+SAFE = CompositeInfo(
+    "safe",
+    "Safe",
+    "Web, vision, todo, clarify, and memory to read: nothing that writes or runs",
+    members=("web", "vision", "todo", "clarify"),
+    reads=("memory",),
+)
+COMPOSITES: dict[str, CompositeInfo] = {SAFE.name: SAFE}
+
 TOOLSETS: dict[str, ToolsetInfo] = {toolset.name: toolset for toolset in CATALOGUE}
 TOOLS: dict[str, ToolInfo] = {tool.name: tool for toolset in CATALOGUE for tool in toolset.tools}
 TOOL_SEARCH = ToolInfo("tool_search", "🧰", "Find a tool", Risk.READ, is_own_words=True)
@@ -148,3 +175,33 @@ TOOL_SEARCH = ToolInfo("tool_search", "🧰", "Find a tool", Risk.READ, is_own_w
 def info_of(tool: str) -> ToolInfo | None:
     """None for a tool that is not of this build: a client's, an MCP server's."""
     return TOOL_SEARCH if tool == TOOL_SEARCH.name else TOOLS.get(tool)
+
+
+def expanded(names: Collection[str]) -> tuple[str, ...]:
+    """With the members of each composite in its place, whether they are in this build or not."""
+    members = (COMPOSITES[name].members if name in COMPOSITES else (name,) for name in names)
+    return tuple(dict.fromkeys(one for several in members for one in several))
+
+
+def enabled(chosen: Collection[str] | None) -> tuple[str, ...]:
+    """The toolsets of the catalogue that a configuration switches on (None: it says nothing), and the composites that
+    have a member among them."""
+    names = None if chosen is None else expanded(chosen)
+    on = [name for name, info in TOOLSETS.items() if (info.is_default if names is None else name in names)]
+    return (*on, *(name for name, composite in COMPOSITES.items() if set(composite.members) & set(on)))
+
+
+def beyond(asked: Collection[str], allowed: Collection[str] | None) -> tuple[str, ...]:
+    """What the composites in `asked` would give beyond `allowed` (None: all is). Who names a composite means what of
+    it is there; whoever names a toolset itself has been checked for that."""
+    if allowed is None:
+        return ()
+    composites = [COMPOSITES[name] for name in asked if name in COMPOSITES]
+    meant = {name for composite in composites for name in (*composite.members, *composite.reads)}
+    there = {*expanded(allowed), *asked, *(name for name in meant if is_read(name, allowed))}
+    return tuple(name for name in TOOLSETS if name in meant - there)
+
+
+def is_read(name: str, chosen: Collection[str] | None) -> bool:
+    """Whether a composite in `chosen` gives the toolset to read."""
+    return any(name in COMPOSITES[one].reads for one in chosen or () if one in COMPOSITES)

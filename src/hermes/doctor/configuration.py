@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hermes.core.toolset import CATALOGUE
+from hermes.core.toolset import COMPOSITES, TOOLSETS
 from hermes.doctor.finding import Finding, Severity
 from hermes.home.files import too_open
 from hermes.home.keys import check_key, is_loopback
@@ -94,7 +94,7 @@ def names(home: Home, settings: Settings) -> Iterator[Finding]:
 
 def toolsets(home: Home, settings: Settings) -> Iterator[Finding]:
     """Names of toolsets that this version has not: without a word of it the agent would have fewer tools, or none."""
-    there = {toolset.name for toolset in CATALOGUE}
+    there = {*TOOLSETS, *COMPOSITES}
     chosen = {"toolsets": settings.toolsets} | {
         f"platform_toolsets.{platform}": names for platform, names in settings.platform_toolsets.items()
     }

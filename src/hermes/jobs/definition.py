@@ -11,7 +11,7 @@ from typing import Any
 from hermes.core.errors import Conflict, InvalidInput
 from hermes.core.ids import is_session_id, new_id
 from hermes.core.job import CatchUp, Job, JobState
-from hermes.core.toolset import TOOLSETS
+from hermes.core.toolset import TOOLSETS, enabled
 from hermes.home.settings import Settings
 from hermes.jobs.schedule import Once, Schedule, first_due, invalid, parse
 from hermes.jobs.timezones import machine_timezone, zone
@@ -63,9 +63,8 @@ def rules_of(
     def takes_model(name: str) -> bool:
         return settings.direct_model_requests or name in settings.model_routes or name in own_names
 
-    chosen = settings.platform_toolsets.get("api_server", settings.toolsets)
-    toolsets = [name for name, info in TOOLSETS.items() if (info.is_default if chosen is None else name in chosen)]
-    return Rules(settings.jobs.timezone or machine_timezone(environ), tuple(toolsets), takes_model)
+    toolsets = enabled(settings.platform_toolsets.get("api_server", settings.toolsets))
+    return Rules(settings.jobs.timezone or machine_timezone(environ), toolsets, takes_model)
 
 
 def new_job(fields: Fields, owner: str, now: float, rules: Rules) -> Job:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hermes.core.errors import InvalidInput
-from hermes.core.toolset import TOOLSETS
+from hermes.core.toolset import COMPOSITES, TOOLSETS
 from hermes.home.paths import Home, resolve_home
 from hermes.home.settings import ModelSettings, Settings, load_settings
 
@@ -32,6 +32,8 @@ NOT_IN_THIS_BUILD = frozenset(
     ]
 )
 """Published toolsets that may be disabled though they are not there; a name nobody knows is an error."""
+
+THERE = (*TOOLSETS, *COMPOSITES)
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
@@ -87,7 +89,7 @@ def enabled(names: Sequence[str] | None) -> tuple[str, ...] | None:
         return None
     chosen = _names(names, "enabled_toolsets")
     for name in chosen:
-        if name not in TOOLSETS:
+        if name not in THERE:
             raise _unknown(name, "enabled_toolsets")
     return chosen
 
@@ -95,9 +97,9 @@ def enabled(names: Sequence[str] | None) -> tuple[str, ...] | None:
 def disabled(names: Sequence[str] | None) -> tuple[str, ...]:
     chosen = _names(names or (), "disabled_toolsets")
     for name in chosen:
-        if name not in TOOLSETS and name not in NOT_IN_THIS_BUILD:
+        if name not in THERE and name not in NOT_IN_THIS_BUILD:
             raise _unknown(name, "disabled_toolsets")
-    return tuple(name for name in chosen if name in TOOLSETS)
+    return tuple(name for name in chosen if name in THERE)
 
 
 def _names(names: Sequence[str], param: str) -> tuple[str, ...]:
@@ -107,7 +109,7 @@ def _names(names: Sequence[str], param: str) -> tuple[str, ...]:
 
 
 def _unknown(name: str, param: str) -> InvalidInput:
-    return InvalidInput(f"no toolset {name!r}; there are {', '.join(TOOLSETS)}", code="unknown_toolset", param=param)
+    return InvalidInput(f"no toolset {name!r}; there are {', '.join(THERE)}", code="unknown_toolset", param=param)
 
 
 def parameters(

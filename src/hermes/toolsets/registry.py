@@ -13,7 +13,7 @@ from hermes.core.errors import InvalidInput, ToolFailed
 from hermes.core.model import ToolSpec
 from hermes.core.ports import Action, SessionRecall, TodoKeeper, Tool, ToolContext, ToolResult
 from hermes.core.redact import Redactor
-from hermes.core.toolset import TOOLSETS
+from hermes.core.toolset import COMPOSITES, TOOLSETS, expanded
 from hermes.home.memory import Memories, Target
 from hermes.home.skills import Skills
 from hermes.toolsets.memory import MemoryTool
@@ -93,6 +93,21 @@ class Registry:
             for name, toolset in self._toolsets.items()
         ]
 
+    def composites(self, enabled: tuple[str, ...] | None = None) -> list[ToolsetState]:
+        """The names that stand for several toolsets, each with the tools that it gives here."""
+        selected = self._selected(enabled, ())
+        return [
+            ToolsetState(
+                name,
+                composite.label,
+                composite.description,
+                any(member in selected for member in composite.members),
+                True,
+                tuple(self.select((name,))),
+            )
+            for name, composite in COMPOSITES.items()
+        ]
+
     async def end_run(self, run_id: str) -> None:
         """A run was stopped: end every process it started, those in the background too."""
         if self._processes is not None:
@@ -112,15 +127,21 @@ class Registry:
     def _selected(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...]) -> list[str]:
         for param, names in (("toolsets", enabled or ()), ("disabled_toolsets", disabled)):
             for name in names:
-                if name not in self._toolsets:
-                    known = ", ".join(self._toolsets)
+                if name not in self._toolsets and name not in COMPOSITES:
+                    known = ", ".join([*self._toolsets, *COMPOSITES])
                     raise InvalidInput(f"no toolset {name!r}; there are {known}", code="unknown_toolset", param=param)
+        members = expanded(enabled or ())
         chosen = [
             name
             for name, toolset in self._toolsets.items()
-            if (toolset.info.is_default and toolset.is_usable if enabled is None else name in enabled)
+            if (
+                toolset.info.is_default and toolset.is_usable
+                if enabled is None
+                else name in enabled or (name in members and toolset.is_usable)
+            )
         ]
-        return [name for name in chosen if name not in disabled]
+        left_out = expanded(disabled)
+        return [name for name in chosen if name not in left_out]
 
 
 class RedactedTool:

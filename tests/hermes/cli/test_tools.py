@@ -18,7 +18,7 @@ def on(hermes: Hermes) -> list[str]:
 
 
 def test_all_default_toolsets_are_on(hermes: Hermes) -> None:
-    assert enabled(hermes) == {toolset.name: toolset.is_default for toolset in CATALOGUE}
+    assert enabled(hermes) == {**{toolset.name: toolset.is_default for toolset in CATALOGUE}, "safe": True}
     assert re.search(r"^terminal +on +terminal, process$", hermes("tools", "list").out, re.MULTILINE)
 
 
@@ -27,6 +27,17 @@ def test_what_is_set_decides_and_one_way_in_beats_all(hermes: Hermes) -> None:
     assert on(hermes) == ["terminal"]
     hermes("config", "set", "platform_toolsets.api_server", "file")
     assert on(hermes) == ["file"]
+
+
+def test_safe_is_shown_as_what_it_stands_for(hermes: Hermes) -> None:
+    hermes("config", "set", "toolsets", "safe")
+    assert [name for name in on(hermes) if name in ("terminal", "memory", "todo", "web", "safe")] == [
+        "todo",
+        "web",
+        "safe",
+    ]
+    assert re.search(r"^safe +on +web_search, web_extract, todo", hermes("tools", "list").out, re.MULTILINE)
+    assert hermes("tools", "list").err == ""
 
 
 def test_a_toolset_that_this_version_lacks_is_named(hermes: Hermes) -> None:

@@ -232,6 +232,14 @@ def test_toolsets_are_chosen(echo):
     assert third == set()
 
 
+def test_safe_offers_nothing_that_writes_or_runs(echo, nowhere: Path):
+    with agent(echo, enabled_toolsets=["safe"]) as asked:
+        asked.chat("Hello")
+    offered = {tool["function"]["name"] for tool in echo.requests[0]["tools"]}
+    assert offered >= {"todo", "web_search", "web_extract"}
+    assert not offered & {"terminal", "process", "write_file", "patch", "memory", "skill_manage"}
+
+
 def test_context_files_are_read_unless_skipped(echo, nowhere: Path):
     (nowhere / "AGENTS.md").write_text("Answer in rhymes.")
     with agent(echo) as asked:

@@ -91,6 +91,25 @@ def test_a_run_gets_what_is_enabled_and_not_disabled(registry: Registry) -> None
     assert registry.select(()) == {}
 
 
+SAFE_TOOLS = ["todo", "web_search", "web_extract", "clarify"]
+
+
+def test_safe_gives_what_of_it_is_there_and_works(registry: Registry, tmp_path: Path) -> None:
+    assert list(registry.select(("safe",))) == SAFE_TOOLS
+    assert list(registry.select(("safe", "terminal"), ("web",))) == ["terminal", "process", "todo", "clarify"]
+    assert not set(registry.select(None, ("safe",))) & set(SAFE_TOOLS)
+    assert list(build_registry(run_dir=tmp_path).select(("safe",))) == []  # no list is kept there
+
+
+def test_safe_is_shown_beside_the_toolsets_with_what_it_gives(registry: Registry) -> None:
+    assert "safe" not in [state.name for state in registry.toolsets()]
+    [state] = registry.composites(("file",))
+    assert (state.name, state.is_enabled, state.is_configured) == ("safe", False, True)
+    assert list(state.tools) == SAFE_TOOLS
+    assert [state.is_enabled for state in registry.composites(("safe",))] == [True]
+    assert [state.is_enabled for state in registry.composites(None)] == [True]
+
+
 def test_what_cannot_work_here_is_offered_to_nobody_who_did_not_name_it(tmp_path: Path) -> None:
     registry = build_registry(run_dir=tmp_path)
     assert not {"memory", "session_search", "todo", "skill_view"} & set(registry.select(None))
