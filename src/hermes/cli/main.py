@@ -6,6 +6,7 @@ A command's module is imported when the command is called; `hermes --help` needs
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,15 @@ COMMANDS = {
 
 
 class LazyGroup(TyperGroup):
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The names alone need none of the modules."""
+        if incomplete.startswith("-"):
+            found: list[Any] = super(TyperGroup, self).shell_complete(ctx, incomplete)
+            return found
+        from typer._click.shell_completion import CompletionItem
+
+        return [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
@@ -66,7 +76,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
-    no_args_is_help=True,
+    no_args_is_help=False,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -86,14 +97,89 @@ def hermes(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    query: Annotated[
+        str | None, typer.Option("--query", "-q", metavar="TEXT", help="Answer this and exit; - reads it from stdin.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With -q: write one JSON object.")] = False,
+    resume: Annotated[
+        str | None, typer.Option("--resume", "-r", metavar="ID", help="Go on with this session, in a chat or with -q.")
+    ] = None,
+    is_continued: Annotated[bool, typer.Option("--continue", "-c", help="Go on with the last session.")] = False,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="ID", help="With -q: this session, made where it is not there.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="Ask this model, in a chat or with -q.")
+    ] = None,
+    toolsets: Annotated[
+        str | None, typer.Option("--toolsets", "-t", metavar="A,B", help="Offer these toolsets alone.")
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", min=1, metavar="N", help="Ask the model at most so often in a turn.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="With -q: say on stderr what goes on.")] = False,
 ) -> None:
-    """A tool-using agent behind an OpenAI-compatible API. It lives in HERMES_HOME (~/.hermes)."""
+    """A tool-using agent behind an OpenAI-compatible API. It lives in HERMES_HOME (~/.hermes).
+
+    Without a command, at a terminal: a chat. With -q: one answer.
+    """
     ctx.obj = Call(profile, dict(ctx.obj))
+    given = {
+        "--query": query,
+        "--json": as_json,
+        "--resume": resume,
+        "--continue": is_continued,
+        "--session": session,
+        "--model": model,
+        "--toolsets": toolsets,
+        "--max-steps": max_steps,
+        "--verbose": verbose,
+    }
+    named = [name for name, value in given.items() if value]
+    if ctx.invoked_subcommand is not None:
+        if named:
+            raise InvalidInput(f"{named[0]} belongs to hermes itself, not to hermes {ctx.invoked_subcommand}")
+        return
+    if sum(map(bool, (resume, is_continued, session))) > 1:
+        raise InvalidInput("--resume, --continue and --session each name a session: give one of them")
+    from hermes.cli.talk import Wishes
+
+    names = None if toolsets is None else tuple(name.strip() for name in toolsets.split(",") if name.strip())
+    wishes = Wishes(model, names, max_steps)
+    if query is not None:
+        from hermes.cli.ask import ask
+
+        raise typer.Exit(
+            ask(
+                ctx.obj,
+                query,
+                wishes,
+                session=session,
+                resume=resume,
+                is_continued=is_continued,
+                as_json=as_json,
+                is_verbose=verbose,
+            )
+        )
+    only = [name for name in ("--json", "--session", "--verbose") if name in named]
+    if only:
+        raise InvalidInput(f"{only[0]} goes with -q")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if named:
+            raise InvalidInput("a chat needs a terminal; for scripts there is hermes -q 'your question'")
+        print(ctx.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
+    from hermes.cli.chat import chat
+
+    chat(ctx.obj, wishes, resume=resume, is_continued=is_continued)
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> NoReturn:
     """Exit codes: 0 done, 1 failed, 2 the command or the configuration is wrong, 130 interrupted."""
     environ = os.environ if environ is None else environ
+    for stream in (sys.stdout, sys.stderr):  # a locale without the character shows something else in its place
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
     try:
         app(None if arguments is None else list(arguments), prog_name="hermes", obj=dict(environ))
     except HermesError as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hermes.cli.context import Call, call_of, new_app, open_store, plain, table
+from hermes.cli.render import PlainView, one_line, question_text
 from hermes.core.errors import ConfigError, HermesError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def list_runs(
         print("No runs here.")
     else:
         rows = [
-            (run.id, run.status.value, _time(run.created_at), run.source, run.session_id, _line(_outcome(run)))
+            (run.id, run.status.value, _time(run.created_at), run.source, run.session_id, one_line(_outcome(run)))
             for run in found
         ]
         print(table([("id", "status", "started", "source", "session", "output or error"), *rows]))
@@ -86,7 +87,7 @@ def show(ctx: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
     ]
     print(table([(name, value) for name, value in facts if value]))
     for question in run["approvals"]:
-        print(f"\n{_question(question)}\nAnswer with: hermes runs approve {run_id}")
+        print(f"\n{question_text(question)}\nAnswer with: hermes runs approve {run_id}")
     if run["output"]:
         print(f"\n{plain(run['output'])}")
 
@@ -102,7 +103,7 @@ def watch(
 
     Exit code 0: it completed; 1: it ended otherwise.
     """
-    view = _View()
+    view = PlainView()
     last: Mapping[str, Any] = {}
     for last in _events(call_of(ctx), run_id, after):
         text = json.dumps(last, ensure_ascii=False) + "\n" if as_json else view.show(last)
@@ -177,79 +178,6 @@ def answer(
     print(f"Told {run_id}.")
 
 
-class _View:
-    """Events as text for a terminal. It remembers whether the cursor stands behind some text."""
-
-    def __init__(self) -> None:
-        self._is_in_line = False
-        self._reasons = False
-
-    def show(self, event: Mapping[str, Any]) -> str:
-        """The text of one event, which may be none."""
-        match event.get("event"):
-            case "message.delta":
-                return self._say(event["delta"], reasons=False)
-            case "reasoning.delta":
-                return self._say(event["delta"], reasons=True)
-            case "tool.started":
-                return self._own_line(f"{event.get('emoji') or '🔧'} {event['tool']}: {_line(event['preview'], 200)}")
-            case "tool.completed":
-                how = f"failed: {_line(event['error'], 200)}" if event["error"] else _line(event["preview"], 200)
-                return self._own_line(f"  ↳ {event['duration']:g} s  {how}")
-            case "tool.client_call":
-                return self._own_line(f"🔌 {event['tool']} is the client's to run: {_line(event['arguments'], 200)}")
-            case "approval.request":
-                way_out = f"Answer with: hermes runs approve {event.get('run_id', 'RUN_ID')}"
-                return self._own_line(f"{_question(event)}\n{way_out}")
-            case "approval.responded":
-                who = f" by {plain(event['by'])}" if event["by"] else ""
-                return self._own_line(f"  ↳ {event['choice']}{who} ({event['outcome']})")
-            case "clarify.request":
-                return self._own_line(_clarification(event))
-            case "clarify.responded":
-                return self._own_line(f"  ↳ {_line(event['answer'] or 'nobody answered', 400)}")
-            case "model.retry":
-                return self._own_line(f"… the model failed ({_line(event['reason'])}); asking {event['model']}")
-            case "context.compacted":
-                how = f"about {event['tokens_before']:,} tokens, now {event['tokens_after']:,}"
-                return self._own_line(f"… too long for the model, which is shown it in short: {how}")
-            case "run.warning":
-                return self._own_line(f"! {_line(event['message'], 400)}")
-            case "run.steered":
-                return self._own_line(f"» {_line(event['text'], 400)}")
-            case "run.completed" | "run.failed" | "run.cancelled" | "run.interrupted":
-                return self._own_line(_ending(event))
-            case _:
-                return ""
-
-    def _say(self, text: str, *, reasons: bool) -> str:
-        start = ""
-        if reasons != self._reasons:
-            start = ("\n" if self._is_in_line else "") + ("(thinking) " if reasons else "")
-            self._reasons = reasons
-        self._is_in_line = not text.endswith("\n")
-        return start + plain(text)
-
-    def _own_line(self, text: str) -> str:
-        start = "\n" if self._is_in_line else ""
-        self._is_in_line = self._reasons = False
-        return f"{start}{text}\n"
-
-
-def _ending(event: Mapping[str, Any]) -> str:
-    match event["event"]:
-        case "run.completed":
-            usage = event["usage"]
-            cost = "" if usage.get("cost_usd") is None else f", {usage['cost_usd']:.4f} USD"
-            return f"✓ completed: {usage.get('input_tokens', 0)} tokens in, {usage.get('output_tokens', 0)} out{cost}"
-        case "run.failed":
-            return f"✗ failed: {_line(str(event['error'].get('message', '')), 400)}"
-        case "run.cancelled":
-            return f"✗ stopped: {_line(event['reason'], 400)}" if event["reason"] else "✗ stopped"
-        case _:
-            return f"✗ interrupted: {_line(event['reason'], 400)}"
-
-
 def _look(call: Call, run_id: str) -> dict[str, Any]:
     """The run as GET /v1/runs/{id} tells it: from the gateway, which knows what it asks, else from the store."""
     from hermes.cli.gateway_client import gateway_client
@@ -301,7 +229,7 @@ def _answer(client: GatewayClient, run_id: str, body: Mapping[str, Any]) -> None
 
 def _ask(question: Mapping[str, Any]) -> str:
     """What the person at the terminal says."""
-    print(_question(question))
+    print(question_text(question))
     may_allow_always = "always" in question["choices"]
     words = "[y]es, once · for this [s]ession · " + ("[a]lways · " if may_allow_always else "") + "[n]o: "
     while True:
@@ -311,28 +239,12 @@ def _ask(question: Mapping[str, Any]) -> str:
             return chosen
 
 
-def _question(question: Mapping[str, Any]) -> str:
-    command = plain(question["command"]).replace("\n", "\n    ")
-    return f"? {question['tool']}: {_line(question['description'], 200)}\n    {command}"
-
-
-def _clarification(event: Mapping[str, Any]) -> str:
-    choices = "".join(f"\n    · {_line(choice, 400)}" for choice in event["choices"])
-    way_out = f"Answer with: hermes runs answer {event.get('run_id', 'RUN_ID')} TEXT"
-    return f"? {_line(event['question'], 4_000)}{choices}\n{way_out}"
-
-
 def _path(run_id: str) -> str:
     return f"/v1/runs/{urllib.parse.quote(run_id, safe='')}"
 
 
 def _outcome(run: Run) -> str:
     return run.output or (str(run.error.get("message", "")) if run.error else "")
-
-
-def _line(text: str, most: int = 60) -> str:
-    line = plain(" ".join(text.split()))
-    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def _time(at: float) -> str:

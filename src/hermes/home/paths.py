@@ -81,6 +81,11 @@ class Home:
         return self.path / "files"
 
     @property
+    def history_file(self) -> Path:
+        """What was written into chats at a terminal."""
+        return self.path / "chat_history"
+
+    @property
     def profiles_dir(self) -> Path:
         return self.root / "profiles"
 
@@ -102,7 +107,7 @@ class Home:
         return too_open(self._private_paths())
 
     def _private_paths(self) -> Iterator[Path]:
-        yield from (self.path, self.env_file, self.config_file, self.state_db)
+        yield from (self.path, self.env_file, self.config_file, self.state_db, self.history_file)
         yield from (self.logs_dir, self.memories_dir, self.files_dir, self.run_dir)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hermes.cli.runs import CHOICES, _ask, _View
+from hermes.cli.render import PlainView
+from hermes.cli.runs import CHOICES, _ask
 from hermes.core import event as events
 from hermes.core.event import KeptEvent, RunEvent, event_data
 from hermes.core.run import RunStatus, Usage
@@ -116,7 +117,7 @@ def test_a_run_without_its_end_needs_the_gateway(hermes: Hermes) -> None:
 
 
 def test_every_event_there_is_can_be_shown() -> None:
-    view = _View()
+    view = PlainView()
     shown = {type(event) for event in TURN if view.show({"event": event.name, **event_data(event)})}
     silent = {events.RunStarted, events.ReasoningAvailable, events.RunResumed}
     elsewhere = {events.ClientToolCalled, events.RunFailed, events.RunCancelled, events.RunInterrupted}
