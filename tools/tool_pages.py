@@ -219,6 +219,12 @@ allowed is this very call. Allow more in `command_allowlist`: `home-service: cli
 its like are judged as the domains of what they are called for."""
 
 
+MCP_CALLS = """`mcp-call` asks before each call of a tool `mcp_NAME_TOOL`, unless `mcp_servers.NAME.trust` says that
+it needs no question. `session` and `always` allow that tool; in `command_allowlist`, `mcp-call: mcp_NAME_*` allows all
+of a server. Patterns of `approvals.deny` are matched with the tool's name, and with the name, a space and the arguments
+as JSON."""
+
+
 def approvals_page(made_by: str) -> str:
     return _page(
         "# Approvals",
@@ -234,6 +240,8 @@ def approvals_page(made_by: str) -> str:
         ALLOWING,
         PACKAGES,
         _rules(DANGEROUS, with_scope=True),
+        "## Tools of MCP servers",
+        MCP_CALLS,
         "## Files that are written",
         "By `write_file`, `patch`, and commands that write (`>`, `tee`, `cp`, …). The first that fits counts.",
         _file_rules(WRITE_RULES),

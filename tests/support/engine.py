@@ -37,6 +37,12 @@ class Tools:
     def select(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]:
         return dict(self.tools)
 
+    def brought(self, session_id: str) -> dict[str, Tool]:
+        return {}
+
+    async def ready(self, enabled: tuple[str, ...] | None) -> None:
+        pass
+
 
 class AskingGate:
     """Asks the desk about everything that is an action."""

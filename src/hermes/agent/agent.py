@@ -22,7 +22,7 @@ from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, Summaries, T
 from hermes.core.redact import Redactor
 from hermes.core.run import Limits, RunRequest, Usage
 from hermes.core.session import Session
-from hermes.core.toolset import TOOLS, TOOLSETS, beyond, is_read
+from hermes.core.toolset import COMPOSITES, TOOLS, TOOLSETS, beyond, is_read
 
 MEMORY, SKILL_VIEW = "memory", "skill_view"
 EMBEDDED = "embedded"
@@ -58,12 +58,20 @@ class Agent:
     skills: SkillIndex | None = None
     shortlists: Shortlists = field(default_factory=Shortlists)
 
-    def tools(self, request: RunRequest) -> dict[str, Tool]:
-        """The server's tools that the request is offered; none for an empty list of toolsets.
+    async def ready(self, request: RunRequest) -> None:
+        """Tools that come from elsewhere are there, or have had their time."""
+        await self.toolbox.ready(self.toolsets if request.toolsets is None else request.toolsets)
+
+    def tools(self, request: RunRequest, session_id: str | None = None) -> dict[str, Tool]:
+        """The server's tools that the request is offered; none for an empty list of toolsets. A session (`session_id`
+        where the request does not say it) that brought some has them too, unless the request or `safe` narrows.
 
         Raises InvalidInput for a toolset that does not exist.
         """
         tools = self.toolbox.select(*self._choice(request))
+        session_id = session_id or request.session_id
+        if session_id is not None and request.toolsets is None and COMPOSITES.keys().isdisjoint(self.toolsets or ()):
+            tools |= self.toolbox.brought(session_id)
         if request.skip_memory:
             tools.pop(MEMORY, None)
         return tools
@@ -134,7 +142,7 @@ class Agent:
 
         Raises InvalidInput for a toolset that does not exist.
         """
-        tools = self.tools(request)
+        tools = self.tools(request, session.id)
         session_key = request.session_key or session.session_key
         reads_memory = self._reads_memory(request)
         known = self._known(tools, model, session.id, session.owner, session_key, reads_memory=reads_memory)

@@ -37,6 +37,9 @@ __all__ = [
 DANGEROUS = (*INWARD, *OUTWARD)
 """What asks in the mode manual. Whatever no rule names is allowed."""
 
+MCP_CALL = "mcp-call"
+"""The rule that asks before a tool of an MCP server runs; `mcp_servers.NAME.trust` says which need no question."""
+
 LONGEST_READ = 100_000
 """Commands of more characters are not read, and ask."""
 
@@ -75,9 +78,22 @@ def classify(action: Action, *, home: Path | None = None) -> Verdict:
         return max((_judge_text(text, ground) for text in texts), key=_severity)
     if action.kind is ActionKind.SERVICE:
         return _verdict(list(_judge_service(action.text)), [action.text])
+    if action.kind is ActionKind.CALL:
+        return _judge_call(action)
     rules = READ_RULES if action.kind is ActionKind.READ else WRITE_RULES
     findings = [found for path in action.paths for found in _judge_place(rules, str(path), ground)]
     return _verdict(findings, [str(path) for path in action.paths])
+
+
+def _judge_call(action: Action) -> Verdict:
+    """What another program's tool does is not known here; the deny list goes by its name."""
+    tool = action.text.partition(" ")[0]
+    if action.is_trusted:
+        return Verdict(Level.ALLOWED, commands=(tool,))
+    found = Finding(
+        MCP_CALL, Level.DANGEROUS, "calls a tool of an MCP server that is not trusted", f"{MCP_CALL}: {tool}"
+    )
+    return _verdict([found], [tool])
 
 
 def _judge_text(text: str, ground: Ground) -> Verdict:

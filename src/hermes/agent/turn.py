@@ -381,9 +381,8 @@ async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, accoun
                 account=account,
             )
         info = info_of(prepared.call.name)
-        in_turn: AbstractAsyncContextManager[Any] = (
-            nullcontext() if info is not None and info.risk is Risk.READ else writing
-        )
+        only_reads = getattr(prepared.tool, "only_reads", info is not None and info.risk is Risk.READ)
+        in_turn: AbstractAsyncContextManager[Any] = nullcontext() if only_reads else writing
         async with in_turn:
             if not prepared.tool.is_idempotent:
                 await account.sink.starting(prepared.call.id)

@@ -79,6 +79,7 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
             settings=settings,
             home=home,
             clock=engine.clock,
+            servers=engine.registry.servers,
         ),
         runs=engine.runner.tally,
         skills=skills_of(home),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hermes.agent.agent import Agent
 from hermes.app.agent import build_agent
 from hermes.app.api import model_id
+from hermes.app.mcp import mcp_servers
 from hermes.app.toolsets import Parts, build_toolsets, memories_of, skills_of
 from hermes.core.clock import Clock, SystemClock
 from hermes.core.model import Warms
@@ -103,6 +104,7 @@ async def open_engine(
         skills=skills_of(home or memory_home),
     )
     registry = build_toolsets(parts)
+    servers = mcp_servers(parts, registry, environ)
     agent = build_agent(parts, registry, environ, platform)
     api = settings.api_server
     runner_settings = RunnerSettings(
@@ -113,6 +115,7 @@ async def open_engine(
     )
     webhooks = Webhooks(clock, lambda: signing_secret(database, home, api.callback_secret), hosts=api.callback_hosts)
     try:
+        servers.start()
         nodes_clock = await _clock_of(database, clock)
         async with Runner(
             database=database,

@@ -41,16 +41,22 @@ class ActionKind(StrEnum):
     """A file is read; `paths` are absolute."""
     SERVICE = "service"
     """Something in a home is switched; `text` is `domain.service`, what it is done to, and further data as JSON."""
+    CALL = "call"
+    """A tool of another program is called; `text` is its name, a space, and the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a tool call would do, in the words of the approval rules. `text` is the real command or a summary."""
+    """What a tool call would do, in the words of the approval rules. `text` is the real command or a summary.
+
+    `is_trusted`: of a call, that the owner said beforehand that it needs no question.
+    """
 
     kind: ActionKind
     text: str
     paths: tuple[Path, ...] = ()
     workdir: Path | None = None
+    is_trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +119,17 @@ class Tool(Protocol):
 class Toolbox(Protocol):
     """The tools there are.
 
-    `select`: None means what is on by default; raises InvalidInput naming an unknown toolset. `end_run`: the run was
-    stopped, so whatever it started ends, what runs in the background too. `close_session`: the session is gone, so
-    whatever it started ends, and what it left on disk goes.
+    `select`: None means what is on by default; raises InvalidInput naming an unknown toolset. `brought` are tools that
+    came with the session, for its runs alone. `ready` waits, a few seconds at most, for tools that are still being
+    looked for. `end_run`: the run was stopped, so whatever it started ends, what runs in the background too.
+    `close_session`: the session is gone, so whatever it started ends, and what it left on disk goes.
     """
 
     def select(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]: ...
+
+    def brought(self, session_id: str) -> dict[str, Tool]: ...
+
+    async def ready(self, enabled: tuple[str, ...] | None) -> None: ...
 
     async def end_run(self, run_id: str) -> None: ...
 

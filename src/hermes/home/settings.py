@@ -7,6 +7,7 @@ is made from these classes.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -46,6 +47,45 @@ def _web_address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _texts(value: object) -> object:
+    """Numbers and yes/no are meant as text where every value is one: a port in an environment."""
+    if not isinstance(value, dict):
+        return value
+    words = {True: "true", False: "false"}
+    return {
+        key: words[inner] if isinstance(inner, bool) else str(inner) if isinstance(inner, int | float) else inner
+        for key, inner in value.items()
+    }
+
+
+def _trust(value: object) -> object:
+    return {True: "all", False: "ask"}[value] if isinstance(value, bool) else value
+
+
+def _transport(value: object) -> object:
+    """As other programs that read such a list write it."""
+    known = {"streamable-http": "http", "streamable_http": "http", "streamableHttp": "http", "local": "stdio"}
+    return known.get(value, value) if isinstance(value, str) else value
+
+
+def _as_elsewhere(value: object) -> object:
+    """Lists of servers of other programs say `type` and `disabled`."""
+    if not isinstance(value, dict):
+        return value
+    given = dict(value)
+    if "type" in given:
+        given.setdefault("transport", given.pop("type"))
+    if isinstance(given.get("disabled"), bool):
+        given.setdefault("enabled", not given.pop("disabled"))
+    return given
+
+
+def _server_name(value: str) -> str:
+    if SERVER_NAME.fullmatch(value) is None:
+        raise ValueError("a name of up to 48 letters, digits, dots, _ and -")
+    return value
+
+
 def _zone_name(value: str) -> str:
     try:
         return ZoneInfo(value).key
@@ -59,6 +99,10 @@ def _stripped(value: str | None) -> str | None:
 
 CommaList = Annotated[list[str], BeforeValidator(_split), Field(json_schema_extra={"commas": True})]
 Address = Annotated[str, AfterValidator(_web_address)]
+ServerName = Annotated[str, AfterValidator(_server_name)]
+Texts = Annotated[dict[str, str], BeforeValidator(_texts), Field(repr=False)]
+SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,47}")
+"""What an MCP server may be called."""
 Secret = Annotated[str | None, AfterValidator(_stripped), Field(repr=False, json_schema_extra=SECRET)]
 
 
@@ -163,6 +207,39 @@ class CompressionSettings(Section):
     model: str | None = Field(
         None, description="Which model writes the record of what was said. Unset: the one that is asked."
     )
+
+
+class McpToolSettings(Section):
+    include: CommaList = Field([], description="Globs of the server's tools that the agent may have. None: all.")
+    exclude: CommaList = Field([], description="Globs of tools that it may not have.")
+
+
+class McpServerSettings(Section):
+    command: str | None = Field(None, description="Program to start, for a server that talks over stdio.")
+    args: list[str] = Field([], description="Its arguments.")
+    env: Texts = Field(
+        default_factory=dict,
+        description="Its environment, besides what any command gets. ${NAME} is looked up in .env.",
+    )
+    cwd: str | None = Field(None, description="Directory it starts in. Unset: the agent's.")
+    url: str | None = Field(None, description="Address, for a server that is reached over HTTP.")
+    headers: Texts = Field(default_factory=dict, description="Headers of each request. ${NAME} is looked up in .env.")
+    transport: Annotated[Literal["stdio", "http", "sse"], BeforeValidator(_transport)] | None = Field(
+        None,
+        description="Unset: stdio with a command, http with a url; sse for servers of the older kind.",
+    )
+    enabled: bool = Field(True, description="Whether it is connected at all.")
+    timeout: float = Field(120, gt=0, description="Seconds a call may take.")
+    connect_timeout: float = Field(60, gt=0, description="Seconds it may take to start and to list its tools.")
+    tools: McpToolSettings = Field(default_factory=McpToolSettings, description="Which of its tools the agent gets.")
+    trust: Annotated[Literal["ask", "read_only", "all"], BeforeValidator(_trust)] = Field(
+        "ask",
+        description="Whose calls need no approval: ask asks for each tool, read_only believes the server which of its "
+        "tools only read, all (or true) never asks.",
+    )
+
+
+NamedServer = Annotated[McpServerSettings, BeforeValidator(_as_elsewhere)]
 
 
 class ApiServerSettings(Section):
@@ -364,7 +441,10 @@ class Settings(Section):
     homeassistant: HomeAssistantSettings = Field(
         default_factory=HomeAssistantSettings, description="The home that the agent may look after."
     )
-    mcp_servers: dict[str, Any] = Field({}, description="Not read by this version.")
+    mcp_servers: dict[ServerName, NamedServer] = Field(
+        {},
+        description="MCP servers, whose tools the agent gets as the toolsets mcp-NAME; read when the gateway starts.",
+    )
     api_server: ApiServerSettings = Field(
         default_factory=ApiServerSettings,
         description="The HTTP API. gateway.api_server and platforms.api_server mean the same.",
@@ -461,4 +541,7 @@ def secret_values(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     found |= {one.api_key for one in keyed if one.api_key}
     found |= {environ[one.key_env] for one in keyed if one.key_env and environ.get(one.key_env)}
     found |= {token for token in (settings.homeassistant.token,) if token}
+    for server in settings.mcp_servers.values():
+        given = {**server.env, **server.headers}
+        found |= {value for name, value in given.items() if is_secret_name(name) and "${" not in value}
     return sorted(found)

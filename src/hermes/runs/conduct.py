@@ -164,6 +164,7 @@ class Conductor:
         open_step = progress.open_step if progress is not None else None
         used = run.usage if progress is not None else None
         desk, steers = active.desk, active.steers
+        await self.agent.ready(request)
         turn = self.agent.turn(run.id, session, request, model, messages, desk, steers, used, open_step)
         return await run_turn(turn, active.recorder)
 

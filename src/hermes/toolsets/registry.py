@@ -7,13 +7,13 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hermes.core.errors import InvalidInput, ToolFailed
 from hermes.core.model import ToolSpec
 from hermes.core.ports import Action, SessionRecall, TodoKeeper, Tool, ToolContext, ToolResult
 from hermes.core.redact import Redactor
-from hermes.core.toolset import COMPOSITES, TOOLSETS, expanded
+from hermes.core.toolset import COMPOSITES, TOOLSETS, Risk, expanded, info_of
 from hermes.home.memory import Memories, Target
 from hermes.home.skills import Skills
 from hermes.toolsets.memory import MemoryTool
@@ -30,6 +30,9 @@ from hermes.toolsets.terminal import TerminalTool
 from hermes.toolsets.todo import TodoTool
 from hermes.toolsets.toolset import Toolset
 from hermes.toolsets.write_file import WriteFileTool
+
+if TYPE_CHECKING:
+    from hermes.toolsets.mcp.servers import McpServers
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,20 @@ class Registry:
         self._processes = processes
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._toolsets: dict[str, Toolset] = {}
+        self._of_sessions: dict[str, dict[str, Toolset]] = {}
+        self.servers: McpServers | None = None
+        """Where toolsets of MCP servers come from, if any do."""
         for toolset in toolsets:
             self.add(toolset)
 
-    def add(self, toolset: Toolset) -> None:
+    def add(self, toolset: Toolset, session_id: str | None = None) -> None:
         """A further toolset, such as an MCP server's; one of the same name is replaced. They stand in the order of the
-        catalogue, what is not in it behind."""
+        catalogue, what is not in it behind. With `session_id`, only runs of that session see it, until it is closed.
+        """
         tools = tuple(RedactedTool(tool, self.redactor) for tool in toolset.tools)
+        if session_id is not None:
+            self._of_sessions.setdefault(session_id, {})[toolset.info.name] = replace(toolset, tools=tools)
+            return
         self._toolsets[toolset.info.name] = replace(toolset, tools=tools)
         order = {name: number for number, name in enumerate(TOOLSETS)}
         known = sorted(self._toolsets.items(), key=lambda item: order.get(item[0], len(order)))
@@ -76,6 +86,16 @@ class Registry:
         """What a run is offered. None: what is on by default. Raises InvalidInput for a name that is not there."""
         names = self._selected(enabled, disabled)
         return {tool.spec.name: tool for name in names for tool in self._toolsets[name].tools}
+
+    def brought(self, session_id: str) -> dict[str, Tool]:
+        """Tools of the toolsets that the session brought, as far as they work now."""
+        toolsets = self._of_sessions.get(session_id, {}).values()
+        return {tool.spec.name: tool for toolset in toolsets if toolset.is_usable for tool in toolset.tools}
+
+    async def ready(self, enabled: tuple[str, ...] | None) -> None:
+        """MCP servers that a run is to have were tried, or had their time."""
+        if self.servers is not None:
+            await self.servers.ready(enabled)
 
     def toolsets(self, enabled: tuple[str, ...] | None = None, disabled: tuple[str, ...] = ()) -> list[ToolsetState]:
         """The state of every toolset, given what a run would be offered."""
@@ -115,10 +135,19 @@ class Registry:
 
     async def close_session(self, session_id: str) -> None:
         """End a session's processes and remove the outputs it kept."""
+        await self.drop_session(session_id)
         if self._processes is not None:
             await self._processes.end_session(session_id)
 
+    async def drop_session(self, session_id: str) -> None:
+        """Let go of the toolsets that a session brought; the session itself may go on."""
+        self._of_sessions.pop(session_id, None)
+        if self.servers is not None:
+            await self.servers.close_session(session_id)
+
     async def close(self) -> None:
+        if self.servers is not None:
+            await self.servers.close()
         if self._processes is not None:
             await self._processes.close()
         if self._temporary is not None:
@@ -158,6 +187,12 @@ class RedactedTool:
     @property
     def is_idempotent(self) -> bool:
         return self._tool.is_idempotent
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether it may run beside others: the tool says so itself, or the catalogue does."""
+        info = info_of(self._tool.spec.name)
+        return bool(getattr(self._tool, "only_reads", info is not None and info.risk is Risk.READ))
 
     def parse(self, arguments: str) -> Any:
         return self._tool.parse(arguments)

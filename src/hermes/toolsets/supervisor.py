@@ -12,6 +12,9 @@ Told on standard input, a line each: `kill MILLISECONDS` (SIGTERM, then SIGKILL)
 everything is killed.
 Tells on standard output: `pid N`, `exit CODE` (negative: the signal), `left N` (how many processes still run then),
 `gone` (nothing is left).
+
+With `own:R` for INPUT the command talks over our standard streams itself (an MCP server does): we are told things over
+the descriptor R, tell nothing, and write no LOG.
 """
 
 import _signal as signal  # type: ignore[import-not-found] # what signal.py is made of
@@ -99,8 +102,10 @@ class Log:
 
 
 class Supervisor:
-    def __init__(self, record: str, log: Log, has_input: bool, argv: list[str]) -> None:
+    def __init__(self, record: str, log: Log, has_input: bool, argv: list[str], listens: int | None = None) -> None:
         self.record, self.log, self.has_input, self.argv = record, log, has_input, argv
+        self.is_on_our_streams = listens is not None
+        self.listens = listens or 0
         self.exit_code: int | None = None
         self.is_reported = False
         self.control = b""
@@ -111,6 +116,8 @@ class Supervisor:
         self.is_subreaper = prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     def tell(self, line: str) -> None:
+        if self.is_on_our_streams:
+            return
         try:
             os.write(1, line.encode() + b"\n")
         except OSError:
@@ -129,6 +136,9 @@ class Supervisor:
         if self.main == 0:
             self.run_command(stdin, output, supervisor)
         os.close(output)
+        if self.is_on_our_streams:  # the command's alone: whoever reads them sees their end when it ends
+            for stream in (0, 1, 2):
+                os.dup2(stdin, stream)
         os.close(stdin)
         os.set_blocking(self.output, False)
         self.write_record(self.main)
@@ -150,9 +160,10 @@ class Supervisor:
                 signal.SIGXFSZ,
             ):
                 signal.signal(number, signal.SIG_DFL)
-            os.dup2(stdin, 0)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
+            if not self.is_on_our_streams:
+                os.dup2(stdin, 0)
+                os.dup2(output, 1)
+                os.dup2(output, 2)
             os.execvp(self.argv[0], self.argv)
         except OSError as error:
             os.write(2, f"cannot start {self.argv[0]}: {error.strerror}\n".encode())
@@ -180,7 +191,7 @@ class Supervisor:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.start()
-        reading = {0, self.output, wake}
+        reading = {self.listens, self.output, wake}
         while True:
             has_children = self.reap()
             is_settling = False
@@ -206,8 +217,8 @@ class Supervisor:
                 self.pump(reading, READ_BYTES)
             if writable:
                 self.feed()
-            if 0 in ready and not self.listen():
-                reading.discard(0)
+            if self.listens in ready and not self.listen():
+                reading.discard(self.listens)
         self.pump(reading)
         if not self.is_reported:
             self.report(0)
@@ -255,7 +266,7 @@ class Supervisor:
             pass
 
     def listen(self) -> bool:
-        data = os.read(0, READ_BYTES)
+        data = os.read(self.listens, READ_BYTES)
         if not data:
             self.kill(ORPHANED_GRACE_SECONDS)
             return False
@@ -321,5 +332,8 @@ class Supervisor:
 
 def main(arguments: list[str]) -> None:
     record, log, piece_bytes, stdin, *argv = arguments
-    Supervisor(record, Log(log, int(piece_bytes)), stdin == "pipe", argv).run()
+    listens = int(stdin[4:]) if stdin.startswith("own:") else None
+    if listens is not None:  # what the command starts must not hold it
+        os.set_inheritable(listens, False)
+    Supervisor(record, Log(log, int(piece_bytes)), stdin == "pipe", argv, listens).run()
     os._exit(0)

@@ -58,11 +58,10 @@ async def test_a_gateway_that_is_well_says_so_of_every_part(tmp_path: Path) -> N
 async def test_each_part_says_what_it_lacks(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     create_home(home)
-    home.config_file.write_text("nonsense: 1\nmcp_servers: {a: {command: x}}\n")
+    home.config_file.write_text("nonsense: 1\n")
     async with parts(home, FakeClock()) as (checks, _, runner, _):
         assert await checks["config"]() == Check(False, "config.yaml: nonsense is no setting")
         assert await checks["model"]() == Check(False, "none")
-        assert (await checks["mcp"]()).detail == "1 configured, and none is started by this version"
         await runner.drain(0)
         assert await checks["gateway"]() == Check(False, "it is stopping and takes no more runs")
 

@@ -40,7 +40,7 @@ def home(tmp_path: Path) -> Home:
         ("gateway.api_server.port", "8700", {"api_server": {"port": 8700}}),
         ("mcp_servers.x.command", "run", {"mcp_servers": {"x": {"command": "run"}}}),
         ("mcp_servers.x.timeout", "12", {"mcp_servers": {"x": {"timeout": 12}}}),
-        ("mcp_servers.x.on", "true", {"mcp_servers": {"x": {"on": True}}}),
+        ("mcp_servers.x.enabled", "true", {"mcp_servers": {"x": {"enabled": True}}}),
         ("api_server.key", "0123", {"api_server": {"key": "0123"}}),
     ],
 )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hermes.models.resolve import Models
     from hermes.runs.runner import Runner
     from hermes.store.database import Connection, Database
+    from hermes.toolsets.mcp.servers import McpServers
 
 LEAST_FREE_BYTES = 64 << 20
 LATE_SECONDS = 60.0
@@ -28,7 +29,14 @@ Checks = Mapping[str, Callable[[], Awaitable[Check]]]
 
 
 def readiness(
-    *, database: Database, runner: Runner, models: Models, settings: Settings, home: Home | None, clock: Clock
+    *,
+    database: Database,
+    runner: Runner,
+    models: Models,
+    settings: Settings,
+    home: Home | None,
+    clock: Clock,
+    servers: McpServers | None = None,
 ) -> Checks:
     async def state_db() -> Check:
         await database.write(write_again)
@@ -62,8 +70,12 @@ def readiness(
         return Check(not late, "; ".join(late) or f"{runner.queued} runs and {database.queue_depth} writes wait")
 
     async def mcp() -> Check:
-        count = len(settings.mcp_servers)
-        return Check(True, f"{count} configured, and none is started by this version" if count else "none configured")
+        states = servers.states() if servers is not None else []
+        said = [
+            f"{one.name}: {one.state}" + (f", {one.tools} tools" if one.state == "connected" else f" ({one.detail})")
+            for one in states
+        ]
+        return Check(all(one.state != "failed" for one in states), "; ".join(said) or "none configured")
 
     return {
         "state_db": state_db,

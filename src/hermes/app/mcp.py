@@ -1,0 +1,99 @@
+"""The MCP servers of a home: what its settings say of each, with values of .env filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hermes.core.redact import is_secret_name
+from hermes.home.settings import McpServerSettings, Settings
+from hermes.toolsets.environment import child_environment
+from hermes.toolsets.mcp.server import McpServer, Transport, Trust, UnsetVariable, filled_in, variables
+
+if TYPE_CHECKING:
+    from hermes.app.toolsets import Parts
+    from hermes.toolsets.mcp.servers import McpServers, Surroundings
+    from hermes.toolsets.registry import Registry
+
+
+def servers_of(settings: Settings, keys: Mapping[str, str]) -> list[McpServer]:
+    """`keys`: the environment over .env. What cannot be tried has a problem that says why."""
+    return [_server(name, given, keys) for name, given in settings.mcp_servers.items()]
+
+
+def surroundings(parts: Parts, environ: Mapping[str, str]) -> Surroundings:
+    from hermes.toolsets.mcp.servers import Surroundings
+
+    settings, home = parts.settings, parts.home
+    return Surroundings(
+        environment=child_environment(
+            environ,
+            secret_names=[] if home is None else [name for name in settings.environ if name not in environ],
+            secret_values=list(parts.secrets),
+        ),
+        workdir=Path(settings.terminal.cwd).expanduser() if settings.terminal.cwd else Path.cwd(),
+        run_dir=home.run_dir if home else None,
+        logs_dir=home.logs_dir if home else None,
+    )
+
+
+def mcp_servers(parts: Parts, registry: Registry, environ: Mapping[str, str]) -> McpServers:
+    """They offer their tools to the registry, which closes them; not started yet."""
+    from hermes.toolsets.mcp.servers import McpServers
+
+    servers = servers_of(parts.settings, parts.keys)
+    for server in servers:
+        registry.redactor.add(server.secrets)
+    registry.servers = McpServers(
+        servers, surroundings(parts, environ), offer=registry.add, redactor=registry.redactor, clock=parts.clock
+    )
+    return registry.servers
+
+
+def _server(name: str, given: McpServerSettings, keys: Mapping[str, str]) -> McpServer:
+    transport = Transport(given.transport) if given.transport else _transport_of(given)
+    problem = ""
+    if transport is Transport.STDIO and not given.command:
+        problem = f"mcp_servers.{name} needs a command or a url"
+    elif transport is not Transport.STDIO and not given.url:
+        problem = f"mcp_servers.{name} needs a url"
+    secrets: list[str] = []
+
+    def fill(where: str, text: str) -> str:
+        nonlocal problem
+        try:
+            filled = filled_in(text, keys)
+        except UnsetVariable as unset:
+            problem = problem or f"mcp_servers.{name}.{where} asks for ${{{unset.name}}}, which .env does not set"
+            return ""
+        if where.startswith("headers") or any(
+            is_secret_name(word) for word in (where.partition(".")[2], *variables(text))
+        ):
+            secrets.extend((filled, *filled.split()[1:]))  # `Bearer TOKEN`: the token by itself, too
+        return filled
+
+    return McpServer(
+        name=name,
+        transport=transport,
+        command=fill("command", given.command or ""),
+        args=tuple(fill("args", argument) for argument in given.args),
+        env={key: fill(f"env.{key}", value) for key, value in given.env.items()},
+        cwd=fill("cwd", given.cwd) if given.cwd else None,
+        url=fill("url", given.url or ""),
+        headers={key: fill(f"headers.{key}", value) for key, value in given.headers.items()},
+        is_enabled=given.enabled,
+        timeout_seconds=given.timeout,
+        connect_timeout_seconds=given.connect_timeout,
+        include=tuple(given.tools.include),
+        exclude=tuple(given.tools.exclude),
+        trust=Trust(given.trust),
+        secrets=tuple(secret for secret in secrets if len(secret) >= 6),
+        problem=problem,
+    )
+
+
+def _transport_of(given: McpServerSettings) -> Transport:
+    if given.url and not given.command:
+        return Transport.SSE if given.url.endswith("/sse") else Transport.HTTP
+    return Transport.STDIO
