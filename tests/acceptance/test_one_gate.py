@@ -17,6 +17,7 @@ from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway, make_gateway
 from tests.support import waiting
+from tests.support.editor import open_editor
 
 DEADLINE_SECONDS = 20.0
 PROMPT = "clean up"
@@ -227,6 +228,25 @@ def test_what_the_allow_list_names_runs_without_a_question(start_gateway: StartG
         pass
     assert happened(gateway, run_id) == [*ALLOWED[:2], *ALLOWED[4:]]
     assert not build.exists()
+
+
+@pytest.mark.parametrize("choice", ["once", "deny"])
+async def test_an_editor_meets_the_same_gate(gateway: Gateway, choice: str):
+    build = make_build(gateway)
+    async with open_editor(gateway) as editor:
+        editor.window.answer = lambda call: choice
+        told = await editor.say(await editor.new(gateway.workdir), PROMPT)
+        assert told.stop_reason == "end_turn"
+    run = newest(gateway)
+    assert run is not None
+    by = "Test editor"
+    responded = ("approval.responded", (choice, by, "user"))
+    expected = [*ALLOWED[:3], responded, *ALLOWED[4:]] if choice == "once" else denied(by, "user")
+    if choice == "deny":
+        assert same(happened(gateway, run["run_id"]), expected)
+    else:
+        assert happened(gateway, run["run_id"]) == expected
+    assert build.exists() is (choice == "deny")
 
 
 def make_build(gateway: Gateway) -> Path:

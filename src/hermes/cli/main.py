@@ -38,6 +38,7 @@ COMMANDS = {
     "tools": ("hermes.cli.tools", "Show what the agent can do."),
     "prompt-size": ("hermes.cli.prompt_size", "Show how long the agent's own instructions and schemas are."),
     "models": ("hermes.cli.models", "Serve a scripted model, for demos and tests."),
+    "acp": ("hermes.cli.acp", "Be the agent of an editor: Zed, VS Code, JetBrains."),
     "version": ("hermes.cli.version", "Show the version."),
 }
 """Name → module with its `app`, and its line in the help."""

@@ -32,8 +32,10 @@ _CONTEXT: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default={}) 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def configure_logging(home: Home | None, level: str = "info", *, redactor: Redactor | None = None) -> None:
-    """Replaces whatever logging was set up. Without a home nothing is written to disk.
+def configure_logging(
+    home: Home | None, level: str = "info", *, redactor: Redactor | None = None, name: str = LOG_NAME
+) -> None:
+    """Replaces whatever logging was set up. Without a home nothing is written to disk. `name` is the file in logs/.
 
     The file gets `level` and above; stderr only warnings and above, or everything with `debug`.
     """
@@ -49,7 +51,7 @@ def configure_logging(home: Home | None, level: str = "info", *, redactor: Redac
     root.addHandler(screen)
     if home is not None:
         make_private_directory(home.logs_dir)
-        file = PrivateRotatingFile(home.logs_dir / LOG_NAME)
+        file = PrivateRotatingFile(home.logs_dir / name)
         file.setFormatter(JsonFormatter(redact))
         root.addHandler(file)
     if level != "debug":

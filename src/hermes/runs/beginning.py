@@ -22,7 +22,7 @@ from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store import turns
 from hermes.store.database import Connection
-from hermes.store.requests import request_data
+from hermes.store.requests import request_data, whereabouts
 
 PREVIEW_CHARACTERS = 120
 
@@ -128,12 +128,13 @@ def begin(
 
 
 def _placed(run: Run, request: RunRequest, decision: Decision) -> Run:
+    goes_on = request.is_durable or not decision.is_running
     return replace(
         run,
         status=RunStatus.RUNNING if decision.is_running else RunStatus.QUEUED,
         started_at=decision.created_at if decision.is_running else None,
         created_at=decision.created_at,
-        request=request_data(request) if request.is_durable or not decision.is_running else {},
+        request=request_data(request) if goes_on else whereabouts({"workdir": request.workdir, "model": request.model}),
     )
 
 
@@ -179,7 +180,7 @@ def take_up(
         return None
     now = clock()  # not before: it may have waited for its turn
     key = key_store.check_in_force(conn, run.owner) if run.owner != OWNER else None
-    left = run.request if run.is_durable else {}
+    left = run.request if run.is_durable else whereabouts(run.request)
     if not run_store.set_status(conn, run.id, RunStatus.RUNNING, now, started_at=now, request=left):
         if run_store.get(conn, run.id) is not None:
             raise BeingStopped(f"the run {run.id!r} is being stopped")

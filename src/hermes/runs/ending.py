@@ -20,6 +20,7 @@ from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store import steers as steer_store
 from hermes.store.database import Connection
+from hermes.store.requests import whereabouts
 
 
 async def record_end(
@@ -47,7 +48,10 @@ async def record_end(
 
     def finish(conn: Connection) -> None:
         last_seq = recorder.last_seq
-        ended = run_store.finish(conn, run.id, status, now, output, finish_reason, usage, error, final.name, last_seq)
+        left = whereabouts(run.request)
+        ended = run_store.finish(
+            conn, run.id, status, now, output, finish_reason, usage, error, final.name, last_seq, request=left
+        )
         if ended is not None and usage.cost_usd and run.owner != OWNER:
             key_store.spend(conn, run.owner, usage.cost_usd)
         unheard = steer_store.waiting(conn, run.id) if ended is not None and ended.was_steered else ()

@@ -41,6 +41,12 @@ def request_data(request: RunRequest) -> dict[str, Any]:
     }
 
 
+def whereabouts(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What stays of `request_data` when no restart goes on with the run: the folder that its session is about, and the
+    model that was asked for, so that whoever opens the session again finds both."""
+    return {"workdir": data["workdir"], "model": data.get("model")} if data.get("workdir") is not None else {}
+
+
 def messages_of(data: Mapping[str, Any]) -> tuple[Message, ...]:
     """The new turn of a run that was kept with `request_data`; none for a run that was not."""
     return _in(data.get("messages", ()))

@@ -76,9 +76,12 @@ def finish(
     error: Mapping[str, Any] | None,
     last_event: str,
     last_seq: int,
+    *,
+    request: Mapping[str, Any] | None = None,
 ) -> Ended | None:
     """Ends it, and what still waited for an answer or a result in it. None, and nothing written, where it has ended
-    already. Whoever steers it meanwhile was first, or is refused (`steers.add`).
+    already. Whoever steers it meanwhile was first, or is refused (`steers.add`). `request` is what is left of what was
+    asked: nobody goes on with it.
     """
     if not status.is_final:
         raise ValueError(f"a run does not end as {status}")
@@ -92,6 +95,7 @@ def finish(
         "error": None if error is None else to_json(error),
         "last_event": last_event,
         "last_seq": last_seq,
+        "request": to_json(request or {}),
     }
     rows = _finish(status).all(conn, values)
     if rows and status is not RunStatus.COMPLETED:
@@ -234,13 +238,13 @@ def _set_status(status: RunStatus, fields: frozenset[str]) -> Statement:
 @cache
 def _finish(status: RunStatus) -> Statement:
     values: dict[str, Any] = {
-        name: bindparam(name) for name in (*_USAGE, "output", "finish_reason", "error", "last_event", "last_seq")
+        name: bindparam(name)
+        for name in (*_USAGE, "output", "finish_reason", "error", "last_event", "last_seq", "request")
     }
     values |= {
         "status": bindparam("new_status"),
         "updated_at": bindparam("now"),
         "finished_at": bindparam("now"),
-        "request": sa.literal("{}"),  # nobody goes on with it
     }
     ended = sa.update(runs).where(runs.c.id == bindparam("run"), _may_become(status)).values(values)
     return Statement(ended.returning(runs.c.steered_at))

@@ -108,6 +108,17 @@ def shown(todos: Sequence[Todo]) -> str:
     return "\n".join([*lines, counted(todos)])
 
 
+def read_back(text: str) -> list[Todo]:
+    """The list that `shown` made this text of; lines that are no items are left out."""
+    statuses = {mark: status for status, mark in MARKS.items()}
+    todos = []
+    for line in text.splitlines():
+        mark, (todo_id, colon, content) = line[:3], line[4:].partition(": ")
+        if mark in statuses and colon:
+            todos.append(Todo(todo_id, content, statuses[mark]))
+    return todos
+
+
 def counted(todos: Sequence[Todo]) -> str:
     if not todos:
         return "The list is empty."

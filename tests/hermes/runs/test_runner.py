@@ -492,3 +492,14 @@ async def test_a_run_of_which_something_cannot_be_read_is_told_as_interrupted_an
             assert (await told(runner, run))[-1].name == "run.completed"
         assert (await runner.get(runs[0].id, "owner")).status is RunStatus.INTERRUPTED
     await database.close()
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+async def test_a_run_keeps_where_it_worked_and_the_model_it_asked_for(tmp_path: Path, is_durable: bool):
+    async with open_runner(ScriptedModel([says("ok"), says("ok")])) as runner:
+        with_folder = await runner.start(ask(workdir=str(tmp_path), model="fast", is_durable=is_durable))
+        await told(runner, with_folder)
+        without = await runner.start(ask(is_durable=is_durable))
+        await told(runner, without)
+        kept = [await runner.get(run.id, run.owner) for run in (with_folder, without)]
+        assert [run.request for run in kept] == [{"workdir": str(tmp_path), "model": "fast"}, {}]

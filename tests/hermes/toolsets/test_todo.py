@@ -14,7 +14,7 @@ from hermes.core.clock import SystemClock
 from hermes.core.errors import ToolFailed
 from hermes.core.ports import ToolContext, ToolResult
 from hermes.core.todo import Todo, TodoStatus
-from hermes.toolsets.todo import MOST_TODOS, TodoItem, TodoTool, merged
+from hermes.toolsets.todo import MOST_TODOS, TodoItem, TodoTool, merged, read_back, shown
 from tests.support.sessions import FakeSessions
 
 CONTEXT = ToolContext("s", "run_1", "call_1", Path("/"), None, SystemClock(), {}, {})
@@ -101,3 +101,17 @@ def test_ids_stay_unique_and_known_items_in_their_order(first: list[TodoItem], s
     assert [todo.id for todo in both][: len(known)] == [todo.id for todo in known]
     assert len({todo.id for todo in both}) == len(both)
     assert len(known) == len(first)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Todo,
+            st.text("ab: ", min_size=1).map(str.strip).filter(bool).filter(lambda one: ": " not in one),
+            st.text("xyz: [] ").map(str.strip),
+            st.sampled_from(TodoStatus),
+        )
+    )
+)
+def test_a_list_that_was_shown_can_be_read_back(todos: list[Todo]) -> None:
+    assert read_back(shown(todos)) == todos
