@@ -35,7 +35,7 @@ COMMANDS = {
     "db": ("hermes.cli.db", "Check, back up, restore and move the database."),
     "memory": ("hermes.cli.memory", "Show, edit and forget what the agent remembers."),
     "skills": ("hermes.cli.skills", "List, show, install and switch skills."),
-    "tools": ("hermes.cli.tools", "Show what the agent can do."),
+    "tools": ("hermes.cli.tools", "Show and choose what the agent can do."),
     "prompt-size": ("hermes.cli.prompt_size", "Show how long the agent's own instructions and schemas are."),
     "models": ("hermes.cli.models", "Serve a scripted model, for demos and tests."),
     "acp": ("hermes.cli.acp", "Be the agent of an editor: Zed, VS Code, JetBrains."),

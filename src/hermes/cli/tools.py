@@ -1,33 +1,151 @@
-"""`hermes tools list`: the toolsets, and which of them the agent gets."""
+"""`hermes tools`: the toolsets, which of them the agent gets, and why one would not work here."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import Annotated
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hermes.cli.context import call_of, new_app, table
+from hermes.cli.context import Call, call_of, new_app, plain, table
+from hermes.core.errors import InvalidInput
 
-app = new_app("Show what the agent can do.")
+if TYPE_CHECKING:
+    from hermes.home.settings import Settings
+
+app = new_app("Show and choose what the agent can do.")
+
+PLATFORMS = ("api_server", "cli", "acp", "library")
+PLATFORM_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+MEMORY_ONLY = "sqlite://"
+
+Platform = Annotated[
+    str | None, typer.Option("--platform", metavar="P", help=f"For one way in alone: {', '.join(PLATFORMS)}.")
+]
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="As `hermes tools list` shows them.")]
 
 
 @app.callback()
 def tools() -> None:
-    """Show what the agent can do."""
+    """Show and choose what the agent can do."""
 
 
 @app.command("list")
 def list_tools(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False
+    ctx: typer.Context,
+    platform: Platform = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """List the toolsets with their tools. What is on is set by `toolsets` in config.yaml."""
-    from hermes.core.toolset import COMPOSITES, TOOLSETS, CompositeInfo, ToolsetInfo, enabled
+    """List the toolsets with their tools, and what is missing for them here. Without --platform: those of the API."""
     from hermes.home.settings import load_settings
 
     call = call_of(ctx)
     settings = load_settings(call.home(), call.environ, is_lenient=True)
-    chosen = settings.platform_toolsets.get("api_server", settings.toolsets)
+    chosen = settings.platform_toolsets.get(_checked(platform) or "api_server", settings.toolsets)
+    rows = _rows(settings, chosen, asyncio.run(_problems(call, settings)))
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    print(table([(row["name"], _state(row), plain(row["problem"] or ", ".join(row["tools"]))) for row in rows]))
+    unknown = sorted(set(chosen or ()) - _known(settings))
+    if unknown:
+        typer.echo(f"not in this version: {', '.join(unknown)}", err=True)
+
+
+@app.command()
+def enable(ctx: typer.Context, names: Names, platform: Platform = None) -> None:
+    """Switch toolsets on, in config.yaml: everywhere, or for one way in."""
+    _change(call_of(ctx), names, platform, is_on=True)
+
+
+@app.command()
+def disable(ctx: typer.Context, names: Names, platform: Platform = None) -> None:
+    """Switch toolsets off, in config.yaml: everywhere, or for one way in."""
+    _change(call_of(ctx), names, platform, is_on=False)
+
+
+def _change(call: Call, names: Sequence[str], platform: str | None, *, is_on: bool) -> None:
+    """Writes the whole list: from then on it holds what it says, and nothing that a later version brings."""
+    from hermes.home.config_file import change_config
+    from hermes.home.edit import beaten_by
+    from hermes.home.paths import create_home
+    from hermes.home.settings import load_settings
+
+    home = call.home()
+    settings = load_settings(home, call.environ, is_lenient=True)
+    _check_names(names, settings)
+    platform = _checked(platform)
+    if not is_on:
+        _check_composites(names, _chosen(settings, platform))
+    create_home(home)
+    keys = ["toolsets"] if platform is None else ["platform_toolsets", platform]
+    before = _chosen(settings, platform)
+    after = [*before, *(name for name in dict.fromkeys(names) if name not in before)]
+    if not is_on:
+        after = [name for name in before if name not in names]
+    change_config(home.config_file, keys, lambda now: after)
+    where = "everywhere" if platform is None else f"for {platform}"
+    typer.echo(f"{', '.join(names)}: {'on' if is_on else 'off'} {where}, in {home.config_file}", err=True)
+    print(", ".join(after) or "no toolset at all")
+    stronger = beaten_by(home, ".".join(keys), call.environ)
+    if stronger is not None:
+        typer.echo(f"but {stronger} says otherwise, and beats it", err=True)
+    if platform is None:
+        for other in settings.platform_toolsets:
+            typer.echo(f"{other} has a list of its own: add --platform {other} to change that", err=True)
+    elif platform not in PLATFORMS:
+        typer.echo(f"no way in of this version is called {platform}; there are {', '.join(PLATFORMS)}", err=True)
+
+
+def _check_names(names: Sequence[str], settings: Settings) -> None:
+    known = _known(settings)
+    for name in names:
+        if name not in known:
+            raise InvalidInput(f"no toolset {name!r}; there are {', '.join(_in_order(settings))}", param="name")
+
+
+def _check_composites(names: Sequence[str], chosen: Sequence[str]) -> None:
+    """`web` cannot be taken out of `safe`, which stands for it."""
+    from hermes.core.toolset import COMPOSITES
+
+    for name in names:
+        for composite in (COMPOSITES[one] for one in chosen if one in COMPOSITES and one not in names):
+            if name in composite.members:
+                raise InvalidInput(f"{name} is part of {composite.name}; disable {composite.name}", param="name")
+
+
+def _checked(platform: str | None) -> str | None:
+    if platform is not None and PLATFORM_NAME.fullmatch(platform) is None:
+        raise InvalidInput(f"--platform is one of {', '.join(PLATFORMS)}, not {platform!r}", param="platform")
+    return platform
+
+
+def _chosen(settings: Settings, platform: str | None) -> list[str]:
+    """What is on now, as a list that may be written down."""
+    from hermes.core.toolset import TOOLSETS
+
+    named = settings.toolsets if platform is None else settings.platform_toolsets.get(platform, settings.toolsets)
+    if named is not None:
+        return list(named)
+    return [name for name, info in TOOLSETS.items() if info.is_default] + [f"mcp-{one}" for one in settings.mcp_servers]
+
+
+def _in_order(settings: Settings) -> list[str]:
+    from hermes.core.toolset import COMPOSITES, TOOLSETS
+
+    return [*TOOLSETS, *COMPOSITES, *(f"mcp-{server}" for server in settings.mcp_servers)]
+
+
+def _known(settings: Settings) -> set[str]:
+    return set(_in_order(settings))
+
+
+def _rows(settings: Settings, chosen: Sequence[str] | None, problems: dict[str, str]) -> list[dict[str, Any]]:
+    from hermes.core.toolset import COMPOSITES, TOOLSETS, CompositeInfo, ToolsetInfo, enabled
+
     on = enabled(chosen)
     listed: list[ToolsetInfo | CompositeInfo] = [*TOOLSETS.values(), *COMPOSITES.values()]
     rows = [
@@ -37,14 +155,36 @@ def list_tools(
             "label": toolset.label,
             "description": toolset.description,
             "tools": [tool.name for tool in toolset.tools],
+            "problem": problems.get(toolset.name, ""),
         }
         for toolset in listed
     ]
-    if as_json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    lines = [(str(row["name"]), "on" if row["enabled"] else "off", ", ".join(row["tools"])) for row in rows]  # type: ignore[arg-type]
-    print(table(lines))
-    unknown = sorted(set(chosen or ()) - {*TOOLSETS, *COMPOSITES})
-    if unknown:
-        typer.echo(f"not in this version: {', '.join(unknown)}", err=True)
+    servers = [
+        {
+            "name": f"mcp-{server}",
+            "enabled": chosen is None or f"mcp-{server}" in chosen,
+            "label": server,
+            "description": f"The tools of the MCP server {server}",
+            "tools": [],
+            "problem": "",
+        }
+        for server in settings.mcp_servers
+    ]
+    return [*rows, *servers]
+
+
+def _state(row: dict[str, Any]) -> str:
+    return ("on" if not row["problem"] else "on, but") if row["enabled"] else "off"
+
+
+async def _problems(call: Call, settings: Settings) -> dict[str, str]:
+    """What each toolset lacks here; no MCP server is started for that, and no database opened."""
+    from hermes.app import open_engine
+
+    home = call.home()
+    if not home.exists():
+        return {}
+    without_servers = settings.model_copy(update={"mcp_servers": {}})
+    opened = open_engine(without_servers, home=home, environ=call.environ, database_url=MEMORY_ONLY)
+    async with opened as engine:
+        return {state.name: state.problem for state in engine.registry.toolsets() if state.problem}
