@@ -39,6 +39,7 @@ COMMANDS = {
     "prompt-size": ("hermes.cli.prompt_size", "Show how long the agent's own instructions and schemas are."),
     "models": ("hermes.cli.models", "Serve a scripted model, for demos and tests."),
     "acp": ("hermes.cli.acp", "Be the agent of an editor: Zed, VS Code, JetBrains."),
+    "completion": ("hermes.cli.completion", "Print the script that completes commands in your shell."),
     "version": ("hermes.cli.version", "Show the version."),
 }
 """Name → module with its `app`, and its line in the help."""
@@ -178,6 +179,10 @@ def hermes(
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> NoReturn:
     """Exit codes: 0 done, 1 failed, 2 the command or the configuration is wrong, 130 interrupted."""
     environ = os.environ if environ is None else environ
+    if "_HERMES_COMPLETE" in environ:  # the shell asks what could stand here (hermes.cli.completion)
+        from typer._completion_classes import completion_init
+
+        completion_init()
     for stream in (sys.stdout, sys.stderr):  # a locale without the character shows something else in its place
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
