@@ -37,7 +37,7 @@ FOR_PEOPLE = frozenset(
     {
         *("unreadable", "unknown-code", "remote-code"),
         *("reads-secrets", "uploads", "publishes", "listens", "exposes"),
-        *("own-process", "own-files"),
+        *("own-process", "own-files", "home-service"),
         *("accounts", "scheduled", "shell-startup", "ssh-files", "starts-by-itself", "git-hooks"),
     }
 )

@@ -268,11 +268,12 @@ class AIAgent:
     def _holder(self) -> EngineHolder:
         """This agent's engine; a new one after a fork, where the old one's thread does not exist."""
         here = background()
-        if self._engine is None or self._engine.background is not here:
-            holder = self._engine = EngineHolder(here, self._plan)
-            self._sessions = Sessions(self._session_name)
-            weakref.finalize(self, here.drop, holder.close).atexit = False
-        return self._engine
+        with here.lock:
+            if self._engine is None or self._engine.background is not here:
+                self._sessions = Sessions(self._session_name)
+                holder = self._engine = EngineHolder(here, self._plan)
+                weakref.finalize(self, here.drop, holder.close).atexit = False
+            return self._engine
 
     def _converse(self, turn: Turn, stream_callback: Callable[[str], Any] | None) -> Ended:
         inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()

@@ -24,6 +24,8 @@ CLOSE_SECONDS = 10.0
 class Background:
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.lock = threading.Lock()
+        """For what several threads would make at once; a forked child has another."""
         self.is_ending = False
         """The interpreter is: whoever still waits in a daemon thread dies with it, and need not be told."""
         self._loop = asyncio.new_event_loop()

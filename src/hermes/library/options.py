@@ -20,15 +20,11 @@ NOT_IN_THIS_BUILD = frozenset(
         "code_execution",
         "cronjob",
         "delegation",
-        "homeassistant",
-        "image_gen",
         "messaging",
         "moa",
         "rl",
         "search",
-        "tts",
         "video",
-        "vision",
     ]
 )
 """Published toolsets that may be disabled though they are not there; a name nobody knows is an error."""

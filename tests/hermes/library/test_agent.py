@@ -463,6 +463,53 @@ def test_eight_threads_at_once(echo):
     assert answers == [[f"You said: {number}.{turn}" for turn in range(5)] for number in range(8)]
 
 
+def test_one_agent_from_sixteen_threads_at_once_has_one_engine(echo):
+    writers = _writers()
+    with agent(echo, session_id="one") as asked, ThreadPoolExecutor(16) as pool:
+        begin = threading.Barrier(16)
+
+        def ask(number: int) -> str:
+            begin.wait()
+            return asked.chat(f"{number}", stream_callback=lambda piece: heard[number].append(piece))
+
+        heard: list[list[str]] = [[] for _ in range(16)]
+        answers = list(pool.map(ask, range(16)))
+        assert answers == [f"You said: {number}" for number in range(16)]
+        assert ["".join(pieces) for pieces in heard] == answers, "each call's callback hears its own answer"
+        assert _writers() - writers <= 1, "one store, whoever came first"
+        said = [message["content"] for message in asked.run_conversation("last")["messages"]]
+    pairs = {(said[at], said[at + 1]) for at in range(0, 32, 2)}
+    assert pairs == {(f"{number}", f"You said: {number}") for number in range(16)}, "no turn within another"
+
+
+def _writers() -> int:
+    return sum(thread.name == "hermes-store-writer" for thread in threading.enumerate())
+
+
+def test_one_agent_on_several_loops_at_once(echo):
+    async def ask(asked: AIAgent, number: int) -> list[str]:
+        return await asyncio.gather(*(asked.achat(f"{number}.{turn}") for turn in range(5)))
+
+    with agent(echo) as asked, ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda number: asyncio.run(ask(asked, number)), range(4)))
+    assert answers == [[f"You said: {number}.{turn}" for turn in range(5)] for number in range(4)]
+
+
+async def test_cancelling_one_call_leaves_the_others_of_the_agent_alone(play):
+    server = play(Step(when="^wait", text=["one", "two"], hang=True), Step(text="You said: {{user}}", times=0))
+    async with agent(server) as asked:
+        has_begun = asyncio.Event()
+        waiting = asyncio.create_task(asked.achat("wait", stream_callback=lambda piece: has_begun.set()))
+        await has_begun.wait()
+        others = asyncio.gather(*(asked.achat(f"{number}") for number in range(5)))
+        waiting.cancel()
+        async with asyncio.timeout(1):
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        assert await others == [f"You said: {number}" for number in range(5)]
+        assert await asked.achat("after") == "You said: after"
+
+
 async def test_twenty_agents_on_one_loop(echo):
     agents = [agent(echo) for _ in range(20)]
     answers = await asyncio.gather(*(one.achat(f"{number}") for number, one in enumerate(agents)))

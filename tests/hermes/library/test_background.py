@@ -97,6 +97,31 @@ print(agent.chat("parent"), flush=True)
     assert done.stdout.splitlines() == ["You said: before", "You said: child", "You said: parent"]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_children_that_are_forked_while_a_thread_asks_ask_for_themselves(echo, nowhere: Path):
+    body = """
+asking = threading.Thread(target=lambda: [agent.chat(f"thread {n}") for n in range(20)])
+asking.start()
+children = []
+for number in range(3):
+    children.append(os.fork())
+    if children[-1] == 0:
+        with open(f"{number}.txt", "w") as file:
+            file.write(agent.chat(f"child {number}"))
+        agent.close()
+        os._exit(0)
+asking.join()
+codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+print(codes, [open(f"{number}.txt").read() for number in range(3)], agent.chat("parent"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + body, echo.base_url], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == (
+        "[0, 0, 0] ['You said: child 0', 'You said: child 1', 'You said: child 2'] You said: parent"
+    ), done.stderr
+
+
 def test_an_agent_that_is_dropped_lets_go_of_its_engine(echo):
     asked = AIAgent(model="m", base_url=echo.base_url, quiet_mode=True)
     asked.chat("Hello")
