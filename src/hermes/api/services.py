@@ -139,7 +139,8 @@ class ApiSettings:
 
 @dataclass(frozen=True, slots=True)
 class ToolsetStatus:
-    """`is_enabled`: the model is offered it; `is_configured`: nothing is missing for it to work."""
+    """`is_enabled`: the model is offered it; `is_configured`: nothing is missing for it to work, or else `problem` says
+    what."""
 
     name: str
     label: str
@@ -147,6 +148,7 @@ class ToolsetStatus:
     is_enabled: bool
     is_configured: bool
     tools: tuple[str, ...]
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,13 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
     def toolsets() -> list[ToolsetStatus]:
         return [
             ToolsetStatus(
-                state.name, state.label, state.description, state.is_enabled, state.is_configured, state.tools
+                state.name,
+                state.label,
+                state.description,
+                state.is_enabled,
+                state.is_configured,
+                state.tools,
+                state.problem,
             )
             for states in (engine.registry.toolsets, engine.registry.composites)
             for state in states(engine.agent.toolsets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,11 @@ from hermes.toolsets.mcp.server import McpServer, Transport, Trust, UnsetVariabl
 
 if TYPE_CHECKING:
     from hermes.app.toolsets import Parts
+    from hermes.home.paths import Home
+    from hermes.toolsets.mcp.connection import Connection
     from hermes.toolsets.mcp.servers import McpServers, Surroundings
     from hermes.toolsets.registry import Registry
+    from hermes.toolsets.toolset import Toolset
 
 
 def servers_of(settings: Settings, keys: Mapping[str, str]) -> list[McpServer]:
@@ -22,20 +25,44 @@ def servers_of(settings: Settings, keys: Mapping[str, str]) -> list[McpServer]:
     return [_server(name, given, keys) for name, given in settings.mcp_servers.items()]
 
 
-def surroundings(parts: Parts, environ: Mapping[str, str]) -> Surroundings:
+def _surroundings(
+    settings: Settings, home: Home | None, environ: Mapping[str, str], secrets: Sequence[str]
+) -> Surroundings:
     from hermes.toolsets.mcp.servers import Surroundings
 
-    settings, home = parts.settings, parts.home
     return Surroundings(
         environment=child_environment(
             environ,
             secret_names=[] if home is None else [name for name in settings.environ if name not in environ],
-            secret_values=list(parts.secrets),
+            secret_values=list(secrets),
         ),
         workdir=Path(settings.terminal.cwd).expanduser() if settings.terminal.cwd else Path.cwd(),
         run_dir=home.run_dir if home else None,
         logs_dir=home.logs_dir if home else None,
     )
+
+
+async def try_server(
+    settings: Settings, home: Home, environ: Mapping[str, str], name: str
+) -> tuple[Connection, Toolset]:
+    """One attempt to connect to a server of the settings, as the gateway would, and its end. It may be switched off."""
+    from hermes.core.redact import Redactor
+    from hermes.home.settings import secret_values
+    from hermes.toolsets.mcp.servers import McpServers
+    from hermes.toolsets.mcp.tool import toolset_of
+
+    keys = {**environ, **settings.environ}
+    given = settings.mcp_servers[name].model_copy(update={"enabled": True})
+    server = _server(name, given, keys)
+    secrets = secret_values(settings, keys)
+    redactor = Redactor([*secrets, *server.secrets])
+    around = _surroundings(settings, home, environ, secrets)
+    servers = McpServers([], around, offer=lambda toolset, session_id: None, redactor=redactor)
+    try:
+        connection = await servers.try_once(server)
+        return connection, toolset_of(connection)
+    finally:
+        await servers.close()
 
 
 def mcp_servers(parts: Parts, registry: Registry, environ: Mapping[str, str]) -> McpServers:
@@ -45,9 +72,8 @@ def mcp_servers(parts: Parts, registry: Registry, environ: Mapping[str, str]) ->
     servers = servers_of(parts.settings, parts.keys)
     for server in servers:
         registry.redactor.add(server.secrets)
-    registry.servers = McpServers(
-        servers, surroundings(parts, environ), offer=registry.add, redactor=registry.redactor, clock=parts.clock
-    )
+    around = _surroundings(parts.settings, parts.home, environ, parts.secrets)
+    registry.servers = McpServers(servers, around, offer=registry.add, redactor=registry.redactor, clock=parts.clock)
     return registry.servers
 
 

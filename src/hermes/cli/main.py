@@ -34,6 +34,7 @@ COMMANDS = {
     "cron": ("hermes.cli.cron", "Make and run jobs: prompts that run at a time."),
     "db": ("hermes.cli.db", "Check, back up, restore and move the database."),
     "memory": ("hermes.cli.memory", "Show, edit and forget what the agent remembers."),
+    "mcp": ("hermes.cli.mcp", "Add and test MCP servers, whose tools the agent gets; be one."),
     "skills": ("hermes.cli.skills", "List, show, install and switch skills."),
     "tools": ("hermes.cli.tools", "Show and choose what the agent can do."),
     "prompt-size": ("hermes.cli.prompt_size", "Show how long the agent's own instructions and schemas are."),

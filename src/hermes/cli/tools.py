@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hermes.cli.context import Call, call_of, new_app, plain, table
+from hermes.cli.mcp import toolsets_of_gateway
 from hermes.core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def list_tools(
     call = call_of(ctx)
     settings = load_settings(call.home(), call.environ, is_lenient=True)
     chosen = settings.platform_toolsets.get(_checked(platform) or "api_server", settings.toolsets)
-    rows = _rows(settings, chosen, asyncio.run(_problems(call, settings)))
+    seen = toolsets_of_gateway(call) if settings.mcp_servers else {}
+    rows = _rows(settings, chosen, asyncio.run(_problems(call, settings)), seen)
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -143,7 +145,10 @@ def _known(settings: Settings) -> set[str]:
     return set(_in_order(settings))
 
 
-def _rows(settings: Settings, chosen: Sequence[str] | None, problems: dict[str, str]) -> list[dict[str, Any]]:
+def _rows(
+    settings: Settings, chosen: Sequence[str] | None, problems: dict[str, str], seen: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """`seen`: what a running gateway says of each toolset, which alone knows what MCP servers have."""
     from hermes.core.toolset import COMPOSITES, TOOLSETS, CompositeInfo, ToolsetInfo, enabled
 
     on = enabled(chosen)
@@ -162,13 +167,13 @@ def _rows(settings: Settings, chosen: Sequence[str] | None, problems: dict[str, 
     servers = [
         {
             "name": f"mcp-{server}",
-            "enabled": chosen is None or f"mcp-{server}" in chosen,
-            "label": server,
-            "description": f"The tools of the MCP server {server}",
-            "tools": [],
-            "problem": "",
+            "enabled": given.enabled and (chosen is None or f"mcp-{server}" in chosen),
+            "label": f"MCP: {server}",
+            "description": f"Tools of the MCP server {server}",
+            "tools": seen.get(f"mcp-{server}", {}).get("tools", []),
+            "problem": seen.get(f"mcp-{server}", {}).get("problem") or "",
         }
-        for server in settings.mcp_servers
+        for server, given in settings.mcp_servers.items()
     ]
     return [*rows, *servers]
 

@@ -195,6 +195,7 @@ async def test_toolsets_are_told_as_they_are_now() -> None:
                     "enabled": True,
                     "configured": True,
                     "tools": ["terminal", "process"],
+                    "problem": None,
                 }
             ],
         }

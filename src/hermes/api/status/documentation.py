@@ -133,6 +133,7 @@ class Toolset(Answer):
     enabled: Annotated[bool, Field(description="the model is offered it")]
     configured: Annotated[bool, Field(description="nothing is missing for it to work")]
     tools: list[str]
+    problem: Annotated[str | None, Field(description="what is missing, or why an MCP server is not connected")]
 
 
 class ToolsetList(Answer):

@@ -19,6 +19,7 @@ async def list_toolsets(request: Request, services: Services) -> Response:
             "enabled": toolset.is_enabled,
             "configured": toolset.is_configured,
             "tools": list(toolset.tools),
+            "problem": toolset.problem or None,
         }
         for toolset in services.toolsets()
     ]

@@ -101,6 +101,12 @@ class McpServers:
             for one in first:
                 one.close()
 
+    async def try_once(self, server: McpServer) -> Connection:
+        """The connection after its first attempt; it lives until `close`."""
+        held = self._held[server.name] = self._hold(server, None)
+        await held.connection.tried.wait()
+        return held.connection
+
     async def connect_session(self, session_id: str, servers: Sequence[McpServer]) -> list[ServerState]:
         """Connect what a session brought, in place of what it had; returns when each answered or failed.
 
