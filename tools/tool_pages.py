@@ -190,7 +190,7 @@ VISION = """\
 The picture is got by this server, from an https address of the internet, a data: URL, or a file that the file tools may
 read, and shown to `vision.model`, else to the model that answers, where that takes pictures. At most {most_mb} MiB
 (`vision.max_mb`). Addresses of your own network are refused unless `web.allow_private_hosts` names them. What it
-costs is not counted with the run."""
+uses counts with the run, its limits and its key's budget."""
 
 IMAGE_GEN = """\
 `POST {{base_url}}/images/generations` of OpenAI or of any server with that API. There from the moment that

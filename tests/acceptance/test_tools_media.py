@@ -79,7 +79,10 @@ def test_each_service_answers_the_model(
         TELL,
     )
     workdir = gateway.workdir.resolve()
-    said = {text: asked(gateway, text)[0] for text in ("look", "draw", "speak", "listen", "home")}
+    said = {text: asked(gateway, text)[0] for text in ("draw", "speak", "listen", "home")}
+    look = start(gateway, "look")
+    said["look"] = ended(gateway, look)[0]
+    assert gateway.client.get(f"/v1/runs/{look}").json()["usage"]["api_calls"] == 3, "what looked counts with the run"
 
     assert "A dark dot." in said["look"]
     [looked] = [

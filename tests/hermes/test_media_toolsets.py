@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from hermes.app.engine import Engine
 from hermes.core.toolset import CATALOGUE
 from hermes.home.paths import Home, create_home
 from hermes.home.settings import load_settings
+from tests.support.cli import hermes_in
 from tests.support.database import new_url
 
 KEY = "k-0123456789abcdef"
@@ -23,18 +25,19 @@ MEDIA = ("vision", "image_gen", "stt", "tts", "homeassistant")
 
 @asynccontextmanager
 async def engine(
-    folder: Path, config: Mapping[str, Any], environ: Mapping[str, str] | None = None
+    folder: Path, config: Mapping[str, Any] | None, environ: Mapping[str, str] | None = None
 ) -> AsyncIterator[Engine]:
     home = Home(folder / "home")
     create_home(home)
-    home.config_file.write_text(json.dumps(config))
+    if config is not None:
+        home.config_file.write_text(json.dumps(config))
     settings = load_settings(home, environ or {})
     async with open_engine(settings, home=home, environ=environ or {}, database_url=new_url()) as engine:
         yield engine
 
 
 async def states(
-    folder: Path, config: Mapping[str, Any], environ: Mapping[str, str] | None = None
+    folder: Path, config: Mapping[str, Any] | None, environ: Mapping[str, str] | None = None
 ) -> dict[str, tuple[bool, str]]:
     async with engine(folder, config, environ) as running:
         return {s.name: (s.is_enabled, s.problem) for s in running.registry.toolsets() if s.name in MEDIA}
@@ -119,3 +122,17 @@ async def test_keys_are_hidden_and_reach_no_child(tmp_path: Path) -> None:
         children = running.agent.environment
     assert "secret-1" not in hidden
     assert children == {"PATH": "/bin"}
+
+
+async def test_the_commands_that_are_said_do_what_they_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hermes = hermes_in(tmp_path, capsys)
+    given = {"URL": "http://127.0.0.1:1/v1", "KEY": KEY, "TOKEN": KEY, "NAME": "m"}
+    hermes("config", "set", "model.default", "embedded")
+    for _ in range(2):  # what is half set says the other half
+        for _, problem in (await states(tmp_path, None)).values():
+            said = re.search(r"hermes (config set \S+ \S+?),?(?: or|$)", problem)
+            if said is not None:
+                *words, value = said[1].split()
+                assert hermes(*words, given.get(value, value)).code == 0
+    assert await states(tmp_path, None) == dict.fromkeys(MEDIA, (True, ""))
+    assert KEY not in hermes.home.config_file.read_text()

@@ -367,7 +367,7 @@ async def _run_call(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, acco
 async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, account: _Account) -> ToolResult:
     if prepared.tool is None or prepared.problem is not None:
         return ToolResult(prepared.problem or "", is_error=True)
-    context = turn.context(prepared.call.id)
+    context = replace(turn.context(prepared.call.id), account=account)
     try:
         action = prepared.tool.action(prepared.arguments, context)
         if action is not None:

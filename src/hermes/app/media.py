@@ -59,8 +59,10 @@ def _vision(settings: Settings, reach: Reach, models: Models, command: str) -> T
     )
     way_out = f"Name one that does: {command} config set vision.model NAME"
 
-    async def model() -> Model:
-        return await (models.resolve(None) if setting.is_empty else models.special(setting, "vision"))
+    async def model(own: Model | None) -> Model:
+        if not setting.is_empty:
+            return await models.special(setting, "vision")
+        return own or await models.resolve(None)
 
     looks = Vision(
         model=model,

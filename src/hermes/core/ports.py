@@ -67,6 +67,7 @@ class ToolContext:
     `environment` is what children get: secrets are out of it already.
     `state` lives as long as the session: the terminal keeps its directory there. `owner` is the id of the key that
     asked, `session_key` whom it asked for: together they say whose memory and whose sessions these are.
+    `account` is what a tool that asks a model puts its use on; None outside of a turn.
     """
 
     session_id: str
@@ -79,6 +80,7 @@ class ToolContext:
     state: dict[str, Any]
     session_key: str | None = None
     owner: str = OWNER
+    account: Account | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from pydantic import Field
 
 from hermes.core.errors import HermesError, ToolFailed
 from hermes.core.message import ImagePart, Message, TextPart
-from hermes.core.model import Model, ModelItem, ModelRequest, TextDelta
+from hermes.core.model import Model, ModelDone, ModelItem, ModelRequest, TextDelta
 from hermes.core.ports import Action, ToolContext, ToolResult
+from hermes.core.run import Usage
 from hermes.core.toolset import TOOLSETS
 from hermes.toolsets import output
 from hermes.toolsets.fetch import Fetcher
@@ -32,10 +33,10 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vision:
-    """`model` gives the model that looks; it raises NoModel and the like. `way_out`: what the owner does when that
-    model takes no pictures."""
+    """`model` gives the model that looks, perhaps the run's own, which it is given; it raises NoModel and the like.
+    `way_out`: what the owner does when that model takes no pictures."""
 
-    model: Callable[[], Awaitable[Model]]
+    model: Callable[[Model | None], Awaitable[Model]]
     way_out: str
     fetcher: Fetcher
     timeout_seconds: float = 120.0
@@ -73,12 +74,17 @@ class VisionTool(BaseTool[VisionArguments]):
         url = f"data:image/{picture.kind};base64,{base64.b64encode(picture.data).decode()}"
         parts = (TextPart(arguments.question), ImagePart(url))
         request = ModelRequest((Message("system", INSTRUCTIONS), Message("user", parts)))
+        account = context.account
+        if account is not None and not account.may_spend():
+            raise ToolFailed("Not looked at: the run has reached a limit.")
+        used = Usage()
         try:
             async with asyncio.timeout(vision.timeout_seconds):
-                model = await vision.model()
+                model = await vision.model(account.model if account else None)
                 if not model.takes_images:
                     raise ToolFailed(f"{model.name} takes no pictures. {vision.way_out}")
-                text = await _answer(model, request)
+                used = Usage(api_calls=1)  # what it used is not known when the time is over
+                text, used = await _answer(model, request)
         except TimeoutError as error:
             seconds = f"{vision.timeout_seconds:g}"
             raise ToolFailed(f"The model did not answer within {seconds} s (setting vision.timeout).") from error
@@ -86,15 +92,25 @@ class VisionTool(BaseTool[VisionArguments]):
             raise
         except HermesError as error:
             raise ToolFailed(f"The picture could not be looked at: {error.message}") from error
+        finally:
+            if account is not None and used.api_calls:
+                await account.spent(used)
         if not text.strip():
             raise ToolFailed(f"{model.name} said nothing about the picture. Ask another way, or try another picture.")
         return ToolResult(output.cut(text, LONGEST_ANSWER), preview=one_line(text))
 
 
-async def _answer(model: Model, request: ModelRequest) -> str:
+async def _answer(model: Model, request: ModelRequest) -> tuple[str, Usage]:
+    pieces: list[str] = []
+    used = Usage(api_calls=1)
     stream = cast(AsyncGenerator[ModelItem, None], model.stream(request))
     async with aclosing(stream) as items:
-        return "".join([item.text async for item in items if isinstance(item, TextDelta)])
+        async for item in items:
+            if isinstance(item, TextDelta):
+                pieces.append(item.text)
+            elif isinstance(item, ModelDone):
+                used = item.usage
+    return "".join(pieces), used
 
 
 def vision_toolset(vision: Vision | None, reach: Reach, problem: str = "") -> Toolset:

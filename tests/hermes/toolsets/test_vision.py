@@ -3,27 +3,32 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from hermes.core.errors import NoModel, ToolFailed, UpstreamAuth
+from hermes.core.event import RunEvent
 from hermes.core.message import ImagePart, Message, TextPart
 from hermes.core.model import Model, ReasoningDelta
 from hermes.core.ports import ToolResult
+from hermes.core.run import Usage
 from hermes.toolsets.fetch import Fetcher
 from hermes.toolsets.paths import Reach
 from hermes.toolsets.vision import INSTRUCTIONS, Vision, vision_toolset
 from tests.support.media_services import PNG
-from tests.support.models import ScriptedModel, says
+from tests.support.models import ONE_CALL, ScriptedModel, says
 
 from .conftest import Bench
 
 WAY_OUT = "Name one that does: hermes config set vision.model NAME"
 
 
-def with_vision(bench: Bench, model: ScriptedModel | Callable[[], Awaitable[Model]], **options: Any) -> Bench:
-    async def given() -> Model:
+def with_vision(
+    bench: Bench, model: ScriptedModel | Callable[[Model | None], Awaitable[Model]], **options: Any
+) -> Bench:
+    async def given(own: Model | None) -> Model:
         return model  # type: ignore[return-value]
 
     asks = given if isinstance(model, ScriptedModel) else model
@@ -56,7 +61,7 @@ async def test_a_model_that_takes_no_pictures_is_not_asked(bench: Bench) -> None
 
 
 async def test_what_fails_with_the_model_is_said(bench: Bench) -> None:
-    async def none() -> Model:
+    async def none(own: Model | None) -> Model:
         raise NoModel("no language model is connected")
 
     assert await failure(with_vision(bench, none)) == (
@@ -79,3 +84,42 @@ async def test_a_model_that_does_not_answer_is_left(bench: Bench) -> None:
 async def test_a_long_answer_is_cut_and_says_so(bench: Bench) -> None:
     result = await with_vision(bench, ScriptedModel([says("x" * 30_000)])).call("vision_analyze", image_url="a.png")
     assert len(result.content) < 20_100 and "[… 10,000 characters left out …]" in result.content
+
+
+@dataclass
+class Purse:
+    """A `core.ports.Account`."""
+
+    model: Model
+    is_empty: bool = False
+    used: list[Usage] = field(default_factory=list)
+
+    def may_spend(self) -> bool:
+        return not self.is_empty
+
+    async def spent(self, usage: Usage) -> None:
+        self.used.append(usage)
+
+    async def happened(self, *what: RunEvent) -> None:
+        raise AssertionError(what)
+
+
+async def test_what_it_used_goes_on_the_runs_account_also_when_it_failed(bench: Bench) -> None:
+    own = ScriptedModel([says("red"), [UpstreamAuth("no")]])
+    purse = Purse(own)
+
+    async def runs_own(model: Model | None) -> Model:
+        assert model is own
+        return model
+
+    tool = with_vision(bench, runs_own).tool("vision_analyze")
+    context = replace(bench.context(), account=purse)
+    arguments = tool.parse('{"image_url": "a.png"}')
+    assert (await tool.run(arguments, context)).content == "red"
+    with pytest.raises(ToolFailed, match="could not be looked at"):
+        await tool.run(arguments, context)
+    assert purse.used == [ONE_CALL, Usage(api_calls=1)]
+    purse.is_empty = True
+    with pytest.raises(ToolFailed, match="reached a limit"):
+        await tool.run(arguments, context)
+    assert len(own.requests) == 2
