@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from acp import RequestError, schema, text_block
 
@@ -22,6 +23,7 @@ from tests.acceptance.conftest import Gateway, make_gateway
 from tests.support.editor import acp_process, open_editor
 
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+ROOT = Path(__file__).parents[2]
 STREAMED = ("agent_message_chunk", "agent_thought_chunk", "tool_call", "tool_call_update", "plan", "user_message_chunk")
 
 
@@ -46,7 +48,7 @@ async def test_an_editor_is_told_what_works_here(home: Gateway) -> None:
         assert told["agentInfo"]["name"] == "hermes"
         assert capabilities["loadSession"] is True
         assert capabilities["promptCapabilities"] == {"image": True, "audio": False, "embeddedContext": True}
-        assert capabilities["mcpCapabilities"] == {"http": False, "sse": False, "acp": False}
+        assert capabilities["mcpCapabilities"] == {"http": True, "sse": True, "acp": False}
         assert capabilities["sessionCapabilities"] == {"list": {}, "fork": {}, "resume": {}, "close": {}}
         assert [method["id"] for method in told["authMethods"]] == ["home"]
         await desk.agent.authenticate("home")
@@ -344,6 +346,47 @@ async def test_the_model_asks_with_choices_or_in_a_form_or_is_told_that_it_canno
         assert "The user answered: green, please" in await ask(choices=["red"])
         desk.window.words = None
         assert "None of the choices" in await ask()
+
+
+async def test_a_session_has_the_mcp_servers_that_its_editor_brings_and_no_other_has_them(
+    home: Gateway, model: ScriptedModelServer
+) -> None:
+    mark = home.workdir / "mark"
+    variables = {"PYTHONPATH": str(ROOT), "MCP_TEST_MARK": str(mark)}
+    notes = schema.McpServerStdio(
+        name="../my notes",
+        command=sys.executable,
+        args=["-m", "tests.support.mcp_server"],
+        env=[schema.EnvVariable(name=name, value=value) for name, value in variables.items()],
+    )
+    dead = schema.HttpMcpServer(type="http", name="dead", url="http://127.0.0.1:9/mcp", headers=[])
+    call = Step(tool_calls=[Call("mcp_my_notes_echo", {"text": "hello"})])
+    async with open_editor(home) as desk:
+        session_id = await desk.new(home.workdir, mcp_servers=[notes, dead])
+        model.add(call, Step("Said."))
+        assert (await desk.say(session_id, "say hello")).stop_reason == "end_turn"
+        [(question, _)] = desk.window.questions
+        assert question.title == 'mcp_my_notes_echo: {"text": "hello"}'
+        assert "echo: hello" in desk.window.of(session_id, "tool_call_update")[-1].content[0].content.text
+        assert "the MCP server 'dead' of the editor is not connected" in desk.window.text(
+            session_id, "agent_thought_chunk"
+        )
+        other = await desk.new(home.workdir)
+        model.add(call, Step("Not here."))
+        await desk.say(other, "say hello")
+        assert "There is no tool" in desk.window.of(other, "tool_call_update")[-1].content[0].content.text
+        [pid] = mark.read_text().split()
+        assert psutil.pid_exists(int(pid))
+        await desk.agent.close_session(session_id)
+        assert not psutil.pid_exists(int(pid))
+        await desk.agent.load_session(str(home.workdir), session_id, mcp_servers=[notes])
+        pid = mark.read_text().split()[-1]
+        assert psutil.pid_exists(int(pid))
+        began = time.monotonic()
+        assert await desk.leave() == 0
+        assert time.monotonic() - began < 2.0
+        assert not psutil.pid_exists(int(pid))
+    assert not list(home.home.parent.glob("*.log"))
 
 
 async def test_the_model_is_chosen_for_a_session_and_kept_with_it(home: Gateway, model: ScriptedModelServer) -> None:

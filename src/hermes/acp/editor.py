@@ -15,6 +15,7 @@ from hermes.acp import options
 from hermes.acp.content import Block, message_of
 from hermes.acp.errors import told
 from hermes.acp.replay import replay
+from hermes.acp.servers import Given, connect
 from hermes.acp.services import Services
 from hermes.acp.session import OpenSession, checked_folder, kept_model, listed
 from hermes.acp.turn import Turn
@@ -22,7 +23,7 @@ from hermes.core.errors import Conflict, InvalidInput, NoModel, NotFound
 from hermes.core.ids import new_id
 from hermes.core.key import OWNER
 
-McpServers = Sequence[schema.HttpMcpServer | schema.SseMcpServer | schema.AcpMcpServer | schema.McpServerStdio]
+Servers = Sequence[Given]
 
 AUTH_METHOD = "home"
 CLOSE_SECONDS = 1.5
@@ -69,7 +70,7 @@ class Editor(Agent):
                 prompt_capabilities=schema.PromptCapabilities(
                     image=takes_images, audio=takes_audio, embedded_context=True
                 ),
-                mcp_capabilities=schema.McpCapabilities(http=False, sse=False),
+                mcp_capabilities=schema.McpCapabilities(http=True, sse=True),
                 session_capabilities=schema.SessionCapabilities(
                     list=schema.SessionListCapabilities(),
                     fork=schema.SessionForkCapabilities(),
@@ -100,13 +101,13 @@ class Editor(Agent):
         self,
         cwd: str,
         additional_directories: list[str] | None = None,
-        mcp_servers: McpServers | None = None,
+        mcp_servers: Servers | None = None,
         **kwargs: Any,
     ) -> schema.NewSessionResponse:
         """It is in the store from its first prompt on."""
         folder = checked_folder(cwd)
         await self._services.models.resolve(None)
-        session = self._open(new_id("sess"), folder, mcp_servers)
+        session = await self._open(new_id("sess"), folder, mcp_servers)
         return schema.NewSessionResponse(
             session_id=session.id,
             modes=options.modes_of(self._services, session),
@@ -118,7 +119,7 @@ class Editor(Agent):
         self,
         cwd: str,
         session_id: str,
-        mcp_servers: McpServers | None = None,
+        mcp_servers: Servers | None = None,
         additional_directories: list[str] | None = None,
         **kwargs: Any,
     ) -> schema.LoadSessionResponse:
@@ -137,7 +138,7 @@ class Editor(Agent):
         session_id: str,
         cwd: str,
         additional_directories: list[str] | None = None,
-        mcp_servers: McpServers | None = None,
+        mcp_servers: Servers | None = None,
         **kwargs: Any,
     ) -> schema.ResumeSessionResponse:
         """`load_session` for an editor that still shows what was said."""
@@ -153,12 +154,12 @@ class Editor(Agent):
         session_id: str,
         cwd: str,
         additional_directories: list[str] | None = None,
-        mcp_servers: McpServers | None = None,
+        mcp_servers: Servers | None = None,
         **kwargs: Any,
     ) -> schema.ForkSessionResponse:
         folder = checked_folder(cwd)
         copy = await self._services.sessions.fork(OWNER, session_id)
-        session = self._open(copy.id, folder, mcp_servers)
+        session = await self._open(copy.id, folder, mcp_servers)
         source = self._sessions.get(session_id)
         session.model = source.model if source is not None else copy.model_choice
         self._services.modes.set(session.id, self._services.modes.of(session_id))
@@ -258,20 +259,19 @@ class Editor(Agent):
             raise NotFound(f"the session {session_id!r} is not open here; open it with session/load")
         return session
 
-    def _open(self, session_id: str, folder: Path, mcp_servers: McpServers | None) -> OpenSession:
-        session = self._sessions[session_id] = OpenSession(session_id, folder)
-        if mcp_servers:
-            names = ", ".join(server.name for server in mcp_servers)
-            session.notes = (f"MCP servers of the editor are not connected by this version: {names}",)
+    async def _open(self, session_id: str, folder: Path, servers: Servers | None) -> OpenSession:
+        await self._services.runner.open_session(session_id)
+        notes = await connect(self._services.servers, session_id, servers or (), folder)
+        session = self._sessions[session_id] = OpenSession(session_id, folder, notes=tuple(notes))
         return session
 
-    async def _open_kept(self, session_id: str, folder: Path, mcp_servers: McpServers | None) -> OpenSession:
+    async def _open_kept(self, session_id: str, folder: Path, mcp_servers: Servers | None) -> OpenSession:
         """Raises NotFound `session_not_found`, and Conflict while a turn of it goes on here."""
         earlier = self._sessions.get(session_id)
         if earlier is not None and earlier.turn is not None:
             raise Conflict("a turn is going on in this session; cancel it first, or wait for its end")
         kept = await self._services.sessions.get(OWNER, session_id)
-        session = self._open(session_id, folder, mcp_servers)
+        session = await self._open(session_id, folder, mcp_servers)
         session.model = await kept_model(self._services, kept)
         return session
 

@@ -13,6 +13,7 @@ from hermes.models.resolve import Models
 from hermes.runs.runner import Runner
 from hermes.sessions import Sessions
 from hermes.store.database import Database
+from hermes.toolsets.mcp.servers import McpServers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Services:
     clock: Clock
     modes: Modes
     reading_toolsets: Callable[[], tuple[str, ...]]
+    servers: McpServers | None
     version: str
     command: str = "hermes"
     direct_models: bool = False

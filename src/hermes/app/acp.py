@@ -52,6 +52,7 @@ def build_acp(engine: Engine) -> Services:
         clock=engine.clock,
         modes=modes,
         reading_toolsets=lambda: _reading_toolsets(engine),
+        servers=engine.registry.servers,
         version=__version__,
         command=engine.home.command if engine.home is not None else "hermes",
         direct_models=engine.settings.direct_model_requests,

@@ -20,11 +20,18 @@ class Incarnations:
     def __init__(self, close: Callable[[str], Awaitable[object]]) -> None:
         self._close = close
         self._known: OrderedDict[str, float] = OrderedDict()
+        self._expected: set[str] = set()
+
+    async def expect(self, session_id: str) -> None:
+        """A session that is not kept yet is prepared here: what is held from now on is its own."""
+        await self._close(session_id)
+        self._expected.add(session_id)
 
     async def meet(self, session: Session) -> None:
         """Before its first turn here nothing is held for it: what is, was an earlier session's."""
-        if self._known.get(session.id) != session.started_at:
+        if self._known.get(session.id) != session.started_at and session.id not in self._expected:
             await self._close(session.id)
+        self._expected.discard(session.id)
         self._known[session.id] = session.started_at
         self._known.move_to_end(session.id)
         if len(self._known) > REMEMBERED:

@@ -249,6 +249,13 @@ class Runner:
         check_owner(known, request.owner)
         return known
 
+    async def open_session(self, session_id: str) -> None:
+        """Somebody prepares a session here, its MCP servers for one, before its first run: what is still held for
+        another session of that id goes now, and not with that run."""
+        known = await self._database.read(session_store.get, session_id)
+        incarnations = self._conductor.incarnations
+        await (incarnations.expect(session_id) if known is None else incarnations.meet(known))
+
     def follow(self, run_id: str, after: int = 0) -> AsyncIterator[KeptEvent]:
         """Every event behind `after`, once, in order, to the final one; see `EventLog.follow`."""
         return self.log.follow(run_id, after)
