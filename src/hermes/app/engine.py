@@ -11,7 +11,7 @@ from hermes.agent.agent import Agent
 from hermes.app.agent import build_agent
 from hermes.app.api import model_id
 from hermes.app.mcp import mcp_servers
-from hermes.app.toolsets import Parts, build_toolsets, memories_of, skills_of
+from hermes.app.toolsets import Parts, build_toolsets, memories_of, remove_leftovers, skills_of
 from hermes.core.clock import Clock, SystemClock
 from hermes.core.model import Warms
 from hermes.core.run import Ask
@@ -89,6 +89,7 @@ async def open_engine(
     database = await _open_database(database_url or _database_url(settings, home), home)
     if home is not None:
         await asyncio.to_thread(reap, home.run_dir)  # what tools of a killed gateway left running
+        await remove_leftovers(settings, keys)
     models = _models(settings, keys, clock, progress)
     sessions = Sessions(database, clock, forget=lambda session_id: agent.close_session(session_id))
     parts = Parts(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hermes.app.media import media_toolsets
 from hermes.core.clock import Clock
+from hermes.core.errors import ToolFailed
 from hermes.files.reading import ReadDocuments
 from hermes.home.memory import Memories, memory_limits
 from hermes.home.paths import Home
@@ -16,10 +19,17 @@ from hermes.home.skills import Skills
 from hermes.models.resolve import Models
 from hermes.sessions import Sessions
 from hermes.store.database import Database
+from hermes.toolsets.backends import docker
+from hermes.toolsets.backends.bubblewrap import BubblewrapSettings
+from hermes.toolsets.backends.choice import Place
+from hermes.toolsets.backends.docker import DockerSettings
+from hermes.toolsets.backends.ssh import SshSettings
 from hermes.toolsets.registry import Registry, build_registry
 from hermes.toolsets.settings import FileSettings, TerminalSettings, WebSettings
 from hermes.toolsets.toolset import Toolset
 from hermes.toolsets.web import web_toolset
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +55,8 @@ def build_toolsets(parts: Parts) -> Registry:
     registry = build_registry(
         run_dir=home.run_dir if home else None,
         home=home.path if home else None,
-        terminal=_terminal(parts.settings),
+        terminal=_terminal(parts.settings, home),
+        environ=parts.keys,
         files=_files(parts.settings),
         secrets=parts.secrets,
         memories=parts.memories,
@@ -55,6 +66,8 @@ def build_toolsets(parts: Parts) -> Registry:
     )
     for toolset in _further(parts):
         registry.add(toolset)
+    if registry.terminal_problem:
+        log.warning("no command runs: %s", registry.terminal_problem)
     return registry
 
 
@@ -79,7 +92,7 @@ def _web(settings: Settings) -> WebSettings:
     )
 
 
-def _terminal(settings: Settings) -> TerminalSettings:
+def _terminal(settings: Settings, home: Home | None) -> TerminalSettings:
     terminal = settings.terminal
     return TerminalSettings(
         timeout_seconds=terminal.timeout,
@@ -87,7 +100,47 @@ def _terminal(settings: Settings) -> TerminalSettings:
         output_characters=terminal.output_characters,
         max_processes=terminal.max_processes,
         shell=terminal.shell,
+        place=place_of(settings, home),
     )
+
+
+def place_of(settings: Settings, home: Home | None) -> Place:
+    """Where the settings say that commands run."""
+    terminal = settings.terminal
+    hidden = home.path if home else None
+    match terminal.backend:
+        case "bubblewrap":
+            binds = tuple(Path(path).expanduser() for path in terminal.bubblewrap.binds)
+            return BubblewrapSettings(network=terminal.bubblewrap.network, binds=binds, home=hidden)
+        case "docker":
+            container = terminal.docker
+            return DockerSettings(
+                image=container.image,
+                network=container.network,
+                memory=container.memory,
+                shares_workspace=container.mount,
+                home=hidden,
+            )
+        case "ssh":
+            ssh = terminal.ssh
+            return SshSettings(
+                host=ssh.host or "",
+                user=ssh.user,
+                port=ssh.port,
+                key_file=Path(ssh.key_file).expanduser() if ssh.key_file else None,
+                known_hosts=Path(ssh.known_hosts).expanduser() if ssh.known_hosts else None,
+                directory=ssh.cwd,
+            )
+    return None
+
+
+async def remove_leftovers(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Containers that a gateway left which was killed. They are never in the way of a start."""
+    if settings.terminal.backend == "docker":
+        try:
+            await asyncio.to_thread(docker.remove_leftovers, environ)
+        except ToolFailed as failed:
+            log.warning("terminal.backend is docker: %s; no command runs until it works", failed.message)
 
 
 def _files(settings: Settings) -> FileSettings:

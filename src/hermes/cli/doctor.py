@@ -13,6 +13,7 @@ from hermes.cli.context import call_of, new_app
 
 if TYPE_CHECKING:
     from hermes.doctor import Finding
+    from hermes.doctor.backends import Place
 
 app = new_app("Find what is wrong or unsafe, and say how to mend it.")
 app.info.no_args_is_help = False
@@ -34,14 +35,25 @@ def doctor(
     diagnosis = diagnose(call.home(), call.environ, now=time.time(), asks_model=not offline)
     wrong = sum(finding.is_wrong for finding in diagnosis.findings)
     if as_json:
-        print(json.dumps({"ok": wrong == 0, "findings": [asdict(finding) for finding in diagnosis.findings]}))
+        told = {
+            "ok": wrong == 0,
+            "findings": [asdict(finding) for finding in diagnosis.findings],
+            "backends": {place.name: place.problem or "works" for place in diagnosis.places},
+        }
+        print(json.dumps(told))
     else:
         for finding in diagnosis.findings:
             print(_text(finding))
+        if diagnosis.places:
+            print(f"Commands can run: {', '.join(_place(place) for place in diagnosis.places)}.")
         examined = ", ".join(diagnosis.examined)
         print(f"{wrong} to mend." if wrong else f"Nothing is wrong. Examined: {examined}.")
     if wrong:
         raise typer.Exit(1)
+
+
+def _place(place: Place) -> str:
+    return f"not {place.name} ({place.problem})" if place.problem else place.name
 
 
 def _text(finding: Finding) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hermes.doctor import configuration, machine
+from hermes.doctor.backends import Place, backends, places
 from hermes.doctor.finding import Finding, Severity
 from hermes.doctor.nodes import nodes
 from hermes.home.edit import beaten_by
@@ -22,6 +23,8 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     examined: tuple[str, ...]
     """What was looked at, in words."""
+    places: tuple[Place, ...] = ()
+    """Where commands can run, and where not."""
 
 
 def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: bool = True) -> Diagnosis:
@@ -30,6 +33,7 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
         note = Finding("no_home", Severity.NOTE, f"there is no home in {home.path} yet", f"{home.command} gateway")
         return Diagnosis(tuple(machine.writable(home)) or (note,), ("the home",))
     settings = load_settings(home, environ, is_lenient=True)
+    found = places(home, settings, environ)
     findings = [
         *configuration.api(home, settings),
         *configuration.files(home),
@@ -43,6 +47,7 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
         *machine.disk(home),
         *machine.clock(environ, now),
         *machine.programs(home, settings),
+        *backends(home, settings, found),
     ]
     examined = ["settings", "keys", "files", "gateway", "database", "disk", "clock", "programs"]
     if asks_model:
@@ -51,7 +56,7 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
         findings += asyncio.run(model.examine(home, settings, environ))
         examined.append("model")
     findings = [_with_environment(home, environ, each) for each in findings]
-    return Diagnosis(tuple(sorted(findings, key=lambda each: _ORDER[each.severity])), tuple(examined))
+    return Diagnosis(tuple(sorted(findings, key=lambda each: _ORDER[each.severity])), tuple(examined), found)
 
 
 def _with_environment(home: Home, environ: Mapping[str, str], finding: Finding) -> Finding:

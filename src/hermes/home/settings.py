@@ -138,8 +138,45 @@ class ApprovalSettings(Section):
     model: str | None = Field(None, description="The model that judges in the mode smart. Unset: the one that answers.")
 
 
+class BubblewrapSettings(Section):
+    network: bool = Field(False, description="Whether commands in the sandbox have the network of this machine.")
+    binds: list[str] = Field([], description="Directories that they may write beside the working directory.")
+
+
+class DockerSettings(Section):
+    image: str = Field(
+        "python:3.12-slim-bookworm", min_length=1, description="What containers are made of; python3 has to be in it."
+    )
+    network: bool = Field(False, description="Whether containers have a network.")
+    memory: str | None = Field(
+        None, pattern=r"^\d+[bkmgBKMG]?$", description="What a container may take of the memory, such as 2g."
+    )
+    mount: bool = Field(
+        True, description="Whether the working directory is the container's too. Without it there are no file tools."
+    )
+
+
+class SshSettings(Section):
+    host: str | None = Field(None, pattern=r"^[^-\s]\S*$", description="Name or address, or a host of ~/.ssh/config.")
+    user: str | None = Field(None, pattern=r"^[^-\s]\S*$", description="Whom to log in as. Unset: what ssh says.")
+    port: int | None = Field(None, ge=1, le=65535, description="Unset: what ssh says.")
+    key_file: str | None = Field(
+        None, description="File of the private key; it has no passphrase, or an agent holds it. Unset: ssh's own."
+    )
+    known_hosts: str | None = Field(None, description="File with the key of the host. Unset: ssh's own.")
+    cwd: str | None = Field(
+        None, description="Directory over there that sessions start in. Unset: where a login starts."
+    )
+
+
 class TerminalSettings(Section):
-    backend: Literal["local"] = Field("local", description="Where commands run. Only this machine so far.")
+    backend: Literal["local", "bubblewrap", "docker", "ssh"] = Field(
+        "local",
+        description="Where commands run: on this machine, in a sandbox of it, in a container, on another machine.",
+    )
+    bubblewrap: BubblewrapSettings = Field(default_factory=BubblewrapSettings, description="The sandbox.")
+    docker: DockerSettings = Field(default_factory=DockerSettings, description="The containers.")
+    ssh: SshSettings = Field(default_factory=SshSettings, description="The other machine.")
     cwd: str | None = Field(
         None, description="Directory that sessions start in. Unset: the one the gateway was started in."
     )

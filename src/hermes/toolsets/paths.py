@@ -37,7 +37,7 @@ SECRET_IN_HOME: dict[str, str] = {
     r"\.env(?:\..*)?": "the keys of this agent",
     r"state\.db(?:-wal|-shm|-journal)?": "the conversations of everybody who uses this agent",
     r"auth(?:\.json|/.*)": "the keys of this agent",
-    r"run/terminal/[^/]+/environment.*": "what a session exported",
+    r"run/terminal/[^/]+/(?:shell/)?environment.*": "what a session exported",
     r"memories/visitors(?:/.*)?": "what is remembered of visitors",
 }
 """The same inside HERMES_HOME and inside each profile."""
@@ -96,10 +96,22 @@ def secret_reason(path: Path, home: Path | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Where the file tools may go. `roots` empty: everywhere but secret files."""
+    """Where the file tools may go. `roots` empty: everywhere but secret files.
+
+    `keeps_to_workspace`: where there are no roots, a run's working directory is one, and so is what is `shared`: then
+    files are changed only where commands in a sandbox can change them.
+    """
 
     home: Path | None = None
     roots: tuple[Path, ...] = ()
+    keeps_to_workspace: bool = False
+    shared: tuple[Path, ...] = ()
+
+    def of(self, workspace: Path) -> Reach:
+        """The same for a run with this working directory."""
+        if not self.keeps_to_workspace or self.roots:
+            return self
+        return Reach(self.home, (workspace, *self.shared))
 
     def root_of(self, path: Path) -> Path:
         """The root that a resolved path is under. Raises ToolFailed outside of all."""
@@ -110,7 +122,9 @@ class Reach:
             if within(path, real):
                 return real
         allowed = ", ".join(str(root) for root in self.roots)
-        raise ToolFailed(f"{path} is outside of what the file tools may touch: {allowed} (setting file.roots).")
+        raise ToolFailed(
+            f"{path} is outside of what the file tools may touch: {allowed} (settings file.roots and terminal.backend)."
+        )
 
     def check(self, path: Path) -> None:
         """Raises ToolFailed for a secret file and outside of the roots."""

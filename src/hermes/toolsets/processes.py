@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import cast
 from hermes.core.errors import ToolFailed
 from hermes.core.ids import new_id
 from hermes.toolsets import output, supervisor
+from hermes.toolsets.backends.backend import Launch
 from hermes.toolsets.supervisor import descendants, stat_of
 
 MARK = "HERMES_PROCESS"
@@ -89,6 +90,10 @@ class Process(asyncio.SubprocessProtocol):
         self.pending_input = last[-LONGEST_PENDING:]
         self._tell(f"write {data.encode('utf-8', 'surrogateescape').hex()}")
 
+    def open_with(self, data: bytes) -> None:
+        """What its input begins with."""
+        self._tell(f"raw {data.hex()}")
+
     def close_input(self) -> None:
         self._tell("close")
 
@@ -140,7 +145,11 @@ class Processes:
 
     def session_dir(self, session_id: str) -> Path:
         """Where a session's outputs lie. A session id may be `..`, so its hash names the directory."""
-        return self.run_dir / "terminal" / hashlib.sha256(session_id.encode()).hexdigest()[:24]
+        return self.outputs_dir / hashlib.sha256(session_id.encode()).hexdigest()[:24]
+
+    @property
+    def outputs_dir(self) -> Path:
+        return self.run_dir / "terminal"
 
     @property
     def records_dir(self) -> Path:
@@ -159,17 +168,16 @@ class Processes:
 
     async def start(
         self,
-        argv: Sequence[str],
+        launch: Launch | Callable[[str, Path], Awaitable[Launch]],
         *,
         command: str,
         session_id: str,
         run_id: str,
-        workdir: Path,
-        environment: Mapping[str, str],
         script: str | None = None,
         background: bool = False,
     ) -> Process:
-        """Start `argv`; `command` is what a person calls it. `script` is put into a file whose path ends `argv`.
+        """Start a command; `command` is what a person calls it. `launch` may be made from the id it gets and the file
+        that holds `script`.
 
         Raises ToolFailed when the session runs too many, or the directory is not there.
         """
@@ -183,34 +191,45 @@ class Processes:
         directory = self.session_dir(session_id)
         log = directory / f"{process_id}.log"
         file = directory / f"{process_id}.sh"
-        await asyncio.to_thread(self._prepare, directory, file, script)
-        argv = [*argv, str(file)] if script is not None else argv
         process = Process(process_id, session_id, run_id, command, log, background=background)
         self._all[process_id] = process
+        try:
+            await asyncio.to_thread(self._prepare, directory, file, script)
+            made = launch if isinstance(launch, Launch) else await launch(process_id, file)
+            await self._supervise(process, made)
+        except BaseException as error:
+            if process.pid is None:
+                self._all.pop(process_id, None)
+            if isinstance(error, OSError):
+                raise ToolFailed(f"Cannot run a command: {error.strerror or error}") from error
+            if isinstance(error, asyncio.CancelledError):
+                process.kill(0)
+            raise
+        return process
+
+    async def _supervise(self, process: Process, launch: Launch) -> None:
         arguments = [
-            str(self.records_dir / process_id),
-            str(log),
+            str(self.records_dir / process.id),
+            str(process.log),
             str(self.piece_bytes),
-            "pipe" if background else "none",
+            f"{launch.kind}:{'pipe' if process.is_background else 'none'}",
         ]
         try:
             await asyncio.get_running_loop().subprocess_exec(
                 lambda: process,
-                *(sys.executable, "-I", "-S", "-c", supervisor.STUB, SUPERVISOR_DIR, *arguments, *argv),
+                *(sys.executable, "-I", "-S", "-c", supervisor.STUB, SUPERVISOR_DIR, *arguments, *launch.argv),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
-                cwd=workdir,
-                env={**environment, MARK: process_id},
+                cwd=launch.directory,
+                env={**launch.environment, MARK: process.id},
                 start_new_session=True,
             )
         except OSError as error:
-            del self._all[process_id]
-            raise ToolFailed(f"Cannot run a command in {workdir}: {error.strerror or error}") from error
-        except asyncio.CancelledError:
-            process.kill(0)
-            raise
-        return process
+            where = f"Cannot run a command in {launch.directory}: {error.strerror or error}"
+            raise ToolFailed(where) from error
+        if launch.opening:
+            process.open_with(launch.opening)
 
     async def forget(self, process: Process, *, keep_output: bool = False) -> None:
         """An ended command that nobody needs to ask about again."""
@@ -262,10 +281,10 @@ def reap(run_dir: Path) -> int:
         except (OSError, ValueError):
             numbers = []
         if len(numbers) == 6:
-            if _is_same(numbers[0], numbers[1]):
+            if is_same(numbers[0], numbers[1]):
                 continue
             for pid, start in ((numbers[2], numbers[3]), (numbers[4], numbers[5])):
-                if pid and _is_same(pid, start):
+                if pid and is_same(pid, start):
                     groups[pid] = start
         marks.add(record.name)
         record.unlink(missing_ok=True)
@@ -279,7 +298,7 @@ def kill_marked(marks: Iterable[str], known: Mapping[int, int] | None = None) ->
     wanted = {f"{MARK}={mark}".encode() for mark in marks}
     killed: set[int] = set()
     for _ in range(20):
-        roots = {pid for pid, start in (known or {}).items() if _is_same(pid, start)}
+        roots = {pid for pid, start in (known or {}).items() if is_same(pid, start)}
         found = {pid for pid in _pids() if wanted and not wanted.isdisjoint(_environment(pid))} | roots
         for root in roots:
             found.update(descendants(root))
@@ -315,7 +334,8 @@ def _environment(pid: int) -> set[bytes]:
         return set()
 
 
-def _is_same(pid: int, start: int) -> bool:
+def is_same(pid: int, start: int) -> bool:
+    """Whether the process that started then, in clock ticks, still runs under this pid."""
     stat = stat_of(pid)
     return stat is not None and stat[0] != b"Z" and stat[2] == start
 

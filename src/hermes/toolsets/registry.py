@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,9 @@ from hermes.core.redact import Redactor
 from hermes.core.toolset import COMPOSITES, TOOLSETS, Risk, expanded, info_of
 from hermes.home.memory import Memories, Target
 from hermes.home.skills import Skills
+from hermes.toolsets.backends.backend import Backend
+from hermes.toolsets.backends.choice import build_backend
+from hermes.toolsets.backends.files import AwayTool, WorkspaceTool
 from hermes.toolsets.memory import MemoryTool
 from hermes.toolsets.patch import PatchTool
 from hermes.toolsets.paths import Reach
@@ -52,10 +55,15 @@ class Registry:
     """The toolsets of one process. Results leave through one redactor; what runs ends with `close`."""
 
     def __init__(
-        self, toolsets: Iterable[Toolset], processes: Processes | None = None, redactor: Redactor | None = None
+        self,
+        toolsets: Iterable[Toolset],
+        processes: Processes | None = None,
+        redactor: Redactor | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.redactor = redactor or Redactor()
         self._processes = processes
+        self._backend = backend
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._toolsets: dict[str, Toolset] = {}
         self._of_sessions: dict[str, dict[str, Toolset]] = {}
@@ -76,6 +84,11 @@ class Registry:
         order = {name: number for number, name in enumerate(TOOLSETS)}
         known = sorted(self._toolsets.items(), key=lambda item: order.get(item[0], len(order)))
         self._toolsets = dict(known)  # a new one: whoever lists them now goes on with the old
+
+    @property
+    def terminal_problem(self) -> str:
+        """Why no command can run, empty when none is known."""
+        return "" if self._backend is None else self._backend.problem()
 
     @property
     def tools(self) -> dict[str, Tool]:
@@ -136,6 +149,8 @@ class Registry:
     async def close_session(self, session_id: str) -> None:
         """End a session's processes and remove the outputs it kept."""
         await self.drop_session(session_id)
+        if self._backend is not None:
+            await self._backend.end_session(session_id)
         if self._processes is not None:
             await self._processes.end_session(session_id)
 
@@ -150,6 +165,8 @@ class Registry:
             await self.servers.close()
         if self._processes is not None:
             await self._processes.close()
+        if self._backend is not None:
+            await self._backend.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -222,10 +239,12 @@ def build_registry(
     sessions: SessionRecall | None = None,
     todos: TodoKeeper | None = None,
     skills: Skills | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Registry:
     """The toolsets of this build.
 
     `run_dir`: where outputs, snapshots and process records go (the home's); None makes a temporary directory.
+    `environ`: of which programs that reach another machine get a few variables; None is this process's.
     `home`: HERMES_HOME, whose keys no tool reads. `secrets`: values that are hidden in every result. Where there are no
     `memories`, `sessions`, `todos` or `skills`, the tools for them are there and not offered.
     """
@@ -236,26 +255,42 @@ def build_registry(
     assert directory is not None
     processes = Processes(directory, terminal.piece_bytes, terminal.max_processes)
     redactor = Redactor(secrets)
-    reach = Reach(home, files.roots)
+    backend = build_backend(terminal.place, processes, os.environ if environ is None else environ, terminal.shell)
+    problem = backend.problem()
     toolsets = (
         Toolset(
             TOOLSETS["terminal"],
-            (TerminalTool(processes, terminal, redactor), ProcessTool(processes, terminal, redactor)),
-            "" if hasattr(os, "fork") else "terminal needs Linux or macOS",
+            (TerminalTool(processes, terminal, redactor, backend), ProcessTool(processes, terminal, redactor)),
+            problem,
+            is_usable=not problem,
         ),
-        Toolset(
-            TOOLSETS["file"],
-            (ReadFileTool(reach, files), WriteFileTool(reach), PatchTool(reach, files), SearchFilesTool(reach, files)),
-            "" if find_ripgrep() else "search_files needs ripgrep: pip install ripgrep",
-        ),
+        _files(backend, files, home, processes),
         _memory(memories, redactor),
         _needing("session_search", SessionSearchTool(sessions), sessions, "no sessions are kept here"),
         _needing("todo", TodoTool(todos), todos, "no sessions are kept here"),
         _skills(skills),
     )
-    registry = Registry(toolsets, processes, redactor)
+    registry = Registry(toolsets, processes, redactor, backend)
     registry._temporary = temporary
     return registry
+
+
+def _files(backend: Backend, files: FileSettings, home: Path | None, processes: Processes) -> Toolset:
+    makes: tuple[Callable[[Reach], Tool], ...] = (
+        lambda reach: ReadFileTool(reach, files),
+        WriteFileTool,
+        lambda reach: PatchTool(reach, files),
+        lambda reach: SearchFilesTool(reach, files),
+    )
+    problem = "" if find_ripgrep() else "search_files needs ripgrep: pip install ripgrep"
+    if backend.name == "local":
+        return Toolset(TOOLSETS["file"], tuple(make(Reach(home, files.roots)) for make in makes), problem)
+    if backend.shares_workspace:
+        reach = Reach(home, files.roots, keeps_to_workspace=True, shared=(processes.outputs_dir, *backend.binds))
+        return Toolset(TOOLSETS["file"], tuple(WorkspaceTool(make, reach) for make in makes), problem)
+    away = f"commands run elsewhere (terminal.backend is {backend.name}), and file tools see only this machine"
+    tools = tuple(AwayTool(make(Reach(home, files.roots)), away) for make in makes)
+    return Toolset(TOOLSETS["file"], tools, away, is_usable=False)
 
 
 def _memory(memories: Memories | None, redactor: Redactor) -> Toolset:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hermes.toolsets.backends.choice import Place
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TerminalSettings:
     """`shell` None: bash, where it is missing sh. `output_characters`: what of an output the model sees.
 
     `piece_bytes`: the output on disk is cut into pieces of this size, of which the first and the newest two are kept.
+    `place`: where commands run, None for this machine as it is.
     `kill_grace_seconds`: from SIGTERM to SIGKILL after a time-out; `cancel_grace_seconds`: when the run is stopped.
     """
 
@@ -20,6 +23,7 @@ class TerminalSettings:
     piece_bytes: int = 8 << 20
     max_processes: int = 16
     shell: str | None = None
+    place: Place = None
     kill_grace_seconds: float = 2.0
     cancel_grace_seconds: float = 0.3
 

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH105, PTH108, PTH123, PTH208, SIM105, S606
+# ruff: noqa: PTH101, PTH103, PTH105, PTH106, PTH108, PTH111, PTH116, PTH120, PTH123, PTH208, SIM105, S606
 """Holds one command and everything it starts: `python -I -S -c STUB DIRECTORY RECORD LOG PIECE INPUT ARGV…`.
 
 Why a process between us and the shell: it is the subreaper of all that the command starts, so a `setsid` grandchild
@@ -15,6 +15,11 @@ Tells on standard output: `pid N`, `exit CODE` (negative: the signal), `left N` 
 
 With `own:R` for INPUT the command talks over our standard streams itself (an MCP server does): we are told things over
 the descriptor R, tell nothing, and write no LOG.
+
+INPUT may begin with what the command is (docs/adr/0112). Nothing: a shell. `wrapped:`: a program that holds the shell
+and dies of SIGTERM: only what is below it is asked to end. `far:`: a client of another machine, where a `Holder`
+of this same file has the shell: what is told above goes on to it through the client's input, and what it tells comes
+back as the client's error output; `raw HEX` is for that input as it is.
 """
 
 import _signal as signal  # type: ignore[import-not-found] # what signal.py is made of
@@ -26,9 +31,19 @@ import time
 STUB = "import sys; sys.path.append(sys.argv[1]); import supervisor; supervisor.main(sys.argv[2:])"
 """The program for `-c`: imported, and so compiled once."""
 
+BASH = ("--noprofile", "--norc", "-c", 'eval "$(<"$1")"', "bash")
+SH = ("-c", 'eval "$(cat "$1")"', "sh")
+"""What follows the name of a shell that runs the file whose path comes last."""
+
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 ORPHANED_GRACE_SECONDS = 0.5
+FAR_SECONDS = 0.4
+"""What the other machine gets beyond the grace to tell that all is ended, before the client is killed."""
+TOLD = b"\x1ehermes:"
+"""What a line of a holder begins with, to be told from what the client prints."""
 READ_BYTES = 1 << 16
+KEPT_SECONDS = 30 * 24 * 3600
+"""How long a session that is not spoken to leaves something on another machine."""
 SETTLING_SECONDS = 0.002
 
 
@@ -102,11 +117,22 @@ class Log:
 
 
 class Supervisor:
-    def __init__(self, record: str, log: Log, has_input: bool, argv: list[str], listens: int | None = None) -> None:
-        self.record, self.log, self.has_input, self.argv = record, log, has_input, argv
+    def __init__(
+        self,
+        record: str,
+        log: Log,
+        has_input: bool,
+        argv: list[str],
+        kind: str = "near",
+        listens: int | None = None,
+    ) -> None:
+        self.record, self.log, self.has_input, self.argv, self.kind = record, log, has_input, argv, kind
         self.is_on_our_streams = listens is not None
         self.listens = listens or 0
         self.exit_code: int | None = None
+        self.far_code: int | None = None
+        self.told: int | None = None
+        self.heard = b""
         self.is_reported = False
         self.control = b""
         self.to_write = b""
@@ -125,17 +151,23 @@ class Supervisor:
 
     def start(self) -> None:
         self.output, output = os.pipe()
-        if self.has_input:
+        if self.has_input or self.kind == "far":
             stdin, self.input = os.pipe()
             os.set_blocking(self.input, False)
         else:
             stdin = os.open(os.devnull, os.O_RDONLY)
+        errors = output
+        if self.kind == "far":
+            self.told, errors = os.pipe()
+            os.set_blocking(self.told, False)
         self.write_record(0)
         supervisor = os.getpid()
         self.main = os.fork()
         if self.main == 0:
-            self.run_command(stdin, output, supervisor)
+            self.run_command(stdin, output, errors, supervisor)
         os.close(output)
+        if errors != output:
+            os.close(errors)
         if self.is_on_our_streams:  # the command's alone: whoever reads them sees their end when it ends
             for stream in (0, 1, 2):
                 os.dup2(stdin, stream)
@@ -144,7 +176,7 @@ class Supervisor:
         self.write_record(self.main)
         self.tell(f"pid {self.main}")
 
-    def run_command(self, stdin: int, output: int, supervisor: int) -> None:
+    def run_command(self, stdin: int, output: int, errors: int, supervisor: int) -> None:
         try:
             os.setsid()
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -163,7 +195,7 @@ class Supervisor:
             if not self.is_on_our_streams:
                 os.dup2(stdin, 0)
                 os.dup2(output, 1)
-                os.dup2(output, 2)
+                os.dup2(errors, 2)
             os.execvp(self.argv[0], self.argv)
         except OSError as error:
             os.write(2, f"cannot start {self.argv[0]}: {error.strerror}\n".encode())
@@ -191,16 +223,19 @@ class Supervisor:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.start()
-        reading = {self.listens, self.output, wake}
+        reading = {self.listens, self.output, wake} | ({self.told} if self.told is not None else set())
         while True:
             has_children = self.reap()
             is_settling = False
-            if self.exit_code is not None and not self.is_reported:
+            if self.exit_code is not None and not self.is_reported and self.kind != "wrapped":
                 self.pump(reading)
                 left = len(descendants(os.getpid())) if has_children else 0
                 is_settling = has_children and not left  # one is just ending, or was born while we looked
                 if left:
                     self.report(left)
+            if self.exit_code is not None and self.kind == "wrapped":  # what is below it is dying, too
+                self.end_all()
+                break
             if not has_children and (self.is_subreaper or self.output not in reading):
                 break
             if self.kill_at is not None and time.monotonic() >= self.kill_at:
@@ -215,10 +250,13 @@ class Supervisor:
                 self.drain(wake)
             if self.output in ready:
                 self.pump(reading, READ_BYTES)
+            if self.told in ready:
+                self.hear(reading)
             if writable:
                 self.feed()
             if self.listens in ready and not self.listen():
                 reading.discard(self.listens)
+        self.hear(reading)
         self.pump(reading)
         if not self.is_reported:
             self.report(0)
@@ -239,7 +277,8 @@ class Supervisor:
 
     def report(self, left: int) -> None:
         self.is_reported = True
-        self.tell(f"exit {-9 if self.exit_code is None else self.exit_code}")
+        code = self.exit_code if self.far_code is None else self.far_code
+        self.tell(f"exit {-9 if code is None else code}")
         self.tell(f"left {left}")
 
     def pump(self, reading: set[int], most: int | None = None) -> None:
@@ -258,6 +297,29 @@ class Supervisor:
             if most is None and taken > 1 << 22:  # something that still runs floods it: enough for a last look
                 return
 
+    def hear(self, reading: set[int]) -> None:
+        """What the holder tells, and what the client itself complains of, which is output."""
+        while self.told is not None and self.told in reading:
+            try:
+                data = os.read(self.told, READ_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                reading.discard(self.told)
+                self.log.write(self.heard)
+                return
+            *lines, self.heard = (self.heard + data).split(b"\n")
+            for line in lines:
+                word, _, value = line.partition(b" ")
+                if word == TOLD + b"exit":
+                    self.far_code = int(value)
+                elif word == TOLD + b"left":
+                    self.pump(reading)
+                    if int(value) and not self.is_reported:
+                        self.report(int(value))
+                elif not word.startswith(TOLD):
+                    self.log.write(line + b"\n")
+
     def drain(self, pipe: int) -> None:
         try:
             while os.read(pipe, 512):
@@ -275,6 +337,10 @@ class Supervisor:
             word, _, value = line.partition(b" ")
             if word == b"kill":
                 self.kill(int(value) / 1000)
+            elif word == b"raw":
+                self.to_write += bytes.fromhex(value.decode())
+            elif self.kind == "far":
+                self.to_write += line + b"\n"
             elif word == b"write":
                 self.to_write += bytes.fromhex(value.decode())
             elif word == b"close":
@@ -297,9 +363,17 @@ class Supervisor:
             self.input = None
 
     def kill(self, grace: float) -> None:
+        if self.kind == "far":  # the holder does it, and the client ends with it
+            self.to_write += b"kill %d\n" % int(grace * 1000)
+            self.feed()
+            grace += FAR_SECONDS
         at = time.monotonic() + grace
-        self.kill_at = at if self.kill_at is None else min(at, self.kill_at)
-        self.send(descendants(os.getpid()), signal.SIGTERM, signal.SIGCONT)
+        is_asked = self.kill_at is not None
+        self.kill_at = min(at, self.kill_at) if self.kill_at is not None else at
+        if is_asked:  # once is enough: what cleans up on SIGTERM would do it again
+            return
+        below = descendants(os.getpid())
+        self.send([pid for pid in below if self.kind == "near" or pid != self.main], signal.SIGTERM, signal.SIGCONT)
 
     def send(self, pids: list[int] | set[int], *signals: int) -> None:
         for pid in pids:
@@ -335,5 +409,86 @@ def main(arguments: list[str]) -> None:
     listens = int(stdin[4:]) if stdin.startswith("own:") else None
     if listens is not None:  # what the command starts must not hold it
         os.set_inheritable(listens, False)
-    Supervisor(record, Log(log, int(piece_bytes)), stdin == "pipe", argv, listens).run()
+    kind, _, stdin = stdin.rpartition(":") if listens is None else ("", "", "none")
+    Supervisor(record, Log(log, int(piece_bytes)), stdin == "pipe", argv, kind or "near", listens).run()
     os._exit(0)
+
+
+class Printed(Log):
+    """What a holder does with the output: it goes on to whoever runs the client."""
+
+    def __init__(self) -> None:
+        self.piece_bytes, self.size, self.file = 1 << 62, 0, 1
+
+
+class Holder(Supervisor):
+    """On the other machine. Tells on its error output; its input ends when the client does, and all it holds then."""
+
+    def tell(self, line: str) -> None:
+        try:
+            os.write(2, TOLD + line.encode() + b"\n")
+        except OSError:
+            pass
+
+
+def hold(*, name: str, state: str, script: str, has_input: bool, shell: list[str], mark: str) -> None:
+    """Run `script` in a shell and end with it. `shell` empty: bash, or sh where it is missing. `state` may begin with
+    `~`: a directory for the script, and for what it leaves for the next one."""
+    state = os.path.expanduser(state)
+    os.makedirs(state, 0o700, exist_ok=True)
+    os.chmod(state, 0o700)
+    file = f"{state}/{name}.sh"
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
+        opened.write(script.encode("utf-8", "surrogateescape"))
+    os.environ[mark] = name
+    os.environ["HERMES_STATE"] = state
+    try:
+        Holder("", Printed(), has_input, [*(shell or found_shell()), file]).run()
+    finally:
+        os.unlink(file)
+        os._exit(0)
+
+
+def found_shell() -> list[str]:
+    for place in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        if os.access(f"{place}/bash", os.X_OK):
+            return [f"{place}/bash", *BASH]
+    return ["/bin/sh", *SH]
+
+
+def look(*, state: str, takes: bool) -> None:
+    """Print the directory that the last call ended in. `takes`: what it left is what the next one starts from."""
+    state = os.path.expanduser(state)
+    if not takes:
+        forget_old(os.path.dirname(state))
+    for name in ("environment", "directory"):
+        try:
+            if takes:
+                os.replace(f"{state}/{name}.new", f"{state}/{name}")
+        except OSError:
+            pass
+    try:
+        with open(f"{state}/directory", "rb") as file:
+            os.write(1, file.read(1 << 16))
+    except OSError:
+        pass
+
+
+def forget(*, state: str) -> None:
+    """Remove what a session left; nothing is a failure of that."""
+    state = os.path.expanduser(state)
+    try:
+        for name in os.listdir(state):
+            os.unlink(f"{state}/{name}")
+        os.rmdir(state)
+    except OSError:
+        pass
+
+
+def forget_old(states: str) -> None:
+    try:
+        for name in os.listdir(states):
+            if os.stat(f"{states}/{name}").st_mtime < time.time() - KEPT_SECONDS:
+                forget(state=f"{states}/{name}")
+    except OSError:
+        pass

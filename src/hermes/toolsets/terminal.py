@@ -1,18 +1,16 @@
 """The `terminal` tool: a shell whose directory and exported variables last as long as the session.
 
 Each call is a fresh shell that reads the session's snapshot first and writes it last. So a call that is killed loses
-what it changed itself and nothing else, and no shell sits there between the calls (docs/adr/0030).
+what it changed itself and nothing else, and no shell sits there between the calls (docs/adr/0030). Where that shell
+runs is the backend's to say (docs/adr/0112).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import shlex
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field
@@ -20,6 +18,8 @@ from pydantic import Field
 from hermes.core.errors import ToolFailed
 from hermes.core.ports import Action, ActionKind, ToolContext, ToolResult
 from hermes.toolsets import output
+from hermes.toolsets.backends.backend import Backend, Command, Launch, Shell, Start
+from hermes.toolsets.backends.local import WHOLE, Local
 from hermes.toolsets.processes import MARK, Process, Processes
 from hermes.toolsets.settings import TerminalSettings
 from hermes.toolsets.tool import Arguments, BaseTool, one_line
@@ -27,8 +27,8 @@ from hermes.toolsets.tool import Arguments, BaseTool, one_line
 STATE = "terminal"
 """Where the session's `Shell` is in `ToolContext.state`."""
 
-WHOLE = "# whole"
-"""The last line of a snapshot."""
+PEN = "terminal pen"
+"""Where the lock is that lets the calls of a session run one after another."""
 
 
 class TerminalArguments(Arguments):
@@ -38,18 +38,6 @@ class TerminalArguments(Arguments):
     workdir: str | None = Field(None, description="Directory for this call only. Default: where the last one left off.")
 
 
-@dataclass(slots=True)
-class Shell:
-    """What a session's next command starts from. `directory` None: the context's own."""
-
-    environment_file: Path
-    directory_file: Path
-    directory: Path | None = None
-    has_environment: bool = False
-    is_open: bool = False
-    pen: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
 class TerminalTool(BaseTool[TerminalArguments]):
     name = "terminal"
     description = """Run a shell command. Directory and exported variables carry over to the next call. Standard input
@@ -57,12 +45,20 @@ class TerminalTool(BaseTool[TerminalArguments]):
         watchers with background=true. Prefer read_file, patch and search_files for files."""
     arguments = TerminalArguments
 
-    def __init__(self, processes: Processes, settings: TerminalSettings, hide: Callable[[str], str] = str) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        settings: TerminalSettings,
+        hide: Callable[[str], str] = str,
+        backend: Backend | None = None,
+    ) -> None:
         super().__init__()
         self._processes = processes
         self._settings = settings
         self._hide = hide
-        self._shell = find_shell(settings)
+        self._backend = backend or Local(settings.shell)
+        if self._backend.notice:
+            self._spec = replace(self._spec, description=f"{self._spec.description} {self._backend.notice}")
 
     def summary(self, arguments: TerminalArguments) -> str:
         return arguments.command
@@ -75,16 +71,21 @@ class TerminalTool(BaseTool[TerminalArguments]):
         return Action(ActionKind.COMMAND, arguments.command, workdir=directory)
 
     async def run(self, arguments: TerminalArguments, context: ToolContext) -> ToolResult:
-        if not hasattr(os, "fork"):
-            raise ToolFailed("The terminal needs Linux or macOS; on Windows run the server in WSL.")
+        if problem := self._problem():
+            raise ToolFailed(problem)
         if "\0" in arguments.command:
             raise ToolFailed("The command contains a NUL byte, which no shell takes.")
         timeout = self._timeout(arguments)
         shell = self._session_shell(context)
-        async with shell.pen:
+        async with context.state.setdefault(PEN, asyncio.Lock()):
             if arguments.background:
                 return await self._start_background(arguments, context, shell)
             return await self._run(arguments, context, shell, timeout)
+
+    def _problem(self) -> str:
+        """Nothing runs elsewhere instead: what was to be kept in a sandbox would be out of it then."""
+        problem = self._backend.problem()
+        return f"No command runs: {problem}." if problem else ""
 
     def _timeout(self, arguments: TerminalArguments) -> float:
         seconds = arguments.timeout or self._settings.timeout_seconds
@@ -98,49 +99,59 @@ class TerminalTool(BaseTool[TerminalArguments]):
     def _session_shell(self, context: ToolContext) -> Shell:
         shell = context.state.get(STATE)
         if not isinstance(shell, Shell):
-            directory = self._processes.session_dir(context.session_id)
-            shell = Shell(directory / "environment", directory / "directory")
+            shell = Shell(context.session_id, self._processes.session_dir(context.session_id) / "shell")
             context.state[STATE] = shell
         return shell
 
-    async def _start(
-        self, arguments: TerminalArguments, context: ToolContext, shell: Shell
-    ) -> tuple[Process, Path, str | None]:
-        """The process, where it starts, and what has to be said about that."""
-        directory, note = await asyncio.to_thread(_start_directory, arguments.workdir, shell, context.workdir)
-        environment = dict(context.environment)
-        if shell.has_environment:  # the snapshot is the whole truth: what was unset stays unset
-            environment = {"PATH": environment.get("PATH", "/usr/bin:/bin")}
+    async def _start(self, arguments: TerminalArguments, context: ToolContext, shell: Shell) -> tuple[Process, Start]:
+        """The process, and where it starts."""
+        start = await self._backend.start(shell, arguments.workdir, context.workdir)
+        script = _script(
+            arguments.command,
+            self._backend.state or shlex.quote(str(shell.state)),
+            start if start.enters else None,
+            is_asked=arguments.workdir is not None,
+            fallback=context.workdir if self._backend.shares_workspace else None,
+            saves_environment=not arguments.background,
+            saves_directory=not arguments.background and arguments.workdir is None,
+        )
+
+        async def launch(process_id: str, file: Path) -> Launch:
+            command = Command(
+                id=process_id,
+                shell=shell,
+                start=start,
+                workspace=context.workdir,
+                environment=context.environment,
+                has_input=arguments.background,
+            )
+            return await self._backend.launch(command, file)
+
         process = await self._processes.start(
-            self._shell,
+            launch,
             command=arguments.command,
             session_id=context.session_id,
             run_id=context.run_id,
-            workdir=directory,
-            environment=environment,
-            script=_script(
-                arguments.command,
-                shell,
-                saves_environment=not arguments.background,
-                saves_directory=not arguments.background and arguments.workdir is None,
-            ),
+            script=script,
             background=arguments.background,
         )
-        return process, directory, note
+        return process, start
 
     async def _start_background(self, arguments: TerminalArguments, context: ToolContext, shell: Shell) -> ToolResult:
-        process, directory, note = await self._start(arguments, context, shell)
+        process, start = await self._start(arguments, context, shell)
         await self._processes.forget_old(context.session_id)
+        where = f" in {start.directory}" if start.directory is not None else ""
         text = (
-            f"Started in the background as {process.id} in {directory}. Follow it with "
+            f"Started in the background as {process.id}{where}. Follow it with "
             f"process(action='poll', session_id='{process.id}')."
         )
-        return ToolResult("\n".join(filter(None, (note, text))), preview=f"started {process.id}")
+        return ToolResult("\n".join(filter(None, (start.note, text))), preview=f"started {process.id}")
 
     async def _run(
         self, arguments: TerminalArguments, context: ToolContext, shell: Shell, seconds: float
     ) -> ToolResult:
-        process, directory, note = await self._start(arguments, context, shell)
+        process, start = await self._start(arguments, context, shell)
+        before = shell.directory or start.directory
         timed_out = False
         try:
             try:
@@ -152,20 +163,28 @@ class TerminalTool(BaseTool[TerminalArguments]):
             await process.kill_and_wait(self._settings.cancel_grace_seconds)
             await self._processes.forget(process)
             raise
-        shown, moved = await asyncio.to_thread(self._look, process, shell, directory, timed_out=timed_out)
-        lines = [note, shown.text.rstrip("\n")]
+        settings = self._settings
+        shown = await asyncio.to_thread(
+            output.head_and_tail, process.log, settings.piece_bytes, settings.output_characters, self._hide
+        )
+        lost = None if timed_out else await self._remember(shell)
+        is_kept = shown.is_cut and self._backend.shares_workspace
+        lines = [start.note, shown.text.rstrip("\n")]
         if timed_out:
             lines.append(f"[killed after {seconds:g} seconds; use background=true for what runs long]")
         if shown.is_cut:
-            lines.append(f"[{shown.total_bytes:,} bytes of output in all, kept in {process.log}]")
+            where = f"kept in {process.log}" if is_kept else "not kept: send it to a file to see more of it"
+            lines.append(f"[{shown.total_bytes:,} bytes of output in all, {where}]")
         if process.is_running:
             lines.append(
                 f"[{process.left} process(es) it started still run, as {process.id}: "
                 f"end them with process(action='kill', session_id='{process.id}')]"
             )
         else:
-            await self._processes.forget(process, keep_output=shown.is_cut)
-        lines.append(moved)
+            await self._processes.forget(process, keep_output=is_kept)
+        if shell.directory is not None and shell.directory != before:
+            lines.append(f"[directory is now {shell.directory}]")
+        lines.append(lost)
         lines.append("" if timed_out else f"[{exit_words(process.exit_code)}]")
         failed = timed_out or process.exit_code != 0
         preview = one_line(shown.text) if not failed else f"{exit_words(process.exit_code)}: {one_line(shown.text)}"
@@ -173,47 +192,50 @@ class TerminalTool(BaseTool[TerminalArguments]):
             preview = f"timed out after {seconds:g} s"
         return ToolResult("\n".join(filter(None, lines)), is_error=failed, preview=preview[:200])
 
-    def _look(
-        self, process: Process, shell: Shell, started_in: Path, *, timed_out: bool
-    ) -> tuple[output.Output, str | None]:
-        settings = self._settings
-        before = shell.directory or started_in
-        shown = output.head_and_tail(process.log, settings.piece_bytes, settings.output_characters, self._hide)
-        if not timed_out:
-            _remember(shell)
-        has_moved = shell.directory is not None and shell.directory != before
-        return shown, f"[directory is now {shell.directory}]" if has_moved else None
+    async def _remember(self, shell: Shell) -> str | None:
+        """What is lost of the session by trouble on the way there."""
+        try:
+            await self._backend.remember(shell)
+        except ToolFailed as failed:
+            return f"[directory and variables of this call are lost: {failed.message}]"
+        return None
 
 
 def exit_words(code: int | None) -> str:
     return f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
-def find_shell(settings: TerminalSettings) -> tuple[str, ...]:
-    """The start of a command line that runs a script file: bash where there is one, else sh."""
-    shell = settings.shell or shutil.which("bash") or shutil.which("sh") or "/bin/sh"
-    if Path(shell).name == "bash":
-        return shell, "--noprofile", "--norc", "-c", 'eval "$(<"$1")"', "bash"
-    return shell, "-c", 'eval "$(cat "$1")"', "sh"
-
-
-def _script(command: str, shell: Shell, *, saves_environment: bool, saves_directory: bool) -> str:
+def _script(
+    command: str,
+    state: str,
+    enter: Start | None,
+    *,
+    is_asked: bool,
+    fallback: Path | None,
+    saves_environment: bool,
+    saves_directory: bool,
+) -> str:
     """The session's snapshot, the command, a new snapshot beside the old one. For bash and for plain sh.
 
     The command is in a file, not on a command line, so that `pkill -f WORD` in it does not find itself.
+    `state` is shell text for the directory of the snapshot, `enter` says where the shell has to go first.
     """
-    environment = shlex.quote(str(shell.environment_file))
     save = []
     if saves_environment:
         listing = 'export -p; [ -z "${BASH_VERSION-}" ] || { declare -f; export -pf; }'
-        save.append(f"( umask 077; {{ {listing}; echo '{WHOLE}'; }} > {environment}.new ) 2>/dev/null")
+        save.append(
+            f"( umask 077; {{ {listing}; echo '{WHOLE}'; }} > \"$__hermes_state\"/environment.new ) 2>/dev/null"
+        )
     if saves_directory:
-        save.append(f"( umask 077; pwd > {shlex.quote(str(shell.directory_file))}.new ) 2>/dev/null")
+        save.append('( umask 077; pwd > "$__hermes_state"/directory.new ) 2>/dev/null')
     return "\n".join(
         (
-            f"__hermes_mark=${MARK}",
-            f"[ -r {environment} ] && . {environment} 2>/dev/null",
+            f"__hermes_mark=${MARK} __hermes_state={state}",
+            "unset HERMES_STATE",
+            'rm -f "$__hermes_state"/environment.new "$__hermes_state"/directory.new' if save and enter else "",
+            '[ -r "$__hermes_state"/environment ] && . "$__hermes_state"/environment 2>/dev/null',
             f"export {MARK}=$__hermes_mark; unset __hermes_mark",
+            _entering(enter, is_asked=is_asked, fallback=fallback),
             "__hermes_save() { __hermes_code=$?; { set +eux; } 2>/dev/null; unset -f __hermes_save; trap - EXIT",
             *save,
             "exit $__hermes_code; }",
@@ -224,41 +246,13 @@ def _script(command: str, shell: Shell, *, saves_environment: bool, saves_direct
     )
 
 
-def _remember(shell: Shell) -> None:
-    """Take the snapshot that the last call wrote."""
-    new = shell.environment_file.with_suffix(".new")
-    with contextlib.suppress(OSError), new.open("rb") as file:
-        file.seek(-len(WHOLE) - 1, os.SEEK_END)
-        if file.read() == WHOLE.encode() + b"\n":
-            new.replace(shell.environment_file)
-    with contextlib.suppress(OSError):
-        shell.directory_file.with_suffix(".new").replace(shell.directory_file)
-    _open(shell)
-
-
-def _open(shell: Shell) -> None:
-    shell.is_open = True
-    shell.has_environment = shell.environment_file.exists()
-    with contextlib.suppress(OSError):
-        text = shell.directory_file.read_text("utf-8", "surrogateescape").removesuffix("\n")
-        if text.startswith("/"):
-            shell.directory = Path(text)
-
-
-def _start_directory(asked: str | None, shell: Shell, workdir: Path) -> tuple[Path, str | None]:
-    for file in (shell.environment_file, shell.directory_file):
-        file.with_suffix(".new").unlink(missing_ok=True)  # of a call that was killed
-    if not shell.is_open:
-        _open(shell)
-    last = shell.directory or workdir
-    if asked is not None:
-        path = last / Path(asked).expanduser()
-        if not path.is_dir():
-            raise ToolFailed(f"workdir: {path} is not a directory.")
-        return path, None
-    if last.is_dir():
-        return last, None
-    shell.directory = None
-    if not workdir.is_dir():
-        raise ToolFailed(f"The working directory {workdir} is gone; give another one as workdir.")
-    return workdir, f"[{last} is gone; this ran in {workdir}]"
+def _entering(enter: Start | None, *, is_asked: bool, fallback: Path | None) -> str:
+    if enter is None or enter.directory is None:
+        return ""
+    there = shlex.quote(str(enter.directory))
+    if is_asked:
+        said = shlex.quote(f"workdir: {enter.directory} is not a directory.")
+        return f"cd -- {there} 2>/dev/null || {{ echo {said}; exit 1; }}"
+    back = shlex.quote(str(fallback)) if fallback is not None else ""
+    said = shlex.quote(f"[{enter.directory} is gone; this ran in {fallback or 'the directory of the login'}]")
+    return f"cd -- {there} 2>/dev/null || {{ echo {said}; cd {back} || exit 1; }}"

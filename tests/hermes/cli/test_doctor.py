@@ -18,7 +18,9 @@ def test_where_nothing_is_wrong_it_says_what_it_looked_at(hermes: Hermes) -> Non
         done = hermes("doctor")
         assert len(server.requests) == 1
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("Nothing is wrong. Examined: settings, keys,") and done.out.endswith(", model.\n")
+    places, examined = done.out.splitlines()
+    assert places.startswith("Commands can run: local, ")
+    assert examined.startswith("Nothing is wrong. Examined: settings, keys,") and examined.endswith(", model.")
 
 
 def test_what_is_wrong_is_told_with_its_mend_and_exit_code_1(hermes: Hermes) -> None:

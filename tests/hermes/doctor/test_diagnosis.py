@@ -463,3 +463,29 @@ def test_a_provider_without_a_key_is_told(home: Home, findings: Find) -> None:
     set_config(home.config_file, ["model"], {"default": "gpt-x", "provider": "openai"})
     finding = only(findings(asks_model=True))
     assert (finding.name, "OPENAI_API_KEY is not set" in finding.text) == ("no_model", True)
+
+
+def test_a_backend_that_cannot_work_is_told_until_it_is_another(
+    home: Home, environ: dict[str, str], findings: Find, tmp_path: Path
+) -> None:
+    set_config(home.config_file, ["terminal", "backend"], "ssh")
+    found = only(findings())
+    assert (found.name, found.severity) == ("backend", Severity.ERROR)
+    assert found.text == "commands are to run in ssh, and none can: terminal.ssh.host is not set"
+    set_config(home.config_file, ["terminal", "backend"], "docker")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "docker").write_text("#!/bin/sh\necho Cannot connect to the Docker daemon >&2; exit 1\n")
+    (programs / "docker").chmod(0o755)
+    environ["PATH"] = f"{programs}:{environ['PATH']}"
+    found = only(findings())
+    assert found.text == "commands are to run in docker, and none can: Cannot connect to the Docker daemon"
+    type_in(found.mend, home, environ)
+    assert findings() == []
+
+
+def test_every_backend_is_told_with_what_is_in_its_way(home: Home, environ: dict[str, str]) -> None:
+    places = {place.name: place.problem for place in diagnose(home, environ, now=NOW, asks_model=False).places}
+    assert list(places) == ["local", "bubblewrap", "docker", "ssh"]
+    assert places["local"] == ""
+    assert places["ssh"]

@@ -163,7 +163,10 @@ WRONG = [
     ("approvals: {timeout: 0}", "config.yaml: approvals.timeout: expected a number above 0, not 0"),
     ("approvals: {deny: rm}", "config.yaml: approvals.deny: expected a list of texts, not 'rm'"),
     ("approvals: {deny: [a, 1]}", "config.yaml: approvals.deny[1]: expected a list of texts, not 1"),
-    ("terminal: {backend: docker}", "config.yaml: terminal.backend: expected one of local, not 'docker'"),
+    (
+        "terminal: {backend: podman}",
+        "config.yaml: terminal.backend: expected one of local, bubblewrap, docker, ssh, not 'podman'",
+    ),
     ("model: {default: 4}", "config.yaml: model.default: expected text, not 4; put it in quotes"),
     (
         "model: {base_url: localhost}",

@@ -67,12 +67,17 @@ async def make_bench(tmp_path: Path) -> AsyncIterator[MakeBench]:
     made: list[Bench] = []
 
     def make(
-        terminal: TerminalSettings = TERMINAL, files: FileSettings | None = None, secrets: tuple[str, ...] = ()
+        terminal: TerminalSettings = TERMINAL,
+        files: FileSettings | None = None,
+        secrets: tuple[str, ...] = (),
+        environ: dict[str, str] | None = None,
     ) -> Bench:
         workdir, home = tmp_path / "work", tmp_path / "home"
         workdir.mkdir(exist_ok=True)
         home.mkdir(exist_ok=True)
-        registry = build_registry(run_dir=tmp_path / "run", home=home, terminal=terminal, files=files, secrets=secrets)
+        registry = build_registry(
+            run_dir=tmp_path / "run", home=home, terminal=terminal, files=files, secrets=secrets, environ=environ
+        )
         made.append(Bench(registry, workdir, tmp_path / "run", home))
         return made[-1]
 
