@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from hermes.agent.approval import Allowances
 from hermes.agent.home_rules import ASKING, HARMLESS, RUNS_CODE
 from hermes.agent.rules import Level, Verdict, classify
 from hermes.core.ports import Action, ActionKind
@@ -74,3 +75,18 @@ def test_what_is_allowed_for_a_session_is_this_very_call() -> None:
 
 def test_no_domain_is_both_harmless_and_runs_code() -> None:
     assert not HARMLESS.keys() & RUNS_CODE.keys()
+
+
+@pytest.mark.parametrize(
+    ("entry", "text", "is_covered"),
+    [
+        ("home-service: climate.*", "climate.set_temperature climate.hall", True),
+        ("home-service: scene.turn_on scene.movie", "scene.turn_on scene.movie", True),
+        ("home-service", "lock.unlock lock.front", True),
+        ("home-service: scene.turn_on scene.movie", "scene.turn_on scene.leave", False),
+        ("home-service: scene.turn_on scene.movie", "scene.turn_on scene.movie, scene.leave", False),
+        ("home-service: climate.*", "lock.unlock lock.front", False),
+    ],
+)
+def test_the_allow_list_names_a_call_a_beginning_or_the_rule(entry: str, text: str, is_covered: bool) -> None:
+    assert Allowances({entry}).covers("s1", judge(text).patterns) is is_covered
