@@ -626,6 +626,24 @@ async def test_a_profile_has_its_own_sessions(home: Gateway, model: ScriptedMode
         assert (await desk.agent.list_sessions()).sessions == []
 
 
+@pytest.mark.parametrize("how", ["<", ">"])
+def test_what_is_no_pipe_is_refused_before_anything_is_made(home: Gateway, how: str) -> None:
+    home.environ["HERMES_HOME"] = str(home.workdir / "nowhere")
+    with (home.workdir / "file").open("w+") as file:
+        ended = subprocess.run(
+            [sys.executable, "-m", "hermes", "acp"],
+            env=home.environ,
+            stdin=file if how == "<" else subprocess.PIPE,
+            stdout=file if how == ">" else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert ended.returncode == 2
+    assert f"{'stdin' if how == '<' else 'stdout'} is none: an editor starts it" in ended.stderr
+    assert not (home.workdir / "nowhere").exists()
+
+
 def test_check_says_what_would_work(home: Gateway) -> None:
     well = hermes(home, "acp", "--check")
     assert (well.returncode, [line.split()[:2] for line in well.stdout.splitlines()]) == (

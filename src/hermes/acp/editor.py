@@ -14,6 +14,7 @@ from acp.meta import PROTOCOL_VERSION
 from hermes.acp import options
 from hermes.acp.content import Block, message_of
 from hermes.acp.errors import told
+from hermes.acp.modes import Mode
 from hermes.acp.replay import replay
 from hermes.acp.servers import Given, connect
 from hermes.acp.services import Services
@@ -262,6 +263,7 @@ class Editor(Agent):
     async def _open(self, session_id: str, folder: Path, servers: Servers | None) -> OpenSession:
         await self._services.runner.open_session(session_id)
         notes = await connect(self._services.servers, session_id, servers or (), folder)
+        self._services.modes.set(session_id, Mode.DEFAULT)
         session = self._sessions[session_id] = OpenSession(session_id, folder, notes=tuple(notes))
         return session
 

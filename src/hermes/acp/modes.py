@@ -6,7 +6,7 @@ A mode makes a session stricter than the home, never laxer (docs/adr/0118).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -39,17 +39,26 @@ TITLES: dict[Mode, tuple[str, str]] = {
 """Name and description, as an editor shows them."""
 
 ReadText = Callable[[Path], str | None]
+ParentOf = Callable[[str], Awaitable[str | None]]
+
+
+async def _no_parent(session_id: str) -> str | None:
+    return None
 
 
 @dataclass(slots=True)
 class Modes:
-    """The modes of the sessions of this process; a session without one is in the default mode.
+    """The modes of the sessions that are open in this process. A sub-agent's session is in the mode of the one that
+    delegated to it.
 
-    `read_text` gives what is in a file that is about to be written, None where there is none or it may not be read.
+    `read_text` gives what is in a file that is about to be written, None where there is none or it may not be read;
+    `parent_of` the session whose run made another.
     """
 
     read_text: ReadText = lambda path: None
+    parent_of: ParentOf = _no_parent
     _modes: dict[str, Mode] = field(default_factory=dict)
+    _parents: dict[str, str] = field(default_factory=dict)
     _allowed: dict[str, set[str]] = field(default_factory=dict)
     _before: dict[tuple[str, str], dict[Path, str | None]] = field(default_factory=dict)
 
@@ -59,9 +68,20 @@ class Modes:
     def set(self, session_id: str, mode: Mode) -> None:
         self._modes[session_id] = mode
 
+    async def holder(self, session_id: str) -> str:
+        """The open session whose mode holds for a session."""
+        while session_id not in self._modes:
+            if session_id not in self._parents:
+                self._parents[session_id] = await self.parent_of(session_id) or ""
+            if not self._parents[session_id]:
+                break
+            session_id = self._parents[session_id]
+        return session_id
+
     def forget(self, session_id: str) -> None:
         self._modes.pop(session_id, None)
         self._allowed.pop(session_id, None)
+        self._parents = {child: parent for child, parent in self._parents.items() if parent != session_id}
 
     def end_run(self, run_id: str) -> None:
         for key in [key for key in self._before if key[0] == run_id]:
@@ -94,7 +114,8 @@ class _ModeGate:
         ask: Ask,
         account: Account | None = None,
     ) -> object:
-        mode = self.modes.of(session_id)
+        holder = await self.modes.holder(session_id)
+        mode = self.modes.of(holder)
         changes = action.kind is not ActionKind.READ
         if changes and mode is Mode.PLAN:
             raise ToolFailed(
@@ -114,7 +135,7 @@ class _ModeGate:
             account=account,
         )
         was_asked = isinstance(answer, ApprovalAnswer) and answer.outcome == "user"
-        allowed = self.modes._allowed.setdefault(session_id, set())
+        allowed = self.modes._allowed.setdefault(holder, set())
         if changes and mode is Mode.ASK and not was_asked and tool not in allowed:
             answer = await self._ask(tool, tool_call_id, action, run_id, session_id, ask)
             if answer.choice == "session":

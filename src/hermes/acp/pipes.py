@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import stat
 import sys
 from contextlib import suppress
 from typing import Any
@@ -102,20 +103,32 @@ def _parsed(line: bytes) -> tuple[dict[str, Any], tuple[int, str] | None]:
     return message, None
 
 
+def check_pipes() -> None:
+    """Raises ConfigError where stdin or stdout is nothing that an editor could talk through."""
+    for number, name in ((0, "stdin"), (1, "stdout")):
+        try:
+            mode = os.fstat(number).st_mode
+        except OSError:
+            mode = 0
+        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or (stat.S_ISCHR(mode) and os.isatty(number))):
+            raise ConfigError(
+                f"hermes acp talks to an editor through pipes, and {name} is none: an editor starts it, see "
+                "docs/howto/editors.md. To see what would work: hermes acp --check"
+            )
+
+
 async def open_pipes() -> Pipes:
-    """This process's stdin and stdout. From now on whatever else writes to stdout, or a child of it, writes to stderr:
-    only the protocol may be there. Raises ConfigError where they are no pipes."""
+    """This process's stdin and stdout, after `check_pipes`. From now on whatever else writes to stdout, or a child of
+    it, writes to stderr: only the protocol may be there."""
+    if sys.platform == "win32":
+        from acp.stdio import stdio_streams
+
+        return Pipes(*await stdio_streams(limit=LONGEST_LINE))
     loop = asyncio.get_running_loop()
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     sys.stdout.flush()
     os.dup2(2, 1)
     reader = asyncio.StreamReader(limit=LONGEST_LINE)
-    try:
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, out)
-    except (ValueError, OSError) as error:
-        raise ConfigError(
-            f"hermes acp talks to an editor through pipes, and stdin or stdout is none ({error}); an editor starts it: "
-            "docs/howto/editors.md"
-        ) from error
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, out)
     return Pipes(reader, asyncio.StreamWriter(transport, protocol, None, loop))

@@ -23,8 +23,12 @@ KINDS: dict[str, schema.ToolKind] = {
     "session_search": "search",
     "web_search": "search",
     "web_extract": "fetch",
+    "tool_search": "think",
     "todo": "think",
     "delegate_task": "think",
+    "image_generate": "other",
+    "text_to_speech": "other",
+    "ha_call_service": "other",
     "clarify": "think",
     "memory": "other",
 }

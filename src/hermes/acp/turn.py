@@ -18,7 +18,7 @@ from hermes.acp.session import SOURCE, OpenSession, time_of, title_of
 from hermes.acp.updates import Projection, Update
 from hermes.agent.compaction import tokens_of, tokens_of_text
 from hermes.core import event as events
-from hermes.core.errors import Conflict, NotFound
+from hermes.core.errors import Conflict, HermesError, NotFound
 from hermes.core.event import FinalEvent, RunEvent
 from hermes.core.key import OWNER
 from hermes.core.message import Message
@@ -58,6 +58,7 @@ class Turn:
             request = await in_request(self._request(message), self._services.files)
             self._last_message = await self._newest_message()
             run = self._run = await runner.start(request)
+            self._session.notes = ()
             if self._is_cancelled:
                 await self._stop("cancelled in the editor")
             final = await self._follow(run)
@@ -82,7 +83,6 @@ class Turn:
     def _request(self, message: Message) -> RunRequest:
         session, services = self._session, self._services
         is_plan = services.modes.of(session.id) is Mode.PLAN
-        notes, session.notes = session.notes, ()
         return RunRequest(
             owner=OWNER,
             source=SOURCE,
@@ -92,7 +92,7 @@ class Turn:
             workdir=str(session.workdir),
             instructions=PLAN_INSTRUCTIONS if is_plan else "",
             toolsets=services.reading_toolsets() if is_plan else None,
-            warnings=notes,
+            warnings=session.notes,
         )
 
     async def _follow(self, run: Run) -> FinalEvent:
@@ -191,8 +191,13 @@ class Turn:
                 updated_at=time_of(session.last_active),
             )
         )
-        model = await services.models.resolve(self._session.model or session.model_choice)
-        if model.context_length is None or not isinstance(final, events.RunCompleted):
+        if not isinstance(final, events.RunCompleted):
+            return
+        try:
+            model = await services.models.resolve(self._session.model or session.model_choice)
+        except HermesError:  # it has answered just now: this is no reason to call the turn failed
+            return
+        if model.context_length is None:
             return
         if final.usage.get("api_calls") == 1:
             used = int(final.usage.get("total_tokens", 0))

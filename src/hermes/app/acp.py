@@ -13,6 +13,7 @@ from hermes.core.toolset import TOOLS, Risk
 from hermes.home.paths import Home
 from hermes.home.settings import Settings
 from hermes.runs.node import Identity
+from hermes.store import sessions as session_store
 from hermes.toolsets import disk
 from hermes.toolsets.paths import Reach
 
@@ -40,7 +41,11 @@ def build_acp(engine: Engine) -> Services:
     from hermes.acp.modes import Modes
     from hermes.acp.services import Services
 
-    modes = Modes(read_text=_reader(engine))
+    async def parent_of(session_id: str) -> str | None:
+        session = await engine.database.read(session_store.get, session_id)
+        return None if session is None else session.parent_session_id
+
+    modes = Modes(read_text=_reader(engine), parent_of=parent_of)
     engine.agent.make_gate = modes.around(engine.agent.make_gate)
     return Services(
         runner=engine.runner,

@@ -38,12 +38,14 @@ def acp(
 
 
 def _serve(call: Call, home: Home) -> None:
+    from hermes.acp.pipes import check_pipes
     from hermes.app.acp import serve_editor
     from hermes.core.redact import Redactor
     from hermes.home.logs import configure_logging
     from hermes.home.paths import create_home
     from hermes.home.settings import load_settings, secret_values
 
+    check_pipes()
     if sys.stdin.isatty():
         _say(f"An editor starts this and talks to it; see docs/howto/editors.md. Try: {home.command} acp --check")
     if create_home(home):
