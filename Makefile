@@ -87,6 +87,7 @@ lock: ## resolve the lock files anew (UPGRADE=1 takes the newest versions)
 	@$(COMPILE) --group dev -o requirements-dev.lock
 	@$(COMPILE) -c requirements-dev.lock -o requirements.lock
 	@$(COMPILE) -c requirements-dev.lock --extra local -o requirements-local.lock
+	@$(COMPILE) -c requirements-dev.lock --extra browser -o requirements-browser.lock
 	@$(COMPILE) -c requirements-dev.lock --extra postgres -o requirements-postgres.lock
 	@$(COMPILE) -c requirements-dev.lock --extra providers -o requirements-providers.lock
 	@if grep -nE '://|file:|index-url|^-e' requirements*.lock; then echo "a lock names a place: it may hold names, versions and hashes only"; exit 1; fi

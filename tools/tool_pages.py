@@ -13,6 +13,7 @@ from hermes.agent.rules import DANGEROUS, HARD_BLOCKED, READ_RULES, WRITE_RULES
 from hermes.core.injection import RULES as INJECTIONS
 from hermes.core.toolset import COMPOSITES, TOOLS, TOOLSETS, CompositeInfo
 from hermes.home.memory import MemoryLimits
+from hermes.toolsets.browser import browser_toolset
 from hermes.toolsets.clarify import clarify_toolset
 from hermes.toolsets.homeassistant import homeassistant_toolset
 from hermes.toolsets.image_gen import image_gen_toolset
@@ -27,6 +28,7 @@ from hermes.toolsets.web import web_toolset
 
 FURTHER = (
     web_toolset(),
+    browser_toolset(),
     clarify_toolset(None),
     vision_toolset(None, Reach()),
     image_gen_toolset(None, Reach()),
@@ -224,6 +226,13 @@ it needs no question. `session` and `always` allow that tool; in `command_allowl
 of a server. Patterns of `approvals.deny` are matched with the tool's name, and with the name, a space and the arguments
 as JSON."""
 
+BROWSER = """\
+For pages that need JavaScript or clicks; where it is not installed it is not offered: [how to switch it
+on](../web.md#the-browser). Each session has pages of its own, without cookies of others; what a link opens in a new
+window is the page from then on, and `browser_back` closes it. Every action gives the page as it is then: a tree of
+what is on it, in which a `[ref=e12]` names what can be clicked. A page that nobody uses is closed after
+`browser.idle_timeout`."""
+
 
 def approvals_page(made_by: str) -> str:
     return _page(
@@ -276,6 +285,7 @@ def tools_page(made_by: str) -> str:
         "todo": TODO.format(most_todos=MOST_TODOS),
         "skills": SKILLS,
         "clarify": CLARIFY,
+        "browser": BROWSER,
         "web": WEB.format(characters=WebSettings().output_characters),
         "vision": VISION.format(most_mb=20),
         "image_gen": IMAGE_GEN.format(),

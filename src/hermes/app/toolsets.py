@@ -24,8 +24,9 @@ from hermes.toolsets.backends.bubblewrap import BubblewrapSettings
 from hermes.toolsets.backends.choice import Place
 from hermes.toolsets.backends.docker import DockerSettings
 from hermes.toolsets.backends.ssh import SshSettings
+from hermes.toolsets.browser import browser_toolset
 from hermes.toolsets.registry import Registry, build_registry
-from hermes.toolsets.settings import FileSettings, TerminalSettings, WebSettings
+from hermes.toolsets.settings import BrowserSettings, FileSettings, TerminalSettings, WebSettings
 from hermes.toolsets.toolset import Toolset
 from hermes.toolsets.web import web_toolset
 
@@ -74,6 +75,7 @@ def build_toolsets(parts: Parts) -> Registry:
 def _further(parts: Parts) -> list[Toolset]:
     return [
         web_toolset(_web(parts.settings), documents=ReadDocuments()),
+        browser_toolset(_browser(parts.settings)),
         *media_toolsets(parts.settings, parts.home, parts.keys, parts.models),
     ]
 
@@ -89,6 +91,19 @@ def _web(settings: Settings) -> WebSettings:
         allow_private_hosts=tuple(web.allow_private_hosts),
         max_bytes=int(web.max_mb * 2**20),
         output_characters=web.output_characters,
+    )
+
+
+def _browser(settings: Settings) -> BrowserSettings:
+    browser = settings.browser
+    return BrowserSettings(
+        executable=browser.executable,
+        is_headless=browser.headless,
+        is_sandboxed=browser.sandbox,
+        timeout_seconds=browser.timeout,
+        idle_seconds=browser.idle_timeout,
+        output_characters=browser.output_characters,
+        allow_private_hosts=tuple(settings.web.allow_private_hosts),
     )
 
 

@@ -18,7 +18,9 @@ class Risk(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolInfo:
-    """`is_own_words`: results are the server's own words or the person's. All others are shown to the model as text
+    """`risk` READ runs side by side with others of a step; all others take turns.
+
+    `is_own_words`: results are the server's own words or the person's. All others are shown to the model as text
     from outside (`core/untrusted.py`)."""
 
     name: str
@@ -95,6 +97,20 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
         (
             ToolInfo("web_search", "🔍", "Search the web", Risk.READ),
             ToolInfo("web_extract", "📄", "Read web pages", Risk.READ),
+        ),
+    ),
+    ToolsetInfo(
+        "browser",
+        "Browser",
+        "Open pages in a browser, click and type",
+        (
+            ToolInfo("browser_navigate", "🌐", "Open a page", Risk.WRITE),
+            ToolInfo("browser_snapshot", "📸", "Look at the page", Risk.WRITE),
+            ToolInfo("browser_click", "👆", "Click", Risk.WRITE),
+            ToolInfo("browser_type", "⌨️", "Type", Risk.WRITE),
+            ToolInfo("browser_press", "⌨️", "Press a key", Risk.WRITE),
+            ToolInfo("browser_scroll", "📜", "Scroll", Risk.WRITE),
+            ToolInfo("browser_back", "◀️", "Go back", Risk.WRITE),
         ),
     ),
     ToolsetInfo(

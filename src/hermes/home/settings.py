@@ -222,6 +222,21 @@ class WebSettings(Section):
     )
 
 
+class BrowserSettings(Section):
+    executable: str | None = Field(
+        None, description="Path of the Chromium to use. Unset: the one on PATH, else playwright's own."
+    )
+    headless: bool = Field(True, description="Without a window; false needs a display.")
+    sandbox: bool = Field(
+        True, description="Chromium's own sandbox around pages. Some containers cannot make it; root never has it."
+    )
+    timeout: float = Field(30, gt=0, description="Seconds that one action may take.")
+    idle_timeout: float = Field(600, gt=0, description="Seconds until a page that nobody uses is closed.")
+    output_characters: int = Field(
+        12_000, gt=0, description="What the model sees of a page at once; it can go on from there."
+    )
+
+
 class MemorySettings(Section):
     memory_enabled: bool = Field(True, description="Whether the agent keeps notes of its own (memories/MEMORY.md).")
     user_profile_enabled: bool = Field(
@@ -464,6 +479,9 @@ class Settings(Section):
     terminal: TerminalSettings = Field(default_factory=TerminalSettings, description="How commands run.")
     file: FileSettings = Field(default_factory=FileSettings, description="What the file tools may reach.")
     web: WebSettings = Field(default_factory=WebSettings, description="How the web is searched and read.")
+    browser: BrowserSettings = Field(
+        default_factory=BrowserSettings, description="The browser, where one is installed (extra browser)."
+    )
     memory: MemorySettings = Field(
         default_factory=MemorySettings, description="What the agent remembers across sessions."
     )

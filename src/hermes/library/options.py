@@ -15,7 +15,6 @@ from hermes.home.settings import ModelSettings, Settings, load_settings
 
 NOT_IN_THIS_BUILD = frozenset(
     [
-        "browser",
         "clarify",
         "code_execution",
         "cronjob",

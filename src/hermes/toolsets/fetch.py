@@ -70,7 +70,8 @@ class Fetcher:
 
         from hermes.pinned import open_pinned
 
-        session, asked = open_pinned(await self._target(url), self.timeout_seconds)
+        target = await check_reach(url, self.hosts, allow_http=self.allow_http, resolve=self.resolve)
+        session, asked = open_pinned(target, self.timeout_seconds)
         headers = {"Accept": accept, "Accept-Encoding": "gzip"}
         try:
             async with session, session.get(asked, headers=headers, allow_redirects=False) as answer:
@@ -88,13 +89,23 @@ class Fetcher:
                 raise
             raise ToolFailed(f"{_shown(url)}: cannot be got ({type(error).__name__}).") from error
 
-    async def _target(self, url: str) -> Target:
-        if len(url) > LONGEST_URL:
-            raise AddressRefused(f"the URL has more than {LONGEST_URL:,} characters")
-        _, host, port = split_url(url, ("http", "https"))
-        is_own = bool({host, f"{host}:{port}", f"[{host}]", f"[{host}]:{port}"} & {name.lower() for name in self.hosts})
-        schemes = ("http", "https") if is_own or self.allow_http else ("https",)
-        return await check_url(url, schemes=schemes, allow_private=is_own, resolve=self.resolve)
+
+async def check_reach(
+    url: str, hosts: Collection[str] = (), *, allow_http: bool = False, resolve: Resolver | None = None
+) -> Target:
+    """Where a URL leads, looked at as `Fetcher` says. Raises AddressRefused."""
+    if len(url) > LONGEST_URL:
+        raise AddressRefused(f"the URL has more than {LONGEST_URL:,} characters")
+    _, host, port = split_url(url, ("http", "https"))
+    is_own = bool({host, f"{host}:{port}", f"[{host}]", f"[{host}]:{port}"} & {name.lower() for name in hosts})
+    schemes = ("http", "https") if is_own or allow_http else ("https",)
+    return await check_url(url, schemes=schemes, allow_private=is_own, resolve=resolve)
+
+
+def whole_url(url: str) -> str:
+    """As it is meant: models leave out the scheme, and what follows the # is not the server's."""
+    url = urldefrag(url.strip()).url
+    return url if "://" in url else f"https://{url}"
 
 
 async def _body(answer: aiohttp.ClientResponse, most_bytes: int) -> tuple[bytes, bool]:

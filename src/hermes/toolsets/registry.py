@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from hermes.toolsets.settings import FileSettings, TerminalSettings
 from hermes.toolsets.skills import SkillManageTool, SkillsListTool, SkillViewTool
 from hermes.toolsets.terminal import TerminalTool
 from hermes.toolsets.todo import TodoTool
-from hermes.toolsets.toolset import Toolset
+from hermes.toolsets.toolset import Lasting, Toolset
 from hermes.toolsets.write_file import WriteFileTool
 
 if TYPE_CHECKING:
@@ -142,17 +143,19 @@ class Registry:
         ]
 
     async def end_run(self, run_id: str) -> None:
-        """A run was stopped: end every process it started, those in the background too."""
+        """A run was stopped: end every process it started, those in the background too, and its pages."""
         if self._processes is not None:
             await self._processes.end_run(run_id)
+        await _all(lasting.end_run(run_id) for lasting in self._lasting)
 
     async def close_session(self, session_id: str) -> None:
-        """End a session's processes and remove the outputs it kept."""
+        """End a session's processes and pages, and remove the outputs it kept."""
         await self.drop_session(session_id)
         if self._backend is not None:
             await self._backend.end_session(session_id)
         if self._processes is not None:
             await self._processes.end_session(session_id)
+        await _all(lasting.end_session(session_id) for lasting in self._lasting)
 
     async def drop_session(self, session_id: str) -> None:
         """Let go of the toolsets that a session brought; the session itself may go on."""
@@ -167,8 +170,13 @@ class Registry:
             await self._processes.close()
         if self._backend is not None:
             await self._backend.close()
+        await _all(lasting.close() for lasting in self._lasting)
         if self._temporary is not None:
             self._temporary.cleanup()
+
+    @property
+    def _lasting(self) -> list[Lasting]:
+        return [toolset.lasting for toolset in self._toolsets.values() if toolset.lasting is not None]
 
     def _selected(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...]) -> list[str]:
         for param, names in (("toolsets", enabled or ()), ("disabled_toolsets", disabled)):
@@ -188,6 +196,12 @@ class Registry:
         ]
         left_out = expanded(disabled)
         return [name for name in chosen if name not in left_out]
+
+
+async def _all(endings: Iterable[Coroutine[Any, Any, None]]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for ending in endings:
+            tasks.create_task(ending)
 
 
 class RedactedTool:

@@ -47,6 +47,23 @@ class WebSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BrowserSettings:
+    """`executable` None: the first that is found (`browser/there.py`). `timeout_seconds`: of one action.
+
+    `idle_seconds`: how long a page that nobody uses stays open. `output_characters`: what the model sees of a page.
+    `is_sandboxed`: Chromium's own sandbox, which it has not as root. `allow_private_hosts` as of the web.
+    """
+
+    executable: str | None = None
+    is_headless: bool = True
+    is_sandboxed: bool = True
+    timeout_seconds: float = 30.0
+    idle_seconds: float = 600.0
+    output_characters: int = 12_000
+    allow_private_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileSettings:
     """`roots`: where files may be read and written; empty means everywhere but secret files."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from typing import cast
-from urllib.parse import urldefrag, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from hermes.core.errors import ToolFailed
 from hermes.core.ports import DocumentReader, ToolContext, ToolResult
 from hermes.core.untrusted import mark
-from hermes.toolsets.fetch import Fetcher
+from hermes.toolsets.fetch import Fetcher, whole_url
 from hermes.toolsets.settings import WebSettings
 from hermes.toolsets.tool import Arguments, BaseTool, one_line
 from hermes.toolsets.web.page import Page, read_page
@@ -80,12 +80,6 @@ class WebExtractTool(BaseTool[WebExtractArguments]):
         while len(known) > REMEMBERED_PAGES:
             known.popitem(last=False)
         return page
-
-
-def whole_url(url: str) -> str:
-    """As it is meant: models leave out the scheme, and what follows the # is not the server's."""
-    url = urldefrag(url.strip()).url
-    return url if "://" in url else f"https://{url}"
 
 
 def shown(page: Page, url: str, offset: int, room: int) -> str:
