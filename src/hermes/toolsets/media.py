@@ -105,13 +105,14 @@ class Target:
 
 
 def target(text: str, path: str, prefix: str, context: ToolContext) -> Target:
-    """`path`, else a file of the working directory named for the text, and for the call: a second call with the same
-    text has a name of its own, the same call asked twice has not."""
+    """`path`, else a file of the working directory named for the text and the call: a second call has a name of its
+    own, the same call asked twice has not. Ids of calls alone do not part them: some models begin anew at each step."""
     if path:
         return Target(resolve(path, context.workdir), True)
     words = "-".join(re.findall(r"\w+", text.lower(), re.ASCII)[:6])[:40].strip("-_")
-    call = hashlib.sha256(f"{context.session_id} {context.run_id} {context.tool_call_id}".encode()).hexdigest()[:8]
-    return Target(resolve("-".join(filter(None, (prefix, words, call))), context.workdir), False)
+    call = f"{context.session_id} {context.run_id} {context.tool_call_id} {text}"
+    digest = hashlib.sha256(call.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return Target(resolve("-".join(filter(None, (prefix, words, digest))), context.workdir), False)
 
 
 def kind_of(data: bytes, kinds: dict[str, re.Pattern[bytes]]) -> str | None:

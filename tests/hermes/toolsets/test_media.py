@@ -109,5 +109,7 @@ def test_a_new_file_is_named_for_its_text_and_its_call(bench: Bench) -> None:
     again = target("A red/../../ Fox, in a boat at night on the sea", "", "image", context)
     assert again.of_kind("jpeg") == path
     assert target("A red Fox", "", "image", context).path != target("A red Fox", "", "image", other).path
+    begins_alike = "one two three four five six "
+    assert target(f"{begins_alike}a", "", "image", context) != target(f"{begins_alike}b", "", "image", context)
     assert target("猫", "", "image", context).path.name.startswith("image-")
     assert target("x", "deep/cat.png", "image", context).of_kind("jpeg") == bench.workdir / "deep/cat.png"
