@@ -123,3 +123,28 @@ def _transport_of(given: McpServerSettings) -> Transport:
     if given.url and not given.command:
         return Transport.SSE if given.url.endswith("/sse") else Transport.HTTP
     return Transport.STDIO
+
+
+async def serve_agents(
+    home: Home, settings: Settings, environ: Mapping[str, str], *, may_send: bool = True, may_approve: bool = True
+) -> None:
+    """The engine of a home as an MCP server on stdin and stdout, beside the gateway that may run on the same home."""
+    from hermes import __version__
+    from hermes.app.engine import open_engine
+    from hermes.mcp.serve import serve
+    from hermes.mcp.services import SOURCE, Services
+    from hermes.runs.node import Identity
+
+    identity = Identity(SOURCE, str(home.path))
+    async with open_engine(settings, home=home, environ=environ, platform=SOURCE, identity=identity) as engine:
+        await serve(
+            Services(
+                runner=engine.runner,
+                sessions=engine.sessions,
+                clock=engine.clock,
+                version=__version__,
+                may_send=may_send,
+                may_approve=may_approve and may_send,
+                hide=engine.registry.redactor,
+            )
+        )

@@ -23,6 +23,7 @@ app = new_app("Add and test MCP servers, whose tools the agent gets.")
 
 Name = Annotated[str, typer.Argument(help="What the server is called in mcp_servers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+LOG_NAME = "mcp.log"
 RESTART = "A running gateway takes it up when it is started again"
 
 
@@ -160,6 +161,33 @@ def toolsets_of_gateway(call: Call) -> Mapping[str, Any]:
         return {} if client is None else {row["name"]: row for row in client.get("/v1/toolsets")["data"]}
     except HermesError:
         return {}
+
+
+@app.command()
+def serve(
+    ctx: typer.Context,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Offer what reads: no turns, no answers.")] = False,
+    no_approvals: Annotated[
+        bool, typer.Option("--no-approvals", help="Nobody answers questions here: what would ask is refused.")
+    ] = False,
+) -> None:
+    """Be an MCP server for another agent, which starts this and talks to it on stdin and stdout: it lists, searches and
+    reads sessions, gives this agent work, and answers approvals."""
+    from hermes.app.mcp import serve_agents
+    from hermes.core.redact import Redactor
+    from hermes.home.logs import configure_logging
+    from hermes.home.paths import create_home
+    from hermes.home.settings import load_settings, secret_values
+
+    call = call_of(ctx)
+    home = call.home()
+    create_home(home)
+    settings = load_settings(home, call.environ)
+    redactor = Redactor(secret_values(settings, {**call.environ, **settings.environ}))
+    configure_logging(home, settings.logging.level, redactor=redactor, name=LOG_NAME)
+    asyncio.run(
+        serve_agents(home, settings, call.environ, may_send=not read_only, may_approve=not (no_approvals or read_only))
+    )
 
 
 def _settings(call: Call) -> tuple[Home, Settings]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = new_app("Show and choose what the agent can do.")
 
-PLATFORMS = ("api_server", "cli", "acp", "library")
+PLATFORMS = ("api_server", "cli", "acp", "mcp", "library")
 PLATFORM_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 MEMORY_ONLY = "sqlite://"
 
