@@ -212,7 +212,7 @@ HOMEASSISTANT = """\
 [Home Assistant](https://www.home-assistant.io)'s REST API, from the moment that `homeassistant.url` and `HASS_TOKEN` (a
 long-lived access token, in `.env`) are set. Filtering by `area` needs the token of an administrator. What
 `ha_call_service` may do without a question is said in [Approvals](approvals.md#services-of-a-home); the values of
-`code` and `pin` are shown to nobody."""
+`code` and `pin` are hidden in questions and events."""
 
 HOME_SERVICES = """\
 By `ha_call_service`. Lights, fans, what is playing and what only reads passes; code and commands for Home Assistant's

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_serializer, field_validator
 
 from hermes.core.errors import ToolFailed
 from hermes.core.ports import Action, ActionKind, ToolContext, ToolResult
@@ -31,7 +31,7 @@ LONGEST_DATA = 10_000
 NAME = r"^[a-z0-9_]*$"
 ENTITY = r"[a-z0-9_]+\.[a-z0-9_]+"
 SECRET_FIELDS = frozenset({"code", "pin"})
-"""Fields of a service's data that open a door; hidden from questions and from what is kept."""
+"""Fields of a service's data that open a door; hidden in questions, events and the allow-list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +262,11 @@ class CallServiceArguments(Arguments):
         if len(json.dumps(data)) > LONGEST_DATA:
             raise ValueError(f"has more than {LONGEST_DATA:,} characters")
         return data
+
+    @field_serializer("data")
+    def _as_shown(self, data: dict[str, Any]) -> Any:
+        """In events."""
+        return _without_codes(data)
 
     @property
     def entities(self) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hermes.agent.turn import arguments_data
 from hermes.core.errors import ToolFailed
 from hermes.core.ports import Action, ActionKind
 from hermes.toolsets.homeassistant import HomeServer, homeassistant_toolset
@@ -110,10 +111,13 @@ async def test_a_service_that_answers_is_asked_for_its_answer(tools: Bench, home
     assert [asked.query for asked in home.asked] == ["", "return_response"]
 
 
-def test_the_gate_is_told_what_would_be_done_but_no_code(tools: Bench) -> None:
+def test_the_gate_and_the_events_are_told_what_would_be_done_but_no_code(tools: Bench) -> None:
     tool = tools.tool("ha_call_service")
     call = {"domain": "lock", "service": "unlock", "entity_id": "lock.a,lock.b", "data": {"code": "1234", "x": [1]}}
-    action = tool.action(tool.parse(json.dumps(call)), tools.context())
+    arguments = tool.parse(json.dumps(call))
+    action = tool.action(arguments, tools.context())
+    assert arguments_data(arguments) == {**call, "data": {"code": "***", "x": [1]}}
+    assert arguments.data == {"code": "1234", "x": [1]}
     assert action == Action(ActionKind.SERVICE, 'lock.unlock lock.a, lock.b {"code": "***", "x": [1]}')
 
 
