@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 
+from hermes.agent.history import LOST
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
 from tests.support import waiting
 from tests.support.home_assistant import TOKEN, HomeAssistant
 from tests.support.media_services import KEY, MP3, PNG, WAV, MediaServices
-from tests.support.stand_in import Answer
+from tests.support.stand_in import NEVER, Answer
 
 eventually = partial(waiting.eventually, seconds=30.0)
 TELL = Step(after_tool=True, text="{{tool}}")
@@ -159,3 +161,31 @@ def test_a_picture_outside_of_the_working_directory_asks_before_it_is_paid_for(
     gateway.client.post(f"/v1/runs/{run_id}/approval", json={"choice": "deny"}).raise_for_status()
     assert "the user said no" in ended(gateway, run_id)[0]
     assert services.asked == []
+
+
+def test_a_stopped_run_lets_go_of_the_service_within_a_second(
+    gateway: Gateway, model: ScriptedModelServer, services: MediaServices
+) -> None:
+    model.add(calls("image_generate", "^draw", prompt="A fox"), TELL)
+    services.next.append(NEVER)
+    run_id = start(gateway, "draw")
+    assert services.came.wait(30)
+    began = time.monotonic()
+    gateway.client.post(f"/v1/runs/{run_id}/stop").raise_for_status()
+    eventually(lambda: gateway.client.get(f"/v1/runs/{run_id}").json()["status"] == "cancelled")
+    assert time.monotonic() - began < 1
+    assert not list(gateway.workdir.glob("image-*"))
+
+
+def test_after_a_kill_the_model_is_told_that_a_call_that_acts_may_have_been_done(
+    gateway: Gateway, model: ScriptedModelServer, home: HomeAssistant
+) -> None:
+    model.add(calls("ha_call_service", "^light", domain="light", service="turn_on", entity_id="light.kitchen"), TELL)
+    home.next.append(NEVER)
+    run_id = start(gateway, "light")
+    assert home.came.wait(30)
+    gateway.kill()
+    gateway.start()
+    answer, _ = ended(gateway, run_id)
+    assert LOST in answer
+    assert len(home.asked) == 1, "what acts on the world is not done again"
