@@ -20,6 +20,7 @@ from acp import RequestError, schema, text_block
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, make_gateway
+from tests.support.database import is_postgres, url_for_process
 from tests.support.editor import acp_process, open_editor
 
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -587,6 +588,8 @@ async def test_a_killed_process_leaves_a_session_that_the_next_one_goes_on_with(
         desk.process.kill()
         with pytest.raises(ConnectionError):
             await turn
+    if is_postgres():
+        home.start()  # nobody else there says of a node that it is dead, and of its runs that they are over
     model.add(Step("Where was I?"))
     async with open_editor(home) as desk:
         await desk.agent.load_session(str(home.workdir), session_id)
@@ -616,7 +619,10 @@ async def test_a_session_is_shared_with_the_gateway_of_the_home(home: Gateway, m
 
 async def test_a_profile_has_its_own_sessions(home: Gateway, model: ScriptedModelServer) -> None:
     hermes(home, "profile", "create", "side")
-    (home.home / "profiles" / "side" / "config.yaml").write_text((home.home / "config.yaml").read_text())
+    side = home.home / "profiles" / "side"
+    asked = {"model": {"default": "scripted", "provider": "custom", "base_url": model.base_url}}
+    url = url_for_process(side)
+    (side / "config.yaml").write_text(json.dumps(asked if url is None else {**asked, "database": {"url": url}}))
     home.environ.pop("API_SERVER_KEY", None)
     model.add(Step("ok", times=0))
     async with open_editor(home, "-p", "side") as desk:
