@@ -13,9 +13,10 @@ import pytest
 
 from hermes.app import open_engine
 from hermes.app.engine import Engine
+from hermes.app.media import endpoint_of
 from hermes.core.toolset import CATALOGUE
 from hermes.home.paths import Home, create_home
-from hermes.home.settings import load_settings
+from hermes.home.settings import TtsSettings, load_settings
 from tests.support.cli import hermes_in
 from tests.support.database import new_url
 
@@ -92,6 +93,7 @@ async def test_what_is_half_set_says_the_other_half(tmp_path: Path) -> None:
         ("vision", {"model": "embedded", "vision": {"model": "m", "base_url": "http://127.0.0.1:1/v1"}}, {}),
         ("image_gen", {"image_gen": {"model": "m", "base_url": "http://127.0.0.1:1/v1"}}, {}),
         ("tts", {"tts": {"model": "m"}}, {"OPENAI_API_KEY": KEY}),
+        ("tts", {"tts": {"model": "m", "base_url": "https://api.openai.com/v1/"}}, {"OPENAI_API_KEY": KEY}),
         ("stt", {"stt": {"model": "m", "key_env": "EAR"}}, {"EAR": KEY}),
         ("stt", {"stt": {"model": "m", "api_key": KEY}}, {}),
         ("homeassistant", {}, {"HASS_URL": "http://ha:8123", "HASS_TOKEN": KEY}),
@@ -101,6 +103,25 @@ async def test_what_is_set_is_offered(
     tmp_path: Path, name: str, config: Mapping[str, Any], environ: Mapping[str, str]
 ) -> None:
     assert (await states(tmp_path, config, environ))[name] == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("config", "environ", "sent_to"),
+    [
+        ({}, {}, ("https://api.openai.com/v1", KEY)),
+        ({"base_url": "https://api.openai.com/v1"}, {}, ("https://api.openai.com/v1", KEY)),
+        ({}, {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1/"}, ("http://127.0.0.1:1/v1", KEY)),
+        ({"base_url": "http://127.0.0.1:1/v1"}, {}, ("http://127.0.0.1:1/v1", None)),
+        ({"base_url": "http://127.0.0.1:1/v1", "key_env": "OWN"}, {"OWN": "own"}, ("http://127.0.0.1:1/v1", "own")),
+    ],
+)
+def test_openais_key_goes_to_openai_alone(
+    config: Mapping[str, Any], environ: Mapping[str, str], sent_to: tuple[str, str | None]
+) -> None:
+    settings = TtsSettings.model_validate({"model": "m", **config})
+    found, problem = endpoint_of("tts", settings, {"OPENAI_API_KEY": KEY, **environ}, "hermes")
+    assert found is not None and problem == ""
+    assert (found.base_url, found.api_key) == sent_to
 
 
 async def test_the_built_in_model_is_not_offered_pictures(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ EXAMPLES = {"image_gen": "gpt-image-1", "stt": "gpt-4o-transcribe", "tts": "gpt-
 def media_toolsets(settings: Settings, home: Home | None, keys: Mapping[str, str], models: Models) -> list[Toolset]:
     command = home.command if home else "hermes"
     reach = Reach(home.path if home else None, tuple(Path(root).expanduser() for root in settings.file.roots))
-    picture, lacks_picture = _endpoint("image_gen", settings.image_gen, keys, command)
-    ear, lacks_ear = _endpoint("stt", settings.stt, keys, command)
-    voice, lacks_voice = _endpoint("tts", settings.tts, keys, command)
+    picture, lacks_picture = endpoint_of("image_gen", settings.image_gen, keys, command)
+    ear, lacks_ear = endpoint_of("stt", settings.stt, keys, command)
+    voice, lacks_voice = endpoint_of("tts", settings.tts, keys, command)
     stt, tts = settings.stt, settings.tts
     return [
         _vision(settings, reach, models, command),
@@ -75,7 +75,7 @@ def _vision(settings: Settings, reach: Reach, models: Models, command: str) -> T
     return vision_toolset(looks, reach, "" if is_there else f"no model is named that takes pictures. {way_out}")
 
 
-def _endpoint(
+def endpoint_of(
     name: str, settings: EndpointSettings, keys: Mapping[str, str], command: str
 ) -> tuple[Endpoint | None, str]:
     """The service, or what is missing for it. OpenAI's key goes to OpenAI's own address and to no other."""
@@ -83,7 +83,7 @@ def _endpoint(
         return None, f"no model is named: {command} config set {name}.model {EXAMPLES[name]}"
     base_url = settings.base_url or keys.get("OPENAI_BASE_URL", "").strip().rstrip("/") or OPENAI
     key, key_name = settings.api_key, f"{name}.api_key"
-    if not key and (settings.key_env or not settings.base_url):
+    if not key and (settings.key_env or settings.base_url in (None, OPENAI)):
         key_name = settings.key_env or OPENAI_KEY
         key = keys.get(key_name, "").strip()
         if not key:
