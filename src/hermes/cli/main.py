@@ -20,6 +20,7 @@ from hermes.cli.context import Call
 from hermes.core.errors import ConfigError, HermesError, InvalidInput
 
 COMMANDS = {
+    "setup": ("hermes.cli.setup", "Set up the model, the API and what the agent may do."),
     "gateway": ("hermes.cli.gateway", "Run, start, stop and install the server."),
     "status": ("hermes.cli.status", "Show what runs and whether it is well."),
     "doctor": ("hermes.cli.doctor", "Find what is wrong or unsafe, and say how to mend it."),
