@@ -15,6 +15,7 @@ from hermes.core.toolset import COMPOSITES, TOOLS, TOOLSETS, CompositeInfo
 from hermes.home.memory import MemoryLimits
 from hermes.toolsets.browser import browser_toolset
 from hermes.toolsets.clarify import clarify_toolset
+from hermes.toolsets.delegation import delegation_toolset
 from hermes.toolsets.homeassistant import homeassistant_toolset
 from hermes.toolsets.image_gen import image_gen_toolset
 from hermes.toolsets.paths import SECRET_FILES, SECRET_IN_HOME, Reach
@@ -29,6 +30,7 @@ from hermes.toolsets.web import web_toolset
 FURTHER = (
     web_toolset(),
     browser_toolset(),
+    delegation_toolset(None),
     clarify_toolset(None),
     vision_toolset(None, Reach()),
     image_gen_toolset(None, Reach()),
@@ -175,6 +177,12 @@ them: [Skills](../skills.md).
 what is in a skill is told to later sessions. Text of the kinds that [memory](#memory-memory) refuses is refused
 here, too. Built-in skills stay as they came; one of the home with the same name takes its place."""
 
+DELEGATION = """\
+Each task is a [run of its own](../runs.md#sub-agents) in a session of its own, told by `subagent.start` and
+`subagent.complete` among the run's events. At most `delegation.max_children` work at once. A sub-agent has the run's
+tools, but neither `delegate_task`, `clarify`, `memory` nor `cronjob`; what it does that is dangerous is asked at the
+run."""
+
 CLARIFY = """\
 The question is `clarify.request` among the run's events. `POST /v1/runs/{run_id}/clarify` answers it, and so does
 whatever is said to the run with `…/steer` while it waits; after `approvals.timeout` the model is told that nobody
@@ -284,6 +292,7 @@ def tools_page(made_by: str) -> str:
         "session_search": SESSION_SEARCH,
         "todo": TODO.format(most_todos=MOST_TODOS),
         "skills": SKILLS,
+        "delegation": DELEGATION,
         "clarify": CLARIFY,
         "browser": BROWSER,
         "web": WEB.format(characters=WebSettings().output_characters),

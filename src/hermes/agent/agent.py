@@ -18,14 +18,27 @@ from hermes.core.clock import Clock
 from hermes.core.key import OWNER
 from hermes.core.message import Message
 from hermes.core.model import Model, ToolSpec
-from hermes.core.ports import ApprovalDesk, ApprovalGate, Steering, Summaries, Tool, Toolbox, ToolContext
+from hermes.core.ports import (
+    CLARIFY,
+    Account,
+    Action,
+    ApprovalDesk,
+    ApprovalGate,
+    Steering,
+    Summaries,
+    Tool,
+    Toolbox,
+    ToolContext,
+)
 from hermes.core.redact import Redactor
-from hermes.core.run import Limits, RunRequest, Usage
+from hermes.core.run import Ask, Limits, RunRequest, Usage
 from hermes.core.session import Session
 from hermes.core.toolset import COMPOSITES, TOOLS, TOOLSETS, beyond, is_read
 
 MEMORY, SKILL_VIEW = "memory", "skill_view"
 EMBEDDED = "embedded"
+NOT_FOR_CHILDREN = frozenset({MEMORY, CLARIFY, "delegate_task", "cronjob"})
+"""A run that another one delegated neither delegates nor asks, and changes nothing that outlives it in the agent."""
 FOR_EMBEDDED = frozenset(tool.name for name in ("terminal", "file") for tool in TOOLSETS[name].tools)
 
 
@@ -74,6 +87,8 @@ class Agent:
             tools |= self.toolbox.brought(session_id)
         if request.skip_memory:
             tools.pop(MEMORY, None)
+        if request.child_of is not None:
+            return {name: tool for name, tool in tools.items() if name not in NOT_FOR_CHILDREN}
         return tools
 
     def _choice(self, request: RunRequest) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
@@ -160,13 +175,14 @@ class Agent:
             known=known,
             has_marks=_takes_marks(model),
         )
+        gate = self.make_gate(desk)
         return Turn(
             run_id=run_id,
             session_id=session.id,
             model=model,
             instructions=text,
             messages=with_answered_calls(messages),
-            gate=self.make_gate(desk),
+            gate=gate if request.child_of is None else _InSession(gate, request.child_of.session_id),
             clock=self.clock,
             context=self._contexts(run_id, session, request, workdir),
             tools=shown.tools,
@@ -259,6 +275,36 @@ class Agent:
 def _takes_marks(model: Model | None) -> bool:
     """The built-in model knows results by the words around them in its examples; more marks only confuse it."""
     return model is None or model.provider != EMBEDDED
+
+
+class _InSession:
+    """A gate in front of a run that another one delegated: what was allowed in the parent's session is allowed in it,
+    and the other way round."""
+
+    def __init__(self, gate: ApprovalGate, session_id: str) -> None:
+        self._gate = gate
+        self._session_id = session_id
+
+    async def check(
+        self,
+        *,
+        tool: str,
+        tool_call_id: str,
+        action: Action,
+        run_id: str,
+        session_id: str,
+        ask: Ask,
+        account: Account | None = None,
+    ) -> object:
+        return await self._gate.check(
+            tool=tool,
+            tool_call_id=tool_call_id,
+            action=action,
+            run_id=run_id,
+            session_id=self._session_id,
+            ask=ask,
+            account=account,
+        )
 
 
 def narrower(first: Limits, second: Limits) -> Limits:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hermes.core.clock import Clock
 from hermes.core.errors import LimitReached
 from hermes.core.run import Limits, Usage
 
 
 class Meter:
-    """Adds up what a run has used. `before_step` raises `LimitReached` when the next step would pass a limit."""
+    """Adds up what a run has used. `before_step` raises `LimitReached` when the next step would pass a limit.
 
-    def __init__(self, limits: Limits, clock: Clock, used: Usage | None = None) -> None:
+    `beside` gives what others used for it, which counts towards its tokens and money.
+    """
+
+    def __init__(
+        self, limits: Limits, clock: Clock, used: Usage | None = None, beside: Callable[[], Usage] = Usage
+    ) -> None:
         self.limits = limits
         self.usage = used or Usage()
         self._clock = clock
         self._started = clock.monotonic()
         self._calls_beside = 0
+        self._beside = beside
 
     def add(self, usage: Usage, *, is_step: bool = True) -> None:
         """A call that shortens the history or judges an action is no step: the turn would have none left for its
@@ -34,7 +42,11 @@ class Meter:
     def tokens_left(self) -> int | None:
         if self.limits.max_tokens is None:
             return None
-        return max(0, self.limits.max_tokens - self.usage.total_tokens)
+        return max(0, self.limits.max_tokens - self._spent.total_tokens)
+
+    @property
+    def _spent(self) -> Usage:
+        return self.usage + self._beside()
 
     def before_step(self) -> None:
         steps, most = self.usage.api_calls - self._calls_beside, self.limits.max_steps
@@ -44,7 +56,7 @@ class Meter:
 
     def before_call(self) -> None:
         """Like `before_step`, for a call that is no step."""
-        limits, used = self.limits, self.usage
+        limits, used = self.limits, self._spent
         if limits.max_tokens is not None and used.total_tokens >= limits.max_tokens:
             raise _reached("max_tokens", limits.max_tokens, f"{used.total_tokens} tokens were used")
         if limits.max_usd is not None and (used.cost_usd or 0.0) >= limits.max_usd:

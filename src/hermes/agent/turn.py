@@ -52,9 +52,10 @@ class Turn:
 
     `tools` are the server's own by name, of which the model is shown the `shortlist` (None: all of them);
     `client_tools` end the turn when the model calls them.
-    `context` gives the context of one tool call by its id. `used` is what a resumed run has spent before, `open_step`
-    where it stopped in the middle of its calls. `marks_results`: the model is shown what tools gave back
-    in marked blocks. `is_kept`: the messages are the session's own, and `summaries` may know what they were about.
+    `context` gives the context of one tool call by its id. `used` is what a resumed run has spent before, `beside`
+    what the runs it delegated have, `open_step` where it stopped in the middle of its calls. `marks_results`: the model
+    is shown what tools gave back in marked blocks. `is_kept`: the messages are the session's own, and `summaries` may
+    know what they were about.
     """
 
     run_id: str
@@ -74,6 +75,7 @@ class Turn:
     ask: Ask = Ask.WAIT
     steering: Steering = field(default_factory=NoSteering)
     used: Usage = field(default_factory=Usage)
+    beside: Callable[[], Usage] = Usage
     open_step: OpenStep | None = None
     redactor: Redactor = field(default_factory=Redactor)
     marks_results: bool = False
@@ -110,7 +112,7 @@ async def run_turn(turn: Turn, sink: Sink) -> TurnResult:
 
     A limit is not an error: the turn ends with finish_reason `length`, a `run.warning`, and what was said so far.
     """
-    meter = Meter(turn.limits, turn.clock, turn.used)
+    meter = Meter(turn.limits, turn.clock, turn.used, turn.beside)
     said = list(turn.messages)
     unfinished: list[str] = []
     deadline = asyncio.timeout(meter.seconds_left)

@@ -24,6 +24,7 @@ from hermes.models.choice import ModelSetting
 from hermes.models.resolve import Models
 from hermes.models.settle import EmbeddedBuiltin, Progress
 from hermes.runs.callbacks import SPREAD_SECONDS, Callbacks
+from hermes.runs.delegation import DelegationSettings
 from hermes.runs.node import Identity
 from hermes.runs.runner import Runner, RunnerSettings
 from hermes.runs.signing import signing_secret
@@ -33,6 +34,7 @@ from hermes.store import facts
 from hermes.store.database import Database
 from hermes.store.shared_clock import SharedClock
 from hermes.toolsets.clarify import clarify_toolset
+from hermes.toolsets.delegation import delegation_toolset
 from hermes.toolsets.processes import reap
 from hermes.toolsets.registry import Registry
 
@@ -113,6 +115,7 @@ async def open_engine(
         max_waiting=api.max_queued_runs,
         queue_timeout_seconds=api.queue_timeout_seconds,
         approval_timeout_seconds=settings.approvals.timeout,
+        delegation=DelegationSettings(**settings.delegation.model_dump()),
     )
     webhooks = Webhooks(clock, lambda: signing_secret(database, home, api.callback_secret), hosts=api.callback_hosts)
     try:
@@ -126,6 +129,7 @@ async def open_engine(
             settings=runner_settings,
             identity=identity,
         ) as runner:
+            registry.add(delegation_toolset(runner.delegation))
             registry.add(clarify_toolset(runner.clarifier))
             yield Engine(
                 settings=settings,

@@ -28,6 +28,11 @@ class PlainView:
             case "tool.completed":
                 how = f"failed: {one_line(event['error'], 200)}" if event["error"] else one_line(event["preview"], 200)
                 return self.own_line(f"  ↳ {event['duration']:g} s  {how}")
+            case "subagent.start":
+                return self.own_line(f"👥 {event['subagent_id']}: {one_line(event['goal'], 200)}")
+            case "subagent.complete":
+                how = f"{event['status']}: {one_line(event['error'] or event['summary'], 200)}"
+                return self.own_line(f"  ↳ {event['duration']:g} s  {event['subagent_id']} {how}")
             case "tool.client_call":
                 return self.own_line(f"🔌 {event['tool']} is the client's to run: {one_line(event['arguments'], 200)}")
             case "approval.request":

@@ -61,6 +61,36 @@ class ToolCompleted:
 
 
 @dataclass(frozen=True, slots=True)
+class SubagentStarted:
+    """A child run began: `subagent_id` is its id, and it has events of its own.
+
+    `index` counts the tasks of the tool call from 0.
+    """
+
+    name: ClassVar[str] = "subagent.start"
+    subagent_id: str
+    tool_call_id: str
+    index: int
+    goal: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubagentCompleted:
+    """`status` is how the child run ended, `duration` in seconds; `summary` the head of what it gave, `error` why it
+    gave nothing. `usage` is the child's own: the parent's does not hold it."""
+
+    name: ClassVar[str] = "subagent.complete"
+    subagent_id: str
+    tool_call_id: str
+    index: int
+    status: str
+    duration: float
+    summary: str
+    error: str | None
+    usage: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ClientToolCalled:
     """The model calls a tool that the client offered: the run ends, and the client answers in its next request."""
 
@@ -72,7 +102,8 @@ class ClientToolCalled:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequested:
-    """`expires_at` in unix seconds. `command` is the real text with control characters escaped."""
+    """`expires_at` in unix seconds. `command` is the real text with control characters escaped. `subagent_id`: a child
+    run asks, and the tool call is the one that delegated to it."""
 
     name: ClassVar[str] = "approval.request"
     approval_id: str
@@ -83,6 +114,7 @@ class ApprovalRequested:
     choices: tuple[str, ...]
     allow_permanent: bool
     expires_at: float
+    subagent_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +243,8 @@ RunEvent = (
     | ReasoningAvailable
     | ToolStarted
     | ToolCompleted
+    | SubagentStarted
+    | SubagentCompleted
     | ClientToolCalled
     | ApprovalRequested
     | ApprovalResponded
@@ -238,6 +272,8 @@ EVENT_TYPES: dict[str, type[RunEvent]] = {
         ReasoningAvailable,
         ToolStarted,
         ToolCompleted,
+        SubagentStarted,
+        SubagentCompleted,
         ClientToolCalled,
         ApprovalRequested,
         ApprovalResponded,

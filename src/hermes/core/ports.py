@@ -209,6 +209,36 @@ class ApprovalGate(Protocol):
     ) -> object: ...
 
 
+@dataclass(frozen=True, slots=True)
+class DelegatedTask:
+    """`toolsets`: fewer than the run has; None: the same."""
+
+    goal: str
+    context: str = ""
+    toolsets: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DelegatedResult:
+    """`status` is how the child run ended. `text` is its last message; `problem` says what is wrong with it, empty when
+    nothing."""
+
+    run_id: str
+    status: str
+    text: str
+    problem: str = ""
+
+
+class Delegates(Protocol):
+    """Gives tasks to runs of their own, side by side. Results come in the order of the tasks.
+
+    Asked again for the same tool call, after a restart, it goes on where it was. Raises ToolFailed for what the calling
+    run may not delegate. Cancelled, it returns when all of them are gone.
+    """
+
+    async def delegate(self, context: ToolContext, tasks: Sequence[DelegatedTask]) -> Sequence[DelegatedResult]: ...
+
+
 CLARIFY = "clarify"
 """The tool that asks the person something."""
 

@@ -105,6 +105,15 @@ class IdempotencyClaim:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True)
+class ChildOf:
+    """The run that delegates, its session, and the id that the child gets: the same whenever it is asked again."""
+
+    run_id: str
+    session_id: str
+    child_id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
     """What every way in hands to `Runner.start`.
@@ -113,9 +122,9 @@ class RunRequest:
     `history` replaces the stored history and is not stored (a stateless chat re-sends it); None reads the session's.
     `may_clarify`: somebody answers the model's questions; None: where somebody answers about dangerous calls.
     `owner` is the id of the key that asked; what one owner made, another cannot see. `model` None: the session's
-    choice, else the default. `keep` are functions `(conn, run)` of the store that are called in the transaction that
-    keeps the run, after its session and before its messages: for what must be there with the run or not at all. What
-    one raises undoes everything, and is raised by `Runner.start`.
+    choice, else the default. `child_of`: another run delegates this one. `keep` are functions `(conn, run)` of the
+    store that are called in the transaction that keeps the run, after its session and before its messages: for what
+    must be there with the run or not at all. What one raises undoes everything, and is raised by `Runner.start`.
     """
 
     owner: str
@@ -142,6 +151,7 @@ class RunRequest:
     skip_context_files: bool = False
     skip_memory: bool = False
     warnings: tuple[str, ...] = ()
+    child_of: ChildOf | None = None
     keep: tuple[Callable[[Any, Run], object], ...] = ()
 
 
@@ -170,6 +180,11 @@ class Run:
     request: Mapping[str, Any] = field(default_factory=dict)
     node: str | None = None
     """The id of the node that conducts it, or did; None: nobody does."""
+    parent_run_id: str | None = None
+    """The run that delegated this one."""
+    delegated: Usage | None = None
+    """What the runs that it delegated have used by now, none of which `usage` holds; None: it delegated nothing. It is
+    read from their rows."""
     is_replay: bool = False
     """Set on the answer of `start` when an idempotency key named an earlier run; never stored."""
     warnings: tuple[str, ...] = ()

@@ -114,10 +114,16 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
         ),
     ),
     ToolsetInfo(
+        "delegation",
+        "Delegation",
+        "Give parts of the work to sub-agents",
+        (ToolInfo("delegate_task", "👥", "Delegate", Risk.RUN),),
+    ),
+    ToolsetInfo(
         "clarify",
         "Clarify",
         "Ask the person a question in the middle of the work",
-        (ToolInfo("clarify", "❓", "Ask", Risk.READ),),
+        (ToolInfo("clarify", "❓", "Ask", Risk.READ, is_own_words=True),),
     ),
     ToolsetInfo(
         "vision",

@@ -250,6 +250,16 @@ class SkillSettings(Section):
     disabled: CommaList = Field([], description="Names of skills that the agent is not told of.")
 
 
+class DelegationSettings(Section):
+    max_children: int = Field(
+        3, gt=0, le=32, description="Sub-agents of one run that work at once; more wait for these."
+    )
+    max_steps: int = Field(50, gt=0, description="Calls of the model that a sub-agent may make.")
+    model: str | None = Field(
+        None, description="Model of the sub-agents, such as a name in model_routes. Unset: the run's."
+    )
+
+
 class CompressionSettings(Section):
     enabled: bool = Field(
         True,
@@ -486,6 +496,9 @@ class Settings(Section):
         default_factory=MemorySettings, description="What the agent remembers across sessions."
     )
     skills: SkillSettings = Field(default_factory=SkillSettings, description="What the agent can look up.")
+    delegation: DelegationSettings = Field(
+        default_factory=DelegationSettings, description="Sub-agents that a run gives work to."
+    )
     compression: CompressionSettings = Field(
         default_factory=CompressionSettings, description="What a model is shown of a history that outgrew its window."
     )

@@ -23,6 +23,8 @@ from hermes.core.event import (
     MessageDelta,
     ReasoningDelta,
     RunEvent,
+    SubagentCompleted,
+    SubagentStarted,
     ToolCompleted,
     ToolStarted,
 )
@@ -333,6 +335,13 @@ class AIAgent:
                 more = {"duration": item.duration, "is_error": item.error is not None, "result": item.preview}
                 call_id = item.tool_call_id
                 return [partial(told, "tool.completed", item.tool, None, None, tool_call_id=call_id, **more)]
+            case SubagentStarted() if told is not None:
+                ids = {"tool_call_id": item.tool_call_id, "subagent_id": item.subagent_id}
+                return [partial(told, "subagent.start", "delegate_task", item.goal, {}, **ids)]
+            case SubagentCompleted() if told is not None:
+                ids = {"tool_call_id": item.tool_call_id, "subagent_id": item.subagent_id}
+                more = {"duration": item.duration, "is_error": item.error is not None, "result": item.summary}
+                return [partial(told, "subagent.complete", "delegate_task", None, None, **ids, **more)]
         return []
 
     def _question(self, item: ApprovalRequested) -> Callable[[], Any]:

@@ -82,6 +82,12 @@ def lines(event: RunEvent) -> list[str]:
             return [f"   {tool}: done in {duration:.1f} s"]
         case events.ToolCompleted(tool=tool, duration=duration, error=error):
             return [f"   {tool}: failed in {duration:.1f} s: {error}"]
+        case events.SubagentStarted(goal=goal):
+            return [f"   👥 {' '.join(goal.split())}"]
+        case events.SubagentCompleted(duration=duration, error=None):
+            return [f"   👥 done in {duration:.1f} s"]
+        case events.SubagentCompleted(duration=duration, error=error):
+            return [f"   👥 failed in {duration:.1f} s: {error}"]
         case events.ModelRetrying(reason=reason, wait_seconds=wait, model=model):
             return [f"{reason}; asking {model} again in {wait:.1f} s"]
         case events.ContextCompacted(tokens_before=before, tokens_after=after):

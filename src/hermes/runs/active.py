@@ -11,7 +11,7 @@ from hermes.core.clock import Clock
 from hermes.core.event import RunEvent
 from hermes.core.message import Message
 from hermes.core.model import Model
-from hermes.core.run import Run, RunRequest
+from hermes.core.run import Limits, Run, RunRequest, Usage
 from hermes.runs.approvals import Desk
 from hermes.runs.clarify import ClarifyDesk
 from hermes.runs.events import Recorder
@@ -46,10 +46,28 @@ class Steers:
 
 
 @dataclass(slots=True)
+class Family:
+    """What a run has delegated. `places`: so many children at once. `waiting` are those that have none yet,
+    `allowances` what each running one may use, `spent` what each ended one has. `told`: names of events and ids of
+    children.
+    """
+
+    places: asyncio.Semaphore | None = None
+    waiting: set[str] = field(default_factory=set)
+    allowances: dict[str, Limits] = field(default_factory=dict)
+    spent: dict[str, Usage] = field(default_factory=dict)
+    told: set[tuple[str, str]] = field(default_factory=set)
+
+    def used(self) -> Usage:
+        return sum(self.spent.values(), Usage())
+
+
+@dataclass(slots=True)
 class Active:
     """A run this process conducts. `why` is set when its turn was ended from outside; `is_parked`: it goes on when
     a gateway starts, or at another node; `is_lost`: another node has it. `began` on the clock that never goes back;
     `waited` are seconds in line. `progress` is of a run that is resumed; its model is found when it goes on.
+    `limits` are those that hold for it, once its turn has begun.
     """
 
     run: Run
@@ -67,6 +85,8 @@ class Active:
     is_parked: bool = False
     is_lost: bool = False
     progress: Progress | None = None
+    limits: Limits = field(default_factory=Limits)
+    family: Family = field(default_factory=Family)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

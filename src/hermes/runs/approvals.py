@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hermes.core import event as events
 from hermes.core.clock import Clock
@@ -34,6 +34,17 @@ def parse_choice(choice: object) -> str:
     return str(word)
 
 
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where else the questions of a child run are shown: on the desk of its parent, as of the call that delegated."""
+
+    desk: Desk
+    tool_call_id: str
+
+    async def asked(self, requested: events.ApprovalRequested, run_id: str) -> None:
+        await self.desk.child_asked(replace(requested, tool_call_id=self.tool_call_id, subagent_id=run_id))
+
+
 class Desk:
     """The approvals of one run (`core.ports.ApprovalDesk`). The answer is the question's row, whoever wrote it.
 
@@ -48,13 +59,16 @@ class Desk:
         clock: Clock,
         timeout_seconds: float,
         asked: Asked | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         self._database = database
         self._recorder = recorder
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._asked = dict(asked or {})
+        self._mirror = mirror
         self._waiting: dict[str, asyncio.Future[ApprovalAnswer]] = {}
+        self._of_children: dict[str, str] = {}
 
     async def ask(self, question: ApprovalQuestion) -> ApprovalAnswer:
         earlier = self._asked.pop(question.tool_call_id, None)
@@ -78,8 +92,9 @@ class Desk:
             self._waiting[question.id] = answer
 
         try:
-            await self._recorder.record(
-                _requested(question, expires_at),
+            requested = _requested(question, expires_at)
+            recorded = self._recorder.record(
+                requested,
                 operations=(
                     lambda conn: approval_store.ask(conn, question, expires_at, now),
                     self._set_status(RunStatus.WAITING_FOR_APPROVAL),
@@ -87,6 +102,8 @@ class Desk:
                 is_durable=True,
                 before_sent=show,
             )
+            mirrored = () if self._mirror is None else (self._mirror.asked(requested, self._recorder.run_id),)
+            await asyncio.gather(recorded, *mirrored)  # at once, so that one transaction keeps both
             await self.settle()  # answered in the moment in which it was asked
             timer = asyncio.ensure_future(self._clock.sleep(self._timeout_seconds))
             try:
@@ -125,11 +142,30 @@ class Desk:
         await self.settle()
 
     async def _tell(self, approval_id: str, answer: ApprovalAnswer) -> None:
-        await self._recorder.record(
-            events.ApprovalResponded(approval_id, answer.choice, answer.by, answer.outcome),
-            operations=() if self._waiting else (self._set_status(RunStatus.RUNNING),),
-            is_durable=True,
-        )
+        responded = events.ApprovalResponded(approval_id, answer.choice, answer.by, answer.outcome)
+        mirrored = () if self._mirror is None else (self._mirror.desk.child_answered(responded),)
+        await asyncio.gather(self._record_answer(responded), *mirrored)
+
+    async def _record_answer(self, responded: events.ApprovalResponded) -> None:
+        is_over = not self._waiting and not self._of_children
+        operations = (self._set_status(RunStatus.RUNNING),) if is_over else ()
+        await self._recorder.record(responded, operations=operations, is_durable=True)
+
+    async def child_asked(self, requested: events.ApprovalRequested) -> None:
+        """A run that this one delegated asks: whoever follows this one sees it, and can answer it here."""
+        assert requested.subagent_id is not None
+        self._of_children[requested.approval_id] = requested.subagent_id
+        operations = (self._set_status(RunStatus.WAITING_FOR_APPROVAL),)
+        await self._recorder.record(requested, operations=operations, is_durable=True)
+
+    async def child_answered(self, responded: events.ApprovalResponded) -> None:
+        if self._of_children.pop(responded.approval_id, None) is not None:
+            await self._record_answer(responded)
+
+    async def child_ended(self, run_id: str) -> None:
+        """What it had asked needs no answer any more."""
+        for approval_id in [one for one, child in self._of_children.items() if child == run_id]:
+            await self.child_answered(events.ApprovalResponded(approval_id, "deny", None, "policy"))
 
     def _set_status(self, status: RunStatus) -> Callable[[Connection], object]:
         run_id, now = self._recorder.run_id, self._clock.now()

@@ -58,6 +58,7 @@ def new_session(request: RunRequest, now: float) -> Session:
         session_key=request.session_key,
         is_stateless=request.is_stateless,
         preview=" ".join(preview.split())[:PREVIEW_CHARACTERS],
+        parent_session_id=None if request.child_of is None else request.child_of.session_id,
     )
 
 
@@ -72,7 +73,7 @@ class Begun:
 
 def new_run(request: RunRequest, session: Session, model: Model, now: float, node_id: str) -> Run:
     return Run(
-        id=new_id("run"),
+        id=new_id("run") if request.child_of is None else request.child_of.child_id,
         session_id=session.id,
         owner=request.owner,
         source=request.source,
@@ -82,6 +83,7 @@ def new_run(request: RunRequest, session: Session, model: Model, now: float, nod
         model=model.name,
         is_durable=request.is_durable,
         node=node_id,
+        parent_run_id=None if request.child_of is None else request.child_of.run_id,
     )
 
 

@@ -87,6 +87,8 @@ class Conductor:
                 await self._park(active)
             else:
                 await self._finish(active, status, final, result)
+                if run.parent_run_id is not None:  # nobody speaks to its session again
+                    await self.agent.close_session(run.session_id)
         except NotFound:
             log.info("%s was deleted with its session before its end", run.id)
         except Fenced:
@@ -166,7 +168,8 @@ class Conductor:
         desk, steers = active.desk, active.steers
         await self.agent.ready(request)
         turn = self.agent.turn(run.id, session, request, model, messages, desk, steers, used, open_step)
-        return await run_turn(turn, active.recorder)
+        active.limits = turn.limits
+        return await run_turn(replace(turn, beside=active.family.used), active.recorder)
 
     async def _before(self, request: RunRequest, run: Run) -> Sequence[Message]:
         """What was said before the run that is resumed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from hermes.core.event import (
     RunCompleted,
     RunEvent,
     RunSteered,
+    ToolCompleted,
     is_final,
 )
 from hermes.core.message import Message
@@ -128,6 +130,8 @@ class Recorder:
         self.lost = ""
         self.first_said_at: float | None = None
         """When the model gave its first text, on the clock that never goes back."""
+        self.calls_done: Counter[str] = Counter()
+        """How often a call of this id had its result: some models use an id again."""
         self.tail = _Tail(before=last_seq)
         self.entries: list[_Entry] = []
         self.is_lost = False
@@ -196,6 +200,7 @@ class Recorder:
             self.usage += usage or Usage()
         if self.is_durable:
             work += [self._forgets(m.tool_call_id) for m in messages if m.role == "tool" and m.tool_call_id]
+        self.calls_done.update(item.tool_call_id for item in happened if isinstance(item, ToolCompleted))
         work += [self._heard for item in happened if isinstance(item, RunSteered)]
         client_calls = [item.tool_call_id for item in happened if isinstance(item, ClientToolCalled)]
         if client_calls:

@@ -19,7 +19,7 @@ from hermes.store.database import Connection
 @dataclass(slots=True, eq=False)
 class Place:
     """A run's place. `is_running` once it has both its session's pen and one of the slots. `run_id` where the rows of
-    the runs are the line."""
+    the runs are the line. `is_child`: it needs no slot, as its parent, which waits for it, has one."""
 
     session_id: str
     owner: str
@@ -27,6 +27,7 @@ class Place:
     is_running: bool = False
     has_pen: bool = False
     ready: asyncio.Future[None] | None = field(default=None)
+    is_child: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class AnyLine(Protocol):
     @property
     def waiting(self) -> int: ...
 
-    def join(self, session_id: str, owner: str, *, is_resumed: bool = False) -> Place: ...
+    def join(self, session_id: str, owner: str, *, is_resumed: bool = False, is_child: bool = False) -> Place: ...
 
     def decide(self, conn: Connection, run: Run, place: Place) -> Decision: ...
 
@@ -88,15 +89,15 @@ class Line:
     def waiting(self) -> int:
         return self._waiting
 
-    def join(self, session_id: str, owner: str, *, is_resumed: bool = False) -> Place:
+    def join(self, session_id: str, owner: str, *, is_resumed: bool = False, is_child: bool = False) -> Place:
         """A place, running at once where there is room. Raises Busy when the line is full; a resumed run has stood in
         it before, and always has its place."""
-        place = Place(session_id, owner)
+        place = Place(session_id, owner, is_child=is_child)
         pens = self._sessions.get(session_id)
-        if pens is None and self.running < self.max_running and not self._owners:
+        if pens is None and (is_child or (self.running < self.max_running and not self._owners)):
             self._sessions[session_id] = deque((place,))
             place.has_pen = place.is_running = True
-            self.running += 1
+            self.running += not is_child
             return place
         if self._waiting >= self.max_waiting and not is_resumed:
             raise full(self.running, self._waiting)
@@ -143,7 +144,7 @@ class Line:
             return
         pens.remove(place)
         if place.is_running:
-            self.running -= 1
+            self.running -= not place.is_child
             place.is_running = False
         else:
             self._waiting -= 1
@@ -157,6 +158,10 @@ class Line:
 
     def _give_pen(self, place: Place) -> None:
         place.has_pen = True
+        if place.is_child:
+            self._waiting -= 1
+            self._begin(place)
+            return
         self._owners.setdefault(place.owner, deque()).append(place)
         self._fill()
 
@@ -178,6 +183,9 @@ class Line:
                 del self._owners[owner]
             self._waiting -= 1
             self.running += 1
-            place.is_running = True
-            if place.ready is not None and not place.ready.done():
-                place.ready.set_result(None)
+            self._begin(place)
+
+    def _begin(self, place: Place) -> None:
+        place.is_running = True
+        if place.ready is not None and not place.ready.done():
+            place.ready.set_result(None)

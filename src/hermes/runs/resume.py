@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -22,13 +23,16 @@ from hermes.store.requests import request_from_data
 class Progress:
     """`done` are the run's own messages up to the step that is open. Text behind `void_after` was of an answer that
     was lost before it was whole. `asked` is what a person was asked about calls of the open step, `clarified` what
-    those calls asked.
+    those calls asked. `calls_done` counts the results by the id of their call; `children_told` is what was told of runs
+    that it delegated: names of events and ids.
     """
 
     done: tuple[Message, ...] = ()
     open_step: OpenStep | None = None
     asked: dict[str, tuple[str, ApprovalAnswer | None]] = field(default_factory=dict)
     clarified: dict[str, tuple[str, ClarifyAnswer | None]] = field(default_factory=dict)
+    calls_done: Counter[str] = field(default_factory=Counter)
+    children_told: frozenset[tuple[str, str]] = frozenset()
     void_after: int = 0
 
 
@@ -37,6 +41,8 @@ def progress_of(kept: Sequence[KeptEvent], own: Sequence[Message], started: Coll
     announced: set[str] = set()
     asked: dict[str, tuple[str, ApprovalAnswer | None]] = {}
     clarified: dict[str, tuple[str, ClarifyAnswer | None]] = {}
+    calls_done: Counter[str] = Counter()
+    told: set[tuple[str, str]] = set()
     boundary = 0
     for one in kept:
         match one.event:
@@ -48,6 +54,11 @@ def progress_of(kept: Sequence[KeptEvent], own: Sequence[Message], started: Coll
                 announced.discard(call)
                 asked.pop(call, None)
                 clarified.pop(call, None)
+                calls_done[call] += 1
+            case events.SubagentStarted(subagent_id=child) | events.SubagentCompleted(subagent_id=child):
+                told.add((one.event.name, child))
+            case events.ApprovalRequested(subagent_id=str()):
+                pass  # the child asks it again
             case events.ApprovalRequested(approval_id=approval, tool_call_id=call):
                 asked[call] = (approval, None)
             case events.ApprovalResponded(approval, choice, by, outcome):
@@ -66,7 +77,8 @@ def progress_of(kept: Sequence[KeptEvent], own: Sequence[Message], started: Coll
     last_seq = kept[-1].seq if kept else 0
     done, step = _split(own, frozenset(announced), frozenset(started))
     is_last_answer_kept = own and own[-1].role == "assistant" and not (announced & _calls(own[-1]))
-    return Progress(tuple(done), step, asked, clarified, last_seq if is_last_answer_kept else boundary)
+    void_after = last_seq if is_last_answer_kept else boundary
+    return Progress(tuple(done), step, asked, clarified, calls_done, frozenset(told), void_after)
 
 
 def resumable(run: Run) -> RunRequest | None:

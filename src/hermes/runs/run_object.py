@@ -32,6 +32,8 @@ def run_object(
         "output": run.output,
         "finish_reason": run.finish_reason,
         "usage": usage_data(run.usage),
+        "parent_run_id": run.parent_run_id,
+        "delegated_usage": None if run.delegated is None else usage_data(run.delegated),
         "error": dict(run.error) if run.error else None,
         "approvals": list(approvals),
         "clarifications": list(clarifications),

@@ -12,7 +12,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from hermes.core.run import Run, RunRequest, RunStatus
 from hermes.core.session import Session
 from hermes.core.tally import RunTally
 from hermes.runs.active import Active, Steers
-from hermes.runs.approvals import Desk, give_answer, parse_choice
+from hermes.runs.approvals import Desk, Mirror, give_answer, parse_choice
 from hermes.runs.beginning import begin, check_owner, check_parts, new_run, new_session
 from hermes.runs.clarify import (
     Clarifier,
@@ -38,6 +38,7 @@ from hermes.runs.clarify import (
     may_clarify,
 )
 from hermes.runs.conduct import Conductor
+from hermes.runs.delegation import Delegation, DelegationSettings
 from hermes.runs.events import EventLog, Surroundings
 from hermes.runs.line import AnyLine, Line
 from hermes.runs.node import Identity, Membership
@@ -70,6 +71,7 @@ class RunnerSettings:
     max_waiting: int = 256
     queue_timeout_seconds: float = 30.0
     approval_timeout_seconds: float = 60.0
+    delegation: DelegationSettings = field(default_factory=DelegationSettings)
 
 
 class Runner:
@@ -123,6 +125,9 @@ class Runner:
         )
         self._active = self._conductor.active
         self._take_over = TakeOver(self._conductor, self.settings.approval_timeout_seconds, self._look)
+        self.delegation = Delegation(
+            self._conductor, self.settings.delegation, begin=self._begin_child, go_on=self._take_over.go_on_with
+        )
 
     async def __aenter__(self) -> Runner:
         await self.node.enter()
@@ -213,8 +218,16 @@ class Runner:
             if not self._beginning:
                 self._none_begins.set()
 
-    async def _kept_and_begun(self, request: RunRequest, session: Session, model: Model, began: float) -> Run:
-        place = self.line.join(session.id, request.owner)
+    async def _begin_child(self, request: RunRequest, mirror: Mirror) -> None:
+        """A run that another one delegates: it takes no place in the line, and its questions are the parent's, too."""
+        model = await self._models(request.model)
+        session = new_session(request, self._clock.now())
+        await self._kept_and_begun(request, session, model, self._clock.monotonic(), mirror)
+
+    async def _kept_and_begun(
+        self, request: RunRequest, session: Session, model: Model, began: float, mirror: Mirror | None = None
+    ) -> Run:
+        place = self.line.join(session.id, request.owner, is_child=request.child_of is not None)
         asked = new_run(request, session, model, session.started_at, self.node.id)
         recorder = self.log.open(asked.id, session.id, request.owner, is_durable=request.is_durable)
         clashes = self._agent.clashes(request)
@@ -235,7 +248,7 @@ class Runner:
         self.line.settle(place, run)
         recorder.opened_with(begun.opened)
         seconds = self.settings.approval_timeout_seconds
-        desk = Desk(self._database, recorder, self._clock, seconds)
+        desk = Desk(self._database, recorder, self._clock, seconds, mirror=mirror)
         questions = ClarifyDesk(self._database, recorder, self._clock, seconds)
         active = Active(run, request, model, recorder, desk, questions, place, Steers(self._clock), began)
         self._conductor.begin(active, session)
@@ -317,10 +330,16 @@ class Runner:
         count = await self._database.write(given, durable=True)
         active = self._conducted(run_id)
         if active is not None:
-            await active.desk.settle()
+            await self._settle(active)
         else:
             await self._tell_conductor(run_id)
         return count
+
+    async def _settle(self, active: Active) -> None:
+        """Answers that were given to the run, or through it to those that it delegated."""
+        children = [one for one in self._active.values() if one.run.parent_run_id == active.run.id]
+        for one in (active, *children):
+            await one.desk.settle()
 
     @property
     def clarifier(self) -> Clarifier:
@@ -499,7 +518,7 @@ class Runner:
         if status is RunStatus.STOPPING and not active.is_ending:
             self._conductor.end(active, events.RunCancelled("stopped by the user"))
         active.steers.add(steers)
-        await active.desk.settle()
+        await self._settle(active)
         await active.questions.settle()
 
     async def _look_forever(self, seconds: float) -> None:

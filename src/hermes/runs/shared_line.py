@@ -45,15 +45,17 @@ class SharedLine:
     def waiting(self) -> int:
         return len(self._places)
 
-    def join(self, session_id: str, owner: str, *, is_resumed: bool = False) -> Place:
-        return Place(session_id, owner)
+    def join(self, session_id: str, owner: str, *, is_resumed: bool = False, is_child: bool = False) -> Place:
+        return Place(session_id, owner, is_child=is_child)
 
     def decide(self, conn: Connection, run: Run, place: Place) -> Decision:
         """Of a run that is about to be kept, in its transaction. Raises Busy when the line is full."""
+        if place.is_child:  # its session is as new as it is
+            return Decision(True, run.created_at)
         line = line_store.stand_still(conn)
         before = [one for one in line if one.session_id == run.session_id]
         queued = sum(one.is_queued for one in line)
-        running = len(line) - queued
+        running = sum(not one.is_queued and not one.is_child for one in line)
         is_running = not before and running < self.max_running and not line_store.may_begin(line, self.max_running)
         if not is_running and queued >= self.max_waiting:
             raise full(running, queued)
@@ -104,7 +106,7 @@ class SharedLine:
         self._places.pop(place.run_id, None)
         if place.is_running:
             place.is_running = False
-            self.running -= 1
+            self.running -= not place.is_child
         self._look.set()
         if self._clock.monotonic() < self._others_wait_until:
             self._tell("line")
@@ -141,4 +143,4 @@ class SharedLine:
 
     def _run(self, place: Place) -> None:
         place.is_running = True
-        self.running += 1
+        self.running += not place.is_child

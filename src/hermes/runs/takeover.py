@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hermes.core import event as events
 from hermes.core.errors import Fenced, HermesError
@@ -13,7 +13,7 @@ from hermes.core.event import KeptEvent, RunEvent
 from hermes.core.message import Message
 from hermes.core.run import Run, RunRequest, RunStatus, Usage
 from hermes.runs.active import Active, Steers
-from hermes.runs.approvals import Desk
+from hermes.runs.approvals import Desk, Mirror
 from hermes.runs.beginning import new_session
 from hermes.runs.clarify import ClarifyDesk
 from hermes.runs.conduct import Conductor
@@ -81,6 +81,18 @@ class TakeOver:
                     is_more = is_more and got is not None  # else it might be claimed again at once, for ever
             return taken
 
+    async def go_on_with(self, run: Run, mirror: Mirror, why: str) -> None:
+        """An open run that another one delegated, which goes on here. Its questions are shown on the parent's desk.
+
+        It may end at once, where nothing is known of what it was asked.
+        """
+        conductor = self._conductor
+        if run.node != conductor.node.id:
+            fence, node_id = conductor.node.fence(), conductor.node.id
+            await self._database.write(_take_child, fence, run.id, node_id)
+            run = replace(run, node=node_id)
+        await self._go_on(run, why, mirror)
+
     async def _take(self, run: Run, node_id: str, why: str) -> Recovered | None:
         """None: it is nobody's again, for now."""
         earlier = self._conductor.active.get(run.id)
@@ -98,17 +110,22 @@ class TakeOver:
         await self._database.write(node_store.give_back, run.id, node_id)
         return None
 
-    async def _go_on(self, run: Run, why: str) -> Recovered:
+    async def _go_on(self, run: Run, why: str, mirror: Mirror | None = None) -> Recovered:
         kept = [one async for one in self._stored(run.id)]
         own, started, steers = await self._database.read(left_behind, run)
         progress = progress_of(kept, own, started)
-        request = None if run.status is RunStatus.STOPPING else resumable(run)
+        is_orphan = run.parent_run_id is not None and mirror is None  # nobody waits for what it would say
+        request = None if run.status is RunStatus.STOPPING or is_orphan else resumable(run)
         if request is None:
             queued = messages_of(run.request) if run.status is RunStatus.QUEUED else ()
             said = unfinished_text(kept, progress.void_after)
             await self._tell_left(run, kept[-1].seq if kept else 0, queued, said)
+            children = [] if is_orphan else await self._database.read(run_store.children, run.id)
+            for child in children:
+                if not child.status.is_final:
+                    await self._go_on(child, why)
             return Recovered(interrupted=1)
-        await self._resume(run, request, kept, progress, steers, why)
+        await self._resume(run, request, kept, progress, steers, why, mirror)
         return Recovered(resumed=1)
 
     async def _resume(
@@ -119,14 +136,17 @@ class TakeOver:
         progress: Progress,
         steers: list[tuple[int, str]],
         why: str,
+        mirror: Mirror | None,
     ) -> None:
         conductor, clock = self._conductor, self._clock
         session = await self._database.read(session_store.get, run.session_id) or new_session(request, run.created_at)
         last_seq = kept[-1].seq if kept else 0
         recorder = self._recorder(run, last_seq, is_durable=True)
         recorder.usage = run.usage
+        recorder.calls_done.update(progress.calls_done)
+        children = await self._database.read(run_store.children, run.id)
         seconds = self._approval_timeout_seconds
-        desk = Desk(self._database, recorder, clock, seconds, progress.asked)
+        desk = Desk(self._database, recorder, clock, seconds, progress.asked, mirror)
         questions = ClarifyDesk(self._database, recorder, clock, seconds, progress.clarified)
         steering = Steers(clock)
         steering.add(steers)
@@ -143,9 +163,11 @@ class TakeOver:
         except BaseException:
             conductor.log.close(run.id)
             raise
-        place = conductor.line.join(run.session_id, run.owner, is_resumed=True)
+        place = conductor.line.join(run.session_id, run.owner, is_resumed=True, is_child=run.parent_run_id is not None)
         conductor.line.settle(place, run)
         active = Active(run, request, None, recorder, desk, questions, place, steering, clock.monotonic())
+        active.family.told.update(progress.children_told)
+        active.family.spent.update({child.id: child.usage for child in children})
         if has_begun:
             active.progress, recorder.lost = progress, unfinished_text(kept, progress.void_after)
         conductor.active[run.id] = active  # from here on words about it find it
@@ -174,6 +196,8 @@ class TakeOver:
         if run.status is RunStatus.STOPPING:  # whoever stopped it was told that it would
             final: RunEvent = events.RunCancelled("stopped by the user")
             status = RunStatus.CANCELLED
+        elif run.parent_run_id is not None:
+            final, status = events.RunCancelled("the run that delegated it has ended"), RunStatus.CANCELLED
         else:
             final, status = events.RunInterrupted("the server stopped while it ran"), RunStatus.INTERRUPTED
         now = self._clock.now()
@@ -202,6 +226,11 @@ class TakeOver:
             if now - since >= STRAY_SECONDS:
                 log.warning("%s is open and nobody conducts it: it is taken up again", run_id)
                 await self._database.write(node_store.give_back, run_id, conductor.node.id)
+
+
+def _take_child(conn: Connection, fence: Callable[[Connection], None], run_id: str, node_id: str) -> None:
+    fence(conn)
+    node_store.take_child(conn, run_id, node_id)
 
 
 def _claim(conn: Connection, fence: Callable[[Connection], None], node_id: str) -> list[Run]:

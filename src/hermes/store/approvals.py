@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, literal, select, update
+from sqlalchemy import Connection, String, bindparam, cast, literal, select, union_all, update
 
 from hermes.core.ports import CLARIFY, ApprovalAnswer, ApprovalQuestion
 
@@ -54,12 +54,13 @@ def get_answer(conn: Connection, approval_id: str) -> ApprovalAnswer | None:
 
 
 def pending(conn: Connection, run_id: str) -> list[PendingApproval]:
-    """Oldest first."""
+    """Oldest first: the run's, and those of the runs that it delegated."""
     return [_pending(row) for row in _PENDING.all(conn, {"run": run_id})]
 
 
 def allowed(conn: Connection, session_id: str) -> set[str]:
-    """The patterns of the questions that somebody answered for the whole session. (`always` is an entry of the
+    """The patterns of the questions that somebody answered for the whole session, those of delegated runs, too.
+    (`always` is an entry of the
     allow-list, which its owner may take out again.)"""
     return {str(pattern) for (pattern,) in _ALLOWED.all(conn, {"session": session_id})}
 
@@ -115,14 +116,23 @@ _ANSWER = Statement(
         _BY_ID, approvals.c.resolved_at.is_not(None)
     )
 )
+_parents = runs.alias("parents")
+_IN_SESSION = union_all(  # by the indexes of runs
+    select(runs.c.id).where(runs.c.session_id == bindparam("session")),
+    select(runs.c.id)
+    .join(_parents, _parents.c.id == runs.c.parent_run_id)
+    .where(_parents.c.session_id == bindparam("session")),
+)
 _ALLOWED = Statement(
     select(approvals.c.pattern)
-    .join(runs, runs.c.id == approvals.c.run_id)  # by the index of runs
-    .where(runs.c.session_id == bindparam("session"), approvals.c.choice == literal("session"))
+    .where(approvals.c.run_id.in_(_IN_SESSION), approvals.c.choice == literal("session"))
     .distinct()
+)
+_WITH_CHILDREN = union_all(
+    select(cast(bindparam("run"), String)), select(runs.c.id).where(runs.c.parent_run_id == bindparam("run"))
 )
 _PENDING = Statement(
     select(*(approvals.c[name] for name in _PLAIN), approvals.c.expires_at)
-    .where(_BY_RUN, _OPEN, approvals.c.tool != literal(CLARIFY))
+    .where(approvals.c.run_id.in_(_WITH_CHILDREN), _OPEN, approvals.c.tool != literal(CLARIFY))
     .order_by(approvals.c.created_at, approvals.c.id)
 )

@@ -22,21 +22,23 @@ from .statement import Statement
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An open run, in the order in which they began."""
+    """An open run, in the order in which they began. A child is in the middle of its parent's work, takes no place and
+    waits for none."""
 
     run_id: str
     session_id: str
     owner: str
     is_queued: bool
     created_at: float
+    is_child: bool = False
 
 
 def standing(conn: Connection) -> list[Standing]:
     """Every open run of every node."""
     queued = RunStatus.QUEUED.value
     return [
-        Standing(run_id, session_id, owner, status == queued, created_at)
-        for run_id, session_id, owner, status, created_at in _STANDING.all(conn, {})
+        Standing(run_id, session_id, owner, status == queued, created_at, parent is not None)
+        for run_id, session_id, owner, status, created_at, parent in _STANDING.all(conn, {})
     ]
 
 
@@ -63,8 +65,8 @@ def may_begin(line: Sequence[Standing], max_running: int, last_owner: str = "") 
     """The queued runs whose turn it is: the first of each idle session, those of the owner with the fewest first, and
     of several such owners those of the next one behind `last_owner`, in the order of their names and round again.
     """
-    running = [one for one in line if not one.is_queued]
-    busy = {one.session_id for one in running}
+    running = [one for one in line if not one.is_queued and not one.is_child]
+    busy = {one.session_id for one in line if not one.is_queued}
     first: dict[str, Standing] = {}
     for one in line:
         if one.is_queued and one.session_id not in busy:
@@ -83,7 +85,7 @@ def may_begin(line: Sequence[Standing], max_running: int, last_owner: str = "") 
 
 _LAST_OWNER = "line_last_owner"
 _STANDING = Statement(
-    sa.select(runs.c.id, runs.c.session_id, runs.c.owner, runs.c.status, runs.c.created_at)
+    sa.select(runs.c.id, runs.c.session_id, runs.c.owner, runs.c.status, runs.c.created_at, runs.c.parent_run_id)
     .where(runs.c.finished_at.is_(None))
     .order_by(runs.c.created_at, runs.c.id)
 )

@@ -108,10 +108,15 @@ def time_of_server(conn: Connection) -> float | None:
 
 
 def claim_orphans(conn: Connection, node_id: str, limit: int) -> list[Run]:
-    """Open runs that are nobody's, oldest first: they are this node's now. Nodes that claim at once get others each."""
+    """Open runs that are nobody's, oldest first: they are this node's now. Nodes that claim at once get others each.
+
+    The open runs that one of them delegated come with it, and are not told: whoever conducts the parent goes on with
+    them. One whose parent has ended comes by itself.
+    """
     claimed: list[Run] = []
     for (run_id,) in _ORPHANS.all(conn, {"node": node_id, "limit": limit}):
         _CLAIM.run(conn, {"run": run_id, "node": node_id})
+        _CLAIM_CHILDREN.run(conn, {"parent": run_id, "node": node_id})
         run = run_store.get(conn, run_id)
         assert run is not None  # the row is locked
         claimed.append(run)
@@ -119,8 +124,13 @@ def claim_orphans(conn: Connection, node_id: str, limit: int) -> list[Run]:
 
 
 def runs_of(conn: Connection, node_id: str) -> list[str]:
-    """The ids of the open runs that it conducts."""
+    """The ids of the open runs that it conducts, without those that another open run delegated."""
     return [str(run_id) for (run_id,) in _RUNS_OF.all(conn, {"node": node_id})]
+
+
+def take_child(conn: Connection, run_id: str, node_id: str) -> None:
+    """The node conducts the parent of the open run, and so this one."""
+    _CLAIM.run(conn, {"run": run_id, "node": node_id})
 
 
 def give_back(conn: Connection, run_id: str, node_id: str) -> None:
@@ -151,6 +161,11 @@ def _node(row: Row) -> Node:
 _IS = nodes.c.id == bindparam("node")
 _IS_OPEN = runs.c.finished_at.is_(None)
 _IS_SOMEBODYS = runs.c.node.in_(sa.select(nodes.c.id))
+_parents = runs.alias("parents")
+_IS_ON_ITS_OWN = sa.or_(
+    runs.c.parent_run_id.is_(None),
+    ~sa.exists().where(_parents.c.id == runs.c.parent_run_id, _parents.c.finished_at.is_(None)),
+)
 _INSERT = Statement(sa.insert(nodes).values({name: bindparam(name) for name in _COLUMNS}))
 _DELETE_OF_HOME = Statement(
     sa.delete(nodes).where(_IS, nodes.c.home == bindparam("home"), nodes.c.host == bindparam("host"))
@@ -176,17 +191,26 @@ _LOAD = Statement(
 )
 _ORPHANS = Statement(
     sa.select(runs.c.id)
-    .where(_IS_OPEN, sa.or_(runs.c.node.is_(None), sa.and_(runs.c.node != bindparam("node"), ~_IS_SOMEBODYS)))
+    .where(
+        _IS_OPEN,
+        sa.or_(runs.c.node.is_(None), sa.and_(runs.c.node != bindparam("node"), ~_IS_SOMEBODYS)),
+        _IS_ON_ITS_OWN,
+    )
     .order_by(runs.c.created_at, runs.c.id)
     .limit(bindparam("limit"))
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, of=runs)
 )
 _CLAIM = Statement(
     sa.update(runs)
     .where(runs.c.id == bindparam("run"))
     .values(node=bindparam("node"), lease=runs.c.lease + sa.literal(1))
 )
-_RUNS_OF = Statement(sa.select(runs.c.id).where(_IS_OPEN, runs.c.node == bindparam("node")))
+_CLAIM_CHILDREN = Statement(
+    sa.update(runs)
+    .where(runs.c.parent_run_id == bindparam("parent"), _IS_OPEN)
+    .values(node=bindparam("node"), lease=runs.c.lease + sa.literal(1))
+)
+_RUNS_OF = Statement(sa.select(runs.c.id).where(_IS_OPEN, runs.c.node == bindparam("node"), _IS_ON_ITS_OWN))
 _GIVE_BACK = Statement(
     sa.update(runs).where(runs.c.id == bindparam("run"), runs.c.node == bindparam("node")).values(node=sa.null())
 )

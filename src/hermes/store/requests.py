@@ -8,7 +8,7 @@ from typing import Any
 
 from hermes.core.message import Message
 from hermes.core.model import ToolSpec
-from hermes.core.run import Ask, Limits, Run, RunRequest
+from hermes.core.run import Ask, ChildOf, Limits, Run, RunRequest
 
 from .messages import decode, encode
 
@@ -38,6 +38,7 @@ def request_data(request: RunRequest) -> dict[str, Any]:
         "limits": asdict(request.limits),
         "ask": request.ask.value,
         "may_clarify": request.may_clarify,
+        "parent_session_id": None if request.child_of is None else request.child_of.session_id,
     }
 
 
@@ -54,7 +55,7 @@ def messages_of(data: Mapping[str, Any]) -> tuple[Message, ...]:
 
 def request_from_data(data: Mapping[str, Any], run: Run) -> RunRequest:
     """Raises KeyError for a request that was not kept whole: the run of a plain chat."""
-    toolsets = data["toolsets"]
+    toolsets, parent = data["toolsets"], run.parent_run_id
     return RunRequest(
         **{name: data[name] for name in _PLAIN},
         owner=run.owner,
@@ -70,6 +71,7 @@ def request_from_data(data: Mapping[str, Any], run: Run) -> RunRequest:
         ask=Ask(data["ask"]),
         may_clarify=data.get("may_clarify"),
         is_durable=run.is_durable,
+        child_of=None if parent is None else ChildOf(parent, data["parent_session_id"], run.id),
     )
 
 

@@ -104,6 +104,11 @@ def finish(
     return Ended(rows[0][0] is not None) if rows else None
 
 
+def children(conn: Connection, run_id: str) -> list[Run]:
+    """The runs that it delegated, oldest first."""
+    return [_run(row) for row in _CHILDREN.all(conn, {"parent": run_id})]
+
+
 def open_runs(conn: Connection) -> list[Run]:
     """Those that have not ended, oldest first."""
     return [_run(row) for row in _OPEN.all(conn, {})]
@@ -158,6 +163,7 @@ _PLAIN = (
     "resumed",
     "request",
     "node",
+    "parent_run_id",
 )
 
 
@@ -167,7 +173,8 @@ def _run(row: Row) -> Run:
     values["error"] = None if values["error"] is None else from_json(values["error"])
     values["is_durable"] = bool(values["is_durable"])
     values["request"] = from_json(values["request"])
-    return Run(**values, usage=Usage(*row[len(_PLAIN) :]))
+    used, delegated = row[len(_PLAIN) : len(_PLAIN) + len(_USAGE)], row[len(_PLAIN) + len(_USAGE) :]
+    return Run(**values, usage=Usage(*used), delegated=None if delegated[0] is None else Usage(*delegated))
 
 
 # While a run goes on, its events say what came last; the columns are written once, at its end.
@@ -183,15 +190,21 @@ _COMPUTED = {
     "last_seq": sa.case((runs.c.finished_at.is_(None), sa.func.coalesce(_newest, 0)), else_=runs.c.last_seq),
     "last_event": sa.case((runs.c.finished_at.is_(None), _newest_name), else_=runs.c.last_event),
 }
-_COLUMNS = [_COMPUTED.get(name, runs.c[name]) for name in (*_PLAIN, *_USAGE)]
+_children = runs.alias("children")
+_delegated = [
+    sa.select(sa.func.sum(_children.c[name])).where(_children.c.parent_run_id == runs.c.id).scalar_subquery()
+    for name in _USAGE
+]
+_COLUMNS = [*(_COMPUTED.get(name, runs.c[name]) for name in (*_PLAIN, *_USAGE)), *_delegated]
 
 _INSERT = Statement(
     sa.insert(runs).values({name: bindparam(name) for name in (*_PLAIN, *_USAGE)} | {"lease": sa.literal(0)})
 )
 _GET = Statement(sa.select(*_COLUMNS).where(runs.c.id == bindparam("run")))
 _OPEN = Statement(sa.select(*_COLUMNS).where(runs.c.finished_at.is_(None)).order_by(runs.c.created_at, runs.c.id))
-
-
+_CHILDREN = Statement(
+    sa.select(*_COLUMNS).where(runs.c.parent_run_id == bindparam("parent")).order_by(runs.c.created_at, runs.c.id)
+)
 _SET_RESUMED = Statement(
     sa.update(runs)
     .where(runs.c.id == bindparam("run"), runs.c.finished_at.is_(None))

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision in migrations/versions."""
 
 metadata = MetaData()
@@ -109,7 +109,7 @@ BROKEN = "status IN ('failed', 'cancelled', 'interrupted')"
 """Runs that did not come to a good end: few, and asked for among many."""
 
 # `node` conducts it, None: nobody does. `lease` counts how often another took it over. `steered_at`: when something was
-# last said to it; its end looks for that only where there is a time.
+# last said to it; its end looks for that only where there is a time. `parent_run_id`: the run that delegated it.
 runs = Table(
     "runs",
     metadata,
@@ -135,10 +135,12 @@ runs = Table(
     Column("request", Text, nullable=False),
     Column("node", String),
     Column("steered_at", Float),
+    Column("parent_run_id", String),
     Index("runs_of_session", "session_id", "created_at"),
     Index("runs_of_owner", "owner", "created_at", "id"),
     _partial("runs_open", ("created_at",), "finished_at IS NULL"),
     _partial("runs_broken", ("created_at", "id"), BROKEN),
+    _partial("runs_of_parent", ("parent_run_id",), "parent_run_id IS NOT NULL"),
 )
 
 events = Table(
@@ -422,6 +424,7 @@ session_summaries = Table(
 for _name, _table, _columns, _where in (
     ("INDEX runs_open", "runs", "created_at", "finished_at IS NULL"),
     ("INDEX runs_broken", "runs", "created_at, id", BROKEN),
+    ("INDEX runs_of_parent", "runs", "parent_run_id", "parent_run_id IS NOT NULL"),
     ("UNIQUE INDEX keys_by_name", "keys", "name", "revoked_at IS NULL"),
 ):
     event.listen(

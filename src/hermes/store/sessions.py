@@ -123,7 +123,10 @@ def open_run(conn: Connection, session_id: str) -> str | None:
 
 
 def delete(conn: Connection, session_id: str) -> bool:
-    """With its messages, runs and events. False when there was none."""
+    """With its messages, runs and events, and the sessions of runs that these delegated. False when there was none."""
+    for (child,) in _CHILDREN.all(conn, {"session": session_id}):
+        search.forget(conn, child)
+        _DELETE.run(conn, {"session": child})
     search.forget(conn, session_id)
     return _DELETE.run(conn, {"session": session_id}) > 0
 
@@ -183,6 +186,13 @@ def preview_of(text: str) -> str:
 
 _INSERT = Statement(sa.insert(_SESSIONS).values({name: bindparam(name) for name in (*_PLAIN, *_USAGE)}))
 _GET = Statement(sa.select(*COLUMNS).where(_SESSIONS.c.id == bindparam("session")))
+_PARENTS = _RUNS.alias("parents")
+_CHILDREN = Statement(
+    sa.select(_RUNS.c.session_id)
+    .join(_PARENTS, _PARENTS.c.id == _RUNS.c.parent_run_id)
+    .where(_PARENTS.c.session_id == bindparam("session"))
+    .distinct()
+)
 _DELETE = Statement(sa.delete(_SESSIONS).where(_SESSIONS.c.id == bindparam("session")))
 
 _MESSAGE_COLUMNS = [_MESSAGES.c[name] for name in message_rows.COLUMNS]

@@ -159,6 +159,7 @@ def test_approvals_are_on_the_stream_with_the_runs_id() -> None:
             approval_choices=["once", "deny"],
             allow_permanent=False,
             expires_at=1_700_000_060.0,
+            subagent_id=None,
         ),
         named(
             "hermes.approval.responded", approval_id="appr_1", run_id=RUN.id, choice="once", by="phone", outcome="user"
@@ -186,6 +187,30 @@ def test_a_question_of_the_model_is_on_the_stream_with_the_runs_id() -> None:
         named("hermes.clarify.responded", clarify_id="clar_1", run_id=RUN.id, answer="red", by="phone", outcome="user"),
         text("Hi"),
         *END,
+    ]
+
+
+def test_sub_agents_are_further_lines_of_progress() -> None:
+    usage: dict[str, Any] = {}
+    happened = [
+        STARTED,
+        events.SubagentStarted("run_2", "call_1", 0, "count"),
+        events.SubagentCompleted("run_2", "call_1", 0, "completed", 1.5, "three", None, usage),
+        events.SubagentCompleted("run_3", "call_1", 1, "failed", 0.5, "", "no model", usage),
+    ]
+    about = {"tool": "subagent", "emoji": "👥", "label": "Sub-agent"}
+    assert sent([*happened, *hello("Hi")[1:]])[1:4] == [
+        named("hermes.tool.progress", **about, toolCallId="run_2", status="running", preview="count"),
+        named("hermes.tool.progress", **about, toolCallId="run_2", status="completed", duration=1.5, preview="three"),
+        named(
+            "hermes.tool.progress",
+            **about,
+            toolCallId="run_3",
+            status="failed",
+            duration=0.5,
+            preview="",
+            error="no model",
+        ),
     ]
 
 

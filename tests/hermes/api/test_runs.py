@@ -75,6 +75,8 @@ async def test_a_run_is_told_whole(server: Server) -> None:
             "api_calls": 0,
             "cost_usd": None,
         },
+        "parent_run_id": None,
+        "delegated_usage": None,
         "error": None,
         "approvals": [
             {
@@ -87,6 +89,7 @@ async def test_a_run_is_told_whole(server: Server) -> None:
                 "choices": ["once", "session", "always", "deny"],
                 "allow_permanent": True,
                 "expires_at": 1_700_000_060.0,
+                "subagent_id": None,
             }
         ],
         "clarifications": [],
@@ -202,6 +205,7 @@ async def test_an_approval_event_has_its_id_under_both_names() -> None:
             choices=["once", "deny"],
             allow_permanent=False,
             expires_at=1.0,
+            subagent_id=None,
             request_id="appr_1",
         )
 

@@ -35,6 +35,9 @@ TURN: list[RunEvent] = [
     events.ClarifyResponded("clar_1", "green", "owner", "user"),
     events.ClarifyRequested("clar_2", "c4", "And then?", (), 9.0),
     events.ClarifyResponded("clar_2", None, None, "timeout"),
+    events.SubagentStarted("run_2", "c5", 0, "count\nthem"),
+    events.SubagentCompleted("run_2", "c5", 0, "completed", 1.5, "three\nlines", None, USAGE),
+    events.SubagentCompleted("run_3", "c5", 1, "failed", 1.5, "", "no model", USAGE),
     events.ToolCompleted("terminal", "c1", 0.5, None, "a b"),
     events.ToolCompleted("terminal", "c2", 0.5, "no such file", ""),
     events.ModelRetrying("429", 1, 2.0, "m2"),
@@ -61,6 +64,9 @@ Answer with: hermes runs answer r TEXT
 ? And then?
 Answer with: hermes runs answer r TEXT
   ↳ nobody answered
+👥 run_2: count them
+  ↳ 1.5 s  run_2 completed: three lines
+  ↳ 1.5 s  run_3 failed: no model
   ↳ 0.5 s  a b
   ↳ 0.5 s  failed: no such file
 … the model failed (429); asking m2

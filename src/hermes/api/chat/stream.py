@@ -76,6 +76,8 @@ class ChatStream:
                 return self._tool_started(event)
             case events.ToolCompleted():
                 return self._tool_completed(event)
+            case events.SubagentStarted() | events.SubagentCompleted():
+                return self._subagent(event)
             case events.ClientToolCalled():
                 return self._client_call(event)
             case events.ApprovalRequested():
@@ -155,6 +157,18 @@ class ChatStream:
         about = {"tool": event.tool, "emoji": emoji, "label": label or event.tool, "toolCallId": event.tool_call_id}
         return self._named("hermes.tool.progress", {**about, **told})
 
+    def _subagent(self, event: events.SubagentStarted | events.SubagentCompleted) -> bytes:
+        """One more line of progress, under the child run's id."""
+        if self._is_inline:
+            return b""
+        about = {"tool": "subagent", "emoji": "👥", "label": "Sub-agent", "toolCallId": event.subagent_id}
+        if isinstance(event, events.SubagentStarted):
+            return self._named("hermes.tool.progress", {**about, "status": "running", "preview": event.goal})
+        told = {"status": "completed", "duration": event.duration, "preview": event.summary}
+        if event.error is not None:
+            told |= {"status": "failed", "error": event.error}
+        return self._named("hermes.tool.progress", {**about, **told})
+
     def _client_call(self, event: events.ClientToolCalled) -> bytes:
         index, self._client_calls = self._client_calls, self._client_calls + 1
         call = {
@@ -176,6 +190,7 @@ class ChatStream:
             "approval_choices": list(event.choices),  # `choices` is the chunk's own
             "allow_permanent": event.allow_permanent,
             "expires_at": event.expires_at,
+            "subagent_id": event.subagent_id,
         }
         return self._named("hermes.approval.request", fields)
 

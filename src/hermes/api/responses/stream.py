@@ -120,6 +120,8 @@ class ResponseStream:
                 return [self._ours(kept.event)]
             case events.ClarifyRequested() | events.ClarifyResponded():
                 return [self._ours(kept.event)]
+            case events.SubagentStarted() | events.SubagentCompleted():
+                return [self._ours(kept.event)]
             case event if is_final(event):
                 return self._final(event, kept.timestamp)
             case _:

@@ -102,6 +102,7 @@ class PendingApproval(Answer):
     choices: list[str]
     allow_permanent: bool
     expires_at: float
+    subagent_id: Annotated[str | None, Field(description="the child run that asks; None: the run itself")]
 
 
 class PendingClarification(Answer):
@@ -126,6 +127,10 @@ class RunObject(Answer):
     output: str | None
     finish_reason: str | None
     usage: RunUsage
+    parent_run_id: Annotated[str | None, Field(description="the run that delegated this one")]
+    delegated_usage: Annotated[
+        RunUsage | None, Field(description="what the runs used that this one delegated; `usage` does not hold it")
+    ]
     error: Annotated[dict[str, Any] | None, Field(description="message, code and what else is known of a failure")]
     approvals: Annotated[list[PendingApproval], Field(description="questions that wait for an answer")]
     clarifications: Annotated[

@@ -191,7 +191,7 @@ async def stop(request: Request, services: Services) -> Response:
     return JsonAnswer({"run_id": run.id, "status": "stopping"})
 
 
-def approval_object(pending: PendingApproval) -> dict[str, Any]:
+def approval_object(pending: PendingApproval, run: Run) -> dict[str, Any]:
     question = pending.question
     return {
         "approval_id": question.id,
@@ -203,6 +203,7 @@ def approval_object(pending: PendingApproval) -> dict[str, Any]:
         "choices": list(question.choices),
         "allow_permanent": question.allow_permanent,
         "expires_at": pending.expires_at,
+        "subagent_id": None if question.run_id == run.id else question.run_id,
     }
 
 
@@ -225,7 +226,7 @@ async def _told(run: Run, services: Services) -> dict[str, Any]:
     asked = await services.runner.pending_clarifications(run.id, run.owner)
     return run_object(
         run,
-        [approval_object(one) for one in pending],
+        [approval_object(one, run) for one in pending],
         clarifications=[clarification_object(one) for one in asked],
         has_pending_steer=has_steer,
     )

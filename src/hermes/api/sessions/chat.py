@@ -75,9 +75,9 @@ async def chat(request: Request, services: Services) -> ASGIApp:
 async def stream(request: Request, services: Services) -> ASGIApp:
     """Say something in a session and follow the run as named events.
 
-    `run.started, message.started, assistant.delta, reasoning.delta, tool.started, tool.completed, approval.request,
-    approval.responded, clarify.request, clarify.responded, assistant.completed, run.completed, error, done`, each with
-    `session_id, run_id, seq, ts`.
+    `run.started, message.started, assistant.delta, reasoning.delta, tool.started, tool.completed, subagent.start,
+    subagent.complete, approval.request, approval.responded, clarify.request, clarify.responded, assistant.completed,
+    run.completed, error, done`, each with `session_id, run_id, seq, ts`.
     When the connection closes, the run goes on: `GET /v1/runs/{run_id}/events` follows it, and the same request with
     the same Idempotency-Key gives the same events again.
     """

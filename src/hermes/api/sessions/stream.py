@@ -16,7 +16,7 @@ from hermes.api.chat.answer import failure
 from hermes.api.errors import error_envelope, kept_envelope
 from hermes.core import event as events
 from hermes.core.errors import HermesError
-from hermes.core.event import KeptEvent
+from hermes.core.event import KeptEvent, event_data
 from hermes.core.run import Run
 
 
@@ -61,6 +61,8 @@ class SessionStream:
                 return self._tool_started(event, at)
             case events.ToolCompleted():
                 return self._tool_completed(event, at)
+            case events.SubagentStarted() | events.SubagentCompleted():
+                return self._of_message(event.name, at, event_data(event))
             case events.ApprovalRequested():
                 return self._approval_requested(event, at)
             case events.ApprovalResponded(approval_id, choice, by, outcome):
@@ -160,6 +162,7 @@ class SessionStream:
             "choices": list(event.choices),
             "allow_permanent": event.allow_permanent,
             "expires_at": event.expires_at,
+            "subagent_id": event.subagent_id,
         }
         return self._of_message("approval.request", at, told)
 
