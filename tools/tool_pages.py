@@ -15,6 +15,7 @@ from hermes.core.toolset import COMPOSITES, TOOLS, TOOLSETS, CompositeInfo
 from hermes.home.memory import MemoryLimits
 from hermes.toolsets.browser import browser_toolset
 from hermes.toolsets.clarify import clarify_toolset
+from hermes.toolsets.code_execution import CodeSettings, code_execution_toolset
 from hermes.toolsets.delegation import delegation_toolset
 from hermes.toolsets.homeassistant import homeassistant_toolset
 from hermes.toolsets.image_gen import image_gen_toolset
@@ -32,6 +33,7 @@ FURTHER = (
     browser_toolset(),
     delegation_toolset(None),
     clarify_toolset(None),
+    code_execution_toolset(CodeSettings()),
     vision_toolset(None, Reach()),
     image_gen_toolset(None, Reach()),
     stt_toolset(None, Reach()),
@@ -273,6 +275,19 @@ def approvals_page(made_by: str) -> str:
     )
 
 
+CODE_EXECUTION = """\
+The code runs in [Monty](https://github.com/pydantic/monty), an interpreter for a part of Python that has no way to
+files, network, environment or other processes. It gets {code.seconds:g} seconds of its own (what it waits for
+tools does not count), 256 MiB and {code.recursion} nested calls; stopping the run ends it at once. Of what it
+prints, of its value and of an error {code.output_characters:,} characters each are shown. The settings are
+`code_execution.*`. It is the same whatever `terminal.backend` says.
+
+The other tools of the run are functions of the code, but for those that ask the person or begin something of their
+own (`clarify`, `delegate_task`). Arguments go by name, or by position in the order of the tool's table. Each call
+passes the approval rules and is told of in events, with an id that begins with that of `execute_code`; at most
+{code.max_calls} are made. Their results go to the code alone: the model sees what the code prints."""
+
+
 def tools_page(made_by: str) -> str:
     registry = build_registry()
     for toolset in FURTHER:
@@ -295,6 +310,7 @@ def tools_page(made_by: str) -> str:
         "delegation": DELEGATION,
         "clarify": CLARIFY,
         "browser": BROWSER,
+        "code_execution": CODE_EXECUTION.format(code=CodeSettings()),
         "web": WEB.format(characters=WebSettings().output_characters),
         "vision": VISION.format(most_mb=20),
         "image_gen": IMAGE_GEN.format(),

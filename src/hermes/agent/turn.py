@@ -7,7 +7,9 @@ is recorded, so that the list of events and messages is always a place to go on 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -357,19 +359,46 @@ def arguments_data(arguments: Any) -> dict[str, Any]:
 async def _run_call(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, account: _Account) -> Message:
     call = prepared.call
     began = turn.clock.monotonic()
-    result = await _result(turn, prepared, writing, account)
-    duration = round(turn.clock.monotonic() - began, 3)
-    preview = result.preview or first_line(result.content)
-    error = (first_line(result.content) or "failed") if result.is_error else None
+    result = await _result(turn, prepared, writing, account, _Calls(turn, call, account))
     message = Message("tool", result.content, tool_call_id=call.id, name=call.name)
-    await account.sink.record(message, events.ToolCompleted(call.name, call.id, duration, error, preview))
+    await account.sink.record(message, _completed_call(turn, call, began, result))
     return message
 
 
-async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, account: _Account) -> ToolResult:
+class _Calls:
+    """`core.ports.Calls` for one call of a tool. It has its turn to write already, so those that it makes need none."""
+
+    def __init__(self, turn: Turn, call: ToolCall, account: _Account) -> None:
+        self._turn, self._call, self._account = turn, call, account
+
+    @property
+    def names(self) -> Mapping[str, Sequence[str]]:
+        specs = {name: tool.spec for name, tool in self._turn.tools.items()}
+        return {name: tuple(spec.parameters.get("properties", ())) for name, spec in specs.items()}
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
+        # No id comes twice, not even where a model uses one again: an approval of this call must not speak for another.
+        call = ToolCall(f"{self._call.id}.{secrets.token_hex(4)}", name, json.dumps(arguments))
+        prepared = _prepare(self._turn, call)
+        await self._account.sink.record(prepared.started)
+        began = self._turn.clock.monotonic()
+        result = await _result(self._turn, prepared, asyncio.Lock(), self._account, None)
+        await self._account.sink.record(_completed_call(self._turn, call, began, result))
+        return result
+
+
+def _completed_call(turn: Turn, call: ToolCall, began: float, result: ToolResult) -> events.ToolCompleted:
+    duration = round(turn.clock.monotonic() - began, 3)
+    error = (first_line(result.content) or "failed") if result.is_error else None
+    return events.ToolCompleted(call.name, call.id, duration, error, result.preview or first_line(result.content))
+
+
+async def _result(
+    turn: Turn, prepared: _Prepared, writing: asyncio.Lock, account: _Account, calls: _Calls | None
+) -> ToolResult:
     if prepared.tool is None or prepared.problem is not None:
         return ToolResult(prepared.problem or "", is_error=True)
-    context = replace(turn.context(prepared.call.id), account=account)
+    context = replace(turn.context(prepared.call.id), account=account, calls=calls)
     try:
         action = prepared.tool.action(prepared.arguments, context)
         if action is not None:
@@ -386,7 +415,7 @@ async def _result(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, accoun
         only_reads = getattr(prepared.tool, "only_reads", info is not None and info.risk is Risk.READ)
         in_turn: AbstractAsyncContextManager[Any] = nullcontext() if only_reads else writing
         async with in_turn:
-            if not prepared.tool.is_idempotent:
+            if not prepared.tool.is_idempotent and calls is not None:  # one made by a tool is lost with that tool's
                 await account.sink.starting(prepared.call.id)
             return await prepared.tool.run(prepared.arguments, context)
     except ToolFailed as failed:

@@ -25,6 +25,7 @@ from hermes.toolsets.backends.choice import Place
 from hermes.toolsets.backends.docker import DockerSettings
 from hermes.toolsets.backends.ssh import SshSettings
 from hermes.toolsets.browser import browser_toolset
+from hermes.toolsets.code_execution import CodeSettings, code_execution_toolset
 from hermes.toolsets.registry import Registry, build_registry
 from hermes.toolsets.settings import BrowserSettings, FileSettings, TerminalSettings, WebSettings
 from hermes.toolsets.toolset import Toolset
@@ -76,8 +77,14 @@ def _further(parts: Parts) -> list[Toolset]:
     return [
         web_toolset(_web(parts.settings), documents=ReadDocuments()),
         browser_toolset(_browser(parts.settings)),
+        code_execution_toolset(_code(parts.settings)),
         *media_toolsets(parts.settings, parts.home, parts.keys, parts.models),
     ]
+
+
+def _code(settings: Settings) -> CodeSettings:
+    code = settings.code_execution
+    return CodeSettings(seconds=code.timeout, memory_bytes=code.memory_mb << 20, max_calls=code.max_calls)
 
 
 def _web(settings: Settings) -> WebSettings:

@@ -67,6 +67,7 @@ class ToolContext:
     `environment` is what children get: secrets are out of it already.
     `state` lives as long as the session: the terminal keeps its directory there. `owner` is the id of the key that
     asked, `session_key` whom it asked for: together they say whose memory and whose sessions these are.
+    `calls` is for a tool that calls others; None where there are none, and in a call that such a tool made.
     `account` is what a tool that asks a model puts its use on; None outside of a turn.
     """
 
@@ -81,6 +82,7 @@ class ToolContext:
     session_key: str | None = None
     owner: str = OWNER
     account: Account | None = None
+    calls: Calls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,18 @@ class ToolResult:
     content: str
     is_error: bool = False
     preview: str = ""
+
+
+class Calls(Protocol):
+    """The run's other tools, called by a tool. Each call passes the gate and is told of in events, as a model's is.
+
+    `names` has the names of a tool's arguments, in order. `call` never raises ToolFailed: a failure is its result.
+    """
+
+    @property
+    def names(self) -> Mapping[str, Sequence[str]]: ...
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult: ...
 
 
 class Tool(Protocol):

@@ -126,6 +126,12 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
         (ToolInfo("clarify", "❓", "Ask", Risk.READ, is_own_words=True),),
     ),
     ToolsetInfo(
+        "code_execution",
+        "Code execution",
+        "Run Python in a sandbox without files and network",
+        (ToolInfo("execute_code", "🐍", "Run code", Risk.RUN),),
+    ),
+    ToolsetInfo(
         "vision",
         "Vision",
         "Look at pictures",

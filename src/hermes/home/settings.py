@@ -192,6 +192,12 @@ class TerminalSettings(Section):
     )
 
 
+class CodeExecutionSettings(Section):
+    timeout: float = Field(30, gt=0, le=600, description="Seconds that the code of one call may run.")
+    memory_mb: int = Field(256, ge=16, le=2048, description="What it may take of the memory, in MiB.")
+    max_calls: int = Field(50, ge=0, description="Tools that one call's code may call.")
+
+
 class FileSettings(Section):
     roots: list[str] = Field(
         [], description="Directories that the file tools keep to. None: everywhere but files that hold secrets."
@@ -487,6 +493,9 @@ class Settings(Section):
     )
     command_allowlist: list[str] = Field([], description="Patterns that were allowed for always.")
     terminal: TerminalSettings = Field(default_factory=TerminalSettings, description="How commands run.")
+    code_execution: CodeExecutionSettings = Field(
+        default_factory=CodeExecutionSettings, description="Python that the agent runs in a sandbox (execute_code)."
+    )
     file: FileSettings = Field(default_factory=FileSettings, description="What the file tools may reach.")
     web: WebSettings = Field(default_factory=WebSettings, description="How the web is searched and read.")
     browser: BrowserSettings = Field(
