@@ -18,7 +18,7 @@ from tests.support import waiting
 from tests.support.stand_in import Answer, Pages
 
 MISSING = there.problem(None)
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
 PAGE = Answer(200, b"<title>Tea</title><body><script>document.body.append('Boil ' + 6 * 7)</script>", "text/html")
 TELL = Step(after_tool=True, text="{{tool}}")
@@ -44,7 +44,7 @@ def test_a_page_reaches_the_model_and_nothing_of_the_browser_outlives_the_gatewa
     start_gateway: StartGateway, model: ScriptedModelServer, number: signal.Signals
 ) -> None:
     with Pages({"/": PAGE}) as server:
-        gateway = start_gateway({"web": {"allow_private_hosts": [server.host]}})
+        gateway = start_gateway({"web": {"allow_private_hosts": [server.host]}, "browser": {"sandbox": False}})
         model.add(opens(server.url, "open"), opens("http://169.254.169.254/", "leak"), TELL)
         answer, happened = told(gateway, "open it")
         assert f"Tea\nURL: {server.url}/\n\n" in answer

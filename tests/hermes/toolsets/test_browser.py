@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hermes.core.clock import SystemClock
 from hermes.core.errors import ToolFailed
 from hermes.core.ports import ToolContext
 from hermes.toolsets.browser import browser_toolset, there
+from hermes.toolsets.browser.browser import why_not
 from hermes.toolsets.environment import child_environment
 from hermes.toolsets.registry import Registry
 from hermes.toolsets.settings import BrowserSettings
@@ -64,7 +66,8 @@ class Surfing:
 @asynccontextmanager
 async def surfing(pages: Mapping[str, Answer], **settings: Any) -> AsyncIterator[tuple[Pages, Surfing]]:
     with Pages(pages) as server:
-        surf = Surfing(BrowserSettings(allow_private_hosts=(server.host,), **{"timeout_seconds": 15.0, **settings}))
+        own = {"allow_private_hosts": (server.host,), "timeout_seconds": 15.0, "is_sandboxed": False}
+        surf = Surfing(BrowserSettings(**{**own, **settings}))
         try:
             yield server, surf
         finally:
@@ -222,6 +225,7 @@ async def test_closing_leaves_no_process_and_no_file() -> None:
     assert directories() <= before
 
 
+@pytest.mark.slow
 @needs_browser
 async def test_a_browser_that_was_killed_is_said_to_be_gone_and_started_again() -> None:
     async with surfing({"/": FIRST}) as (server, surf):
@@ -245,6 +249,68 @@ async def test_pages_that_nobody_uses_are_closed_and_then_the_browser() -> None:
         [worker] = workers()
         await asyncio.to_thread(eventually, lambda: all_gone([worker]), 20)
         assert await surf.failure("snapshot") == "no page is open; browser_navigate opens one"
+
+
+@pytest.mark.slow
+@needs_browser
+async def test_a_hostile_page_is_outlived() -> None:
+    opens = page("<title>Opens</title><button onclick=\"for (let i = 0; i < 30; i++) open('/two')\">Go</button>")
+    asks = page("<title>Asks</title><script>for (let i = 0; i < 3; i++) { alert(i); confirm(i); prompt(i); }</script>")
+    large = page(f"<title>{'T' * 5000}</title><script>document.body.innerHTML = '<p>x</p>'.repeat(20000)</script>")
+    async with surfing(
+        {"/": FIRST, "/opens": opens, "/asks": asks, "/large": large, "/two": SECOND}, timeout_seconds=5.0
+    ) as (server, surf):
+        shown = await surf("navigate", url=f"{server.url}/opens")
+        with suppress(ToolFailed):  # Chromium may hang at this
+            await surf("click", ref=ref(shown, "Go"))
+        assert (await surf("navigate", url=f"{server.url}/asks")).startswith("Asks\n")
+        assert len(await surf("navigate", url=f"{server.url}/large")) < 13_000
+        assert (await surf("navigate", url=server.url)).startswith("First\n")
+
+
+@pytest.mark.slow
+@needs_browser
+async def test_the_page_that_was_used_least_makes_room() -> None:
+    async with surfing({"/": FIRST}) as (server, surf):
+        for number in range(9):
+            await surf("navigate", url=server.url, session=f"s{number}")
+        assert await surf.failure("snapshot", session="s0") == "no page is open; browser_navigate opens one"
+        assert (await surf("snapshot", session="s1")).startswith("First\n")
+
+
+@needs_browser
+async def test_a_program_that_is_no_browser_is_said_to_be_none(tmp_path: Path) -> None:
+    before = directories()
+    async with surfing({}, executable=shutil.which("false")) as (server, surf):
+        assert await surf.failure("navigate", url=server.url) == (
+            "the browser cannot be started: its program ended at once"
+        )
+        assert not workers()
+    assert directories() <= before
+
+
+CLOSED = "BrowserType.launch: Target page, context or browser has been closed\nBrowser logs:\n"
+STARTED = "\n<launching> /x --no-sandbox\n<launched> pid=7\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    {
+        f"{CLOSED}Chromium sandboxing failed!\n===\nCall log:\n  - <launching> /x --no-sandbox": (
+            "the browser cannot make its sandbox here; its owner may set browser.sandbox to false"
+        ),
+        "BrowserType.launch: Executable doesn't exist at /x\n╔═╗": (
+            "the browser is of another version than playwright: playwright install chromium"
+        ),
+        f"{CLOSED}{STARTED}[err] no display\nCall log:\n": "the browser cannot be started: [err] no display",
+        f"{CLOSED}{STARTED}Call log:\n  - <launching> /x\n": "the browser cannot be started: its program ended at once",
+        "BrowserType.launch: Timeout 30000ms exceeded.\nCall log:\n": (
+            "the browser cannot be started: Timeout 30000ms exceeded."
+        ),
+    }.items(),
+)
+def test_what_playwright_says_of_a_failed_start_becomes_one_sentence(said: str, why: str) -> None:
+    assert why_not(said) == why
 
 
 def test_what_is_missing_is_said_with_the_command_that_mends_it(tmp_path: Path, monkeypatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import sys
@@ -28,6 +29,7 @@ START_SECONDS = 40.0
 SPARE_SECONDS = 10.0
 """What the worker may take beyond the time-out of an action, for settling and for the text of the page."""
 END_SECONDS = 0.8
+_LOGS = re.compile(r"(?:- )?<launch|Call log:|- ?\Z|- \[pid=")
 
 
 class Worker:
@@ -126,7 +128,7 @@ class Worker:
             raise ToolFailed(f"the browser did not start within {START_SECONDS:g} s") from None
         said = orjson.loads(line) if line else {"failed": "its process ended"}
         if "failed" in said:
-            raise ToolFailed(_why(said["failed"]))
+            raise ToolFailed(why_not(said["failed"]))
         self._reading = asyncio.create_task(self._read())
 
     def _send(self, said: Mapping[str, Any]) -> None:
@@ -199,9 +201,13 @@ class Browser:
             return self._worker
 
 
-def _why(said: str) -> str:
-    """What to do about a browser that does not start."""
-    if "sandbox" in said.lower():
-        return "the browser cannot make its sandbox here; the owner may set browser.sandbox to false"
-    lines = [line.strip(" ╔║╚═") for line in said.split("\n")]
-    return f"the browser cannot be started: {next((line for line in lines if line), '')[:300]}"
+def why_not(said: str) -> str:
+    """What to do about a browser that does not start. `said` is what playwright says, its log included."""
+    if "sandboxing failed" in said or "No usable sandbox" in said:
+        return "the browser cannot make its sandbox here; its owner may set browser.sandbox to false"
+    if "Executable doesn't exist" in said:
+        return "the browser is of another version than playwright: playwright install chromium"
+    head, _, log = said.partition("Browser logs:")
+    lines = [line.strip() for line in (log or head).split("\n")]
+    told = next((line for line in lines if line and not _LOGS.match(line)), "its program ended at once")
+    return f"the browser cannot be started: {told.removeprefix('BrowserType.launch: ')[:300]}"

@@ -48,6 +48,7 @@ class Tab:
         self.pages: list[Page] = []
         self.shown = ""
         self.status: int | None = None
+        self.is_stuck = False
 
     def opened(self, page: Page) -> None:
         self.pages.append(page)
@@ -72,6 +73,7 @@ class Tabs:
         self._tabs: dict[str, Tab] = {}
         self._opening = asyncio.Lock()
         self._emptied_at = time.monotonic()
+        self._closing: set[asyncio.Future[None]] = set()
 
     def is_idle(self, seconds: float) -> bool:
         """Whether no page has been open for so long."""
@@ -92,6 +94,7 @@ class Tabs:
                     await _settle(tab.page)
                 return await self._show(tab, given.get("offset", 0))
             except TimedOut as error:
+                tab.is_stuck = True
                 raise CannotDo(f"it took longer than {self._timeout_ms / 1000:g} s{_refused(tab)}") from error
             except Error as error:
                 raise CannotDo(_said(error) + _refused(tab)) from error
@@ -115,6 +118,9 @@ class Tabs:
     async def _tab(self, session: str, *, makes: bool) -> Tab:
         async with self._opening:
             tab = self._tabs.get(session)
+            if tab is not None and tab.is_stuck and makes:  # a page that hangs lets nothing be done with it any more
+                await self.close(session)
+                tab = None
             if tab is None and not makes:
                 raise CannotDo("no page is open; browser_navigate opens one")
             if tab is None:
@@ -146,9 +152,17 @@ class Tabs:
         return tab
 
     def _came(self, tab: Tab, page: Page) -> None:
-        tab.opened(page)
-        if len(tab.pages) > MOST_PAGES:
-            asyncio.ensure_future(tab.pages[0].close())  # noqa: RUF006 the context's end is its end
+        if len(tab.pages) < MOST_PAGES:
+            tab.opened(page)
+        else:  # one that opens windows without end
+            closing = asyncio.ensure_future(page.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closed)
+
+    def _closed(self, closing: asyncio.Future[None]) -> None:
+        self._closing.discard(closing)
+        if not closing.cancelled():
+            closing.exception()  # its context was closed meanwhile: so is the page
 
     async def _navigate(self, tab: Tab, given: dict[str, Any]) -> None:
         url = whole_url(given["url"])
