@@ -15,7 +15,7 @@ from tests.support.terminal import Tty, hermes_tty
 
 KEY = "sk-of-the-owner-0123456789"
 WRONG = "sk-wrong-0123456789"
-FIRST, PORT, MODE, DIRECTORY = "1 of 5.", "3 of 5.", "4 of 5.", "5 of 5."
+FIRST, PORT, MODE, DIRECTORY = "Number, name or address", "Port, or no", "manual, smart or off", "Directory, or -"
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_five_questions_set_up_a_home(environ: dict[str, str], tmp_path: Path) -
         hermes_tty({**environ, "OPENAI_BASE_URL": model.base_url}, tmp_path, "setup", columns=200) as tty,
     ):
         answer(tty, "Number, name or address", "openai scripted")
-        answer(tty, "2 of 5. OPENAI_API_KEY, which is not shown", WRONG)
+        answer(tty, "OPENAI_API_KEY, which is not shown", WRONG)
         tty.wait_for("Refused: ")
         tty.write(f"{KEY}\r")
         tty.wait_for("It answers.")

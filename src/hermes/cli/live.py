@@ -194,9 +194,18 @@ class TurnView:
         self._end_text()
 
     def _end_text(self) -> None:
+        self._keep_blocks()
         if self._text.strip():
             self._keep(self._draw.rows(self._text, self._width), "text")
         self._text = ""
+
+    def _keep_blocks(self) -> None:
+        """Each by itself, so that it does not matter which came together."""
+        if self._text:
+            blocks, self._text = self._draw.split(self._text)
+            for block in blocks:
+                if block.strip():
+                    self._keep(self._draw.rows(block, self._width), "text")
 
     def _end_thought(self) -> None:
         if self._thought.strip() and self.shows_reasoning:
@@ -238,10 +247,7 @@ class TurnView:
 
     def _redraw(self) -> None:
         began = self.monotonic()
-        if self._text:
-            done, self._text = self._draw.split(self._text)
-            if done.strip():
-                self._keep(self._draw.rows(done, self._width), "text")
+        self._keep_blocks()
         self._region.show(self._taken(), self._live())
         self._drawn_at = self.monotonic()
         self._cost_seconds = self._drawn_at - began

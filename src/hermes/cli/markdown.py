@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -22,17 +23,17 @@ class MarkdownRows:
         self._is_unicode = is_unicode
         self._parser: MarkdownIt | None = None
 
-    def split(self, text: str) -> tuple[str, str]:
-        """What nothing that follows can change, and the last block, which may go on."""
+    def split(self, text: str) -> tuple[list[str], str]:
+        """The blocks that nothing which follows can change, and the last one, which may go on."""
         if self._parser is None:
             from markdown_it import MarkdownIt
 
             self._parser = MarkdownIt().enable("strikethrough").enable("table")
         starts = [token.map[0] for token in self._parser.parse(text) if token.level == 0 and token.map]
-        if len(starts) < 2:
-            return "", text
+        starts = sorted({0, *starts})  # (what is no block, such as the address of a link, goes with the one before)
         lines = text.split("\n")
-        return "\n".join(lines[: starts[-1]]), "\n".join(lines[starts[-1] :])
+        blocks = ["\n".join(lines[start:end]) for start, end in itertools.pairwise(starts)]
+        return blocks, "\n".join(lines[starts[-1] :])
 
     def rows(self, text: str, width: int) -> list[str]:
         """With escape sequences of ours only, each row complete in itself and without blank rows around."""

@@ -174,7 +174,7 @@ def _named_way(settings: Settings, model: str | None, provider: str | None, base
 
 
 def _ask_way(ways: Sequence[Way], settings: Settings) -> Way | None:
-    print("1 of 5. Which language model answers?")
+    print("Which language model answers?")
     for number, way in enumerate(ways, 1):
         print(f"  {number}. {plain(way.title)}")
     print("  or the name of another provider, or an address such as http://127.0.0.1:8000/v1, perhaps with a model")
@@ -213,7 +213,7 @@ def _key(call: Call, settings: Settings, way: Way | None, *, is_asked: bool, fro
     if not is_asked:
         raise ConfigError(f"{way.provider} needs a key: set {way.key_name}, or give it on stdin with --key-stdin")
     for _ in range(KEY_TRIES):
-        key = _hidden(f"2 of 5. {way.key_name}, which is not shown (Enter: later): ")
+        key = _hidden(f"{way.key_name}, which is not shown (Enter: later): ")
         if not key:
             print(f"  Later: {call.home().command} config set {way.key_name}")
             return ""
@@ -282,7 +282,7 @@ def _port(call: Call, settings: Settings, api: bool | None, port: int | None, *,
             raise InvalidInput("a port from 1 to 65535, or no")
         return int(said)
 
-    print("3 of 5. Shall the gateway serve the API, for clients and other programs?")
+    print("Shall the gateway serve the API, for clients and other programs?")
     return _ask("Port, or no", str(settings.api_server.port) if is_on else "no", parse)
 
 
@@ -293,8 +293,8 @@ def _ask_mode(settings: Settings) -> str:
             raise InvalidInput(f"one of {', '.join(Mode)}")
         return found[0].value
 
-    print("4 of 5. Who is asked before something dangerous? manual: you. smart: a model, and you where it is not sure.")
-    print("        off: nobody; only what is blocked in every mode stays blocked.")
+    print("Who is asked before something dangerous? manual: you. smart: a model, and you where it is not sure.")
+    print("  off: nobody; only what is blocked in every mode stays blocked.")
     return _ask("manual, smart or off", settings.approvals.mode, parse)
 
 
@@ -305,7 +305,7 @@ def _cwd(settings: Settings, cwd: Path | None, *, is_asked: bool) -> str | None:
     now = settings.terminal.cwd
     if not is_asked:
         return now
-    print("5 of 5. In which directory does the gateway's agent work? (A chat at a terminal works where you are.)")
+    print("In which directory does the gateway's agent work? (A chat at a terminal works where you are.)")
     said = _ask(
         "Directory, or - for where it is started", now or "-", lambda text: text if text == "-" else _directory(text)
     )
