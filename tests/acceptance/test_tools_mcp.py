@@ -87,7 +87,9 @@ def test_tools_of_a_server_reach_the_model_once_a_person_said_yes(
     assert output == "noted: it down"
     question = next(one for one in events if one["event"] == "approval.request")
     assert question["command"] == 'mcp_notes_write_note_v2 {"text": "it down"}'
-    assert question["description"] == "This calls a tool of an MCP server that is not trusted."
+    assert question["description"] == (
+        "This calls a tool of an MCP server that is not trusted (setting mcp_servers.NAME.trust)."
+    )
     output, events = ran(gateway, "write more")
     assert output == "noted: more"
     assert "approval.request" not in [one["event"] for one in events]
@@ -105,7 +107,7 @@ def test_tools_of_a_server_reach_the_model_once_a_person_said_yes(
     assert SECRET not in json.dumps(model.requests)
     assert "API_SERVER_KEY" not in output
 
-    dead = "failed (it ended before it answered; it said last: this server cannot start: no licence)"
+    dead = "(it ended before it answered; it said last: this server cannot start: no licence)"
     eventually(lambda: dead in health(gateway)["detail"], 30)
     check = health(gateway)
     assert check["status"] == "degraded"

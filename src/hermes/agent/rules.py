@@ -91,7 +91,10 @@ def _judge_call(action: Action) -> Verdict:
     if action.is_trusted:
         return Verdict(Level.ALLOWED, commands=(tool,))
     found = Finding(
-        MCP_CALL, Level.DANGEROUS, "calls a tool of an MCP server that is not trusted", f"{MCP_CALL}: {tool}"
+        MCP_CALL,
+        Level.DANGEROUS,
+        "calls a tool of an MCP server that is not trusted (setting mcp_servers.NAME.trust)",
+        f"{MCP_CALL}: {tool}",
     )
     return _verdict([found], [tool])
 

@@ -138,7 +138,7 @@ def test(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
 @app.command()
 def remove(ctx: typer.Context, name: Name) -> None:
     """Take a server out of config.yaml, and what `add` wrote to .env for it."""
-    from hermes.home.config_file import read_config, unset_config
+    from hermes.home.config_file import change_config, read_config, unset_config
     from hermes.home.env import read_env, unset_env
 
     home, settings = _settings(call_of(ctx))
@@ -148,6 +148,8 @@ def remove(ctx: typer.Context, name: Name) -> None:
     prefix, left = _variable(name, ""), json.dumps(read_config(home.config_file))
     gone = [one for one in read_env(home.env_file) if one.startswith(prefix) and f"${{{one}}}" in used]
     gone = [one for one in gone if f"${{{one}}}" not in left and unset_env(home.env_file, one)]
+    for keys in (["toolsets"], *(["platform_toolsets", platform] for platform in settings.platform_toolsets)):
+        change_config(home.config_file, keys, lambda now: _without(now, f"mcp-{name}"))
     print(f"Removed {name}" + (f", and {', '.join(gone)} from .env." if gone else "."))
     print(f"A running gateway has it until it is started again: {home.command} gateway restart.")
 
@@ -202,6 +204,13 @@ def _need(name: str, settings: Settings, home: Home) -> None:
         known = ", ".join(settings.mcp_servers) or "none"
         wrong = next((one for one in settings.errors if f"mcp_servers.{name}" in one), None)
         raise ConfigError(wrong or f"there is no MCP server {name!r} in {home.config_file}; there are: {known}")
+
+
+def _without(names: Any, name: str) -> Any:
+    """A list of toolsets, or such a list as one text; what is none stays as it is."""
+    if isinstance(names, str) and name in (one.strip() for one in names.split(",")):
+        names = [one.strip() for one in names.split(",")]
+    return [one for one in names if one != name] if isinstance(names, list) and name in names else names
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hermes.core.toolset import COMPOSITES, TOOLSETS
@@ -94,7 +94,7 @@ def names(home: Home, settings: Settings) -> Iterator[Finding]:
 
 def toolsets(home: Home, settings: Settings) -> Iterator[Finding]:
     """Names of toolsets that this version has not: without a word of it the agent would have fewer tools, or none."""
-    there = {*TOOLSETS, *COMPOSITES}
+    there = {*TOOLSETS, *COMPOSITES, *(f"mcp-{server}" for server in settings.mcp_servers)}
     chosen = {"toolsets": settings.toolsets} | {
         f"platform_toolsets.{platform}": names for platform, names in settings.platform_toolsets.items()
     }
@@ -104,6 +104,16 @@ def toolsets(home: Home, settings: Settings) -> Iterator[Finding]:
             text = f"{name} has {', '.join(unknown)}, which this version has not; there are {', '.join(sorted(there))}"
             severity = Severity.NOTE if set(wanted or ()) & there else Severity.WARNING
             yield Finding("unknown_toolset", severity, text, f"{home.command} config unset {name}")
+
+
+def servers(home: Home, settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """MCP servers that cannot be tried as they are written. None is started for that."""
+    from hermes.app.mcp import servers_of
+
+    for server in servers_of(settings, {**environ, **settings.environ}):
+        if server.is_enabled and server.problem:
+            mend = f"{home.command} config set mcp_servers.{server.name}.enabled false"
+            yield Finding("mcp_server", Severity.WARNING, server.problem, mend)
 
 
 def _unset(home: Home, sentence: str) -> str | None:

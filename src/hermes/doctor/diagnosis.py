@@ -39,6 +39,7 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
         *configuration.files(home),
         *configuration.names(home, settings),
         *configuration.toolsets(home, settings),
+        *configuration.servers(home, settings, environ),
         *machine.writable(home),
         *machine.gateway(home, settings),
         *machine.unit(home, environ),

@@ -102,8 +102,6 @@ class AIAgent:
         self.approval_callback = approval_callback
         self.clarify_callback = clarify_callback
         self._workdir = str(Path(workdir).expanduser().absolute()) if workdir is not None else None
-        self._toolsets = options.enabled(enabled_toolsets)
-        self._disabled_toolsets = options.disabled(disabled_toolsets)
         self._parameters = options.parameters(
             max_tokens=max_tokens, reasoning_config=reasoning_config, request_overrides=request_overrides
         )
@@ -115,6 +113,8 @@ class AIAgent:
             fallback_model=fallback_model,
             max_iterations=max_iterations,
         )
+        self._toolsets = options.enabled(enabled_toolsets, settings)
+        self._disabled_toolsets = options.disabled(disabled_toolsets, settings)
         self._plan = EnginePlan(settings, options.database_url(store), platform or "library", options.memory_home())
         self._session_name = session_id
         self._turns: set[Turn] = set()

@@ -78,23 +78,29 @@ def _model(values: dict[str, Any]) -> ModelSettings:
         raise InvalidInput(f"{name}: {first['msg'].removeprefix('Value error, ')}", param=name) from error
 
 
-def enabled(names: Sequence[str] | None) -> tuple[str, ...] | None:
-    """None: what is on by default, or what the home says."""
+def enabled(names: Sequence[str] | None, settings: Settings) -> tuple[str, ...] | None:
+    """None: what is on by default, or what the home says. `mcp-NAME` is a server of the settings."""
     if names is None:
         return None
     chosen = _names(names, "enabled_toolsets")
+    there = _there(settings)
     for name in chosen:
-        if name not in THERE:
-            raise _unknown(name, "enabled_toolsets")
+        if name not in there:
+            raise _unknown(name, "enabled_toolsets", there)
     return chosen
 
 
-def disabled(names: Sequence[str] | None) -> tuple[str, ...]:
+def disabled(names: Sequence[str] | None, settings: Settings) -> tuple[str, ...]:
     chosen = _names(names or (), "disabled_toolsets")
+    there = _there(settings)
     for name in chosen:
-        if name not in THERE and name not in NOT_IN_THIS_BUILD:
-            raise _unknown(name, "disabled_toolsets")
-    return tuple(name for name in chosen if name in THERE)
+        if name not in there and name not in NOT_IN_THIS_BUILD:
+            raise _unknown(name, "disabled_toolsets", there)
+    return tuple(name for name in chosen if name in there)
+
+
+def _there(settings: Settings) -> tuple[str, ...]:
+    return (*THERE, *(f"mcp-{server}" for server in settings.mcp_servers))
 
 
 def _names(names: Sequence[str], param: str) -> tuple[str, ...]:
@@ -103,8 +109,8 @@ def _names(names: Sequence[str], param: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _unknown(name: str, param: str) -> InvalidInput:
-    return InvalidInput(f"no toolset {name!r}; there are {', '.join(THERE)}", code="unknown_toolset", param=param)
+def _unknown(name: str, param: str, there: Sequence[str]) -> InvalidInput:
+    return InvalidInput(f"no toolset {name!r}; there are {', '.join(there)}", code="unknown_toolset", param=param)
 
 
 def parameters(

@@ -54,6 +54,15 @@ def test_a_server_is_added_with_its_secrets_in_env_and_removed_with_them(hermes:
     assert (gone.code, "there is no MCP server 'web'" in gone.err) == (2, True)
 
 
+def test_a_server_that_is_removed_is_named_by_no_list_of_toolsets(hermes: Hermes) -> None:
+    hermes("mcp", "add", "web", "--url", "https://x.example/mcp")
+    hermes("config", "set", "toolsets", "file,mcp-web")
+    hermes("config", "set", "platform_toolsets.cli", "mcp-web")
+    assert hermes("mcp", "remove", "web").code == 0
+    assert hermes("config", "get", "toolsets").out == '["file"]\n'
+    assert "mcp-web" not in hermes.home.config_file.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

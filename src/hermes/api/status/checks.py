@@ -72,10 +72,12 @@ def readiness(
     async def mcp() -> Check:
         states = servers.states() if servers is not None else []
         said = [
-            f"{one.name}: {one.state}" + (f", {one.tools} tools" if one.state == "connected" else f" ({one.detail})")
+            f"{one.name}: {one.state}"
+            + (f", {one.tools} tools" if one.state == "connected" else f" ({one.detail})" if one.detail else "")
             for one in states
         ]
-        return Check(all(one.state != "failed" for one in states), "; ".join(said) or "none configured")
+        is_ok = all(one.state == "off" or not one.detail for one in states)
+        return Check(is_ok, "; ".join(said) or "none configured")
 
     return {
         "state_db": state_db,

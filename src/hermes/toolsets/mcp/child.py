@@ -78,7 +78,9 @@ class Complaints:
         for line in clean(text).splitlines():
             if line.strip():
                 shown = self._hide(line)
-                self._lines.append(shown.strip()[:300])
+                short = shown.strip()[:300]
+                if short not in self._lines:
+                    self._lines.append(short)
                 if self._file is not None:
                     self._file.emit(logging.LogRecord("stderr", logging.INFO, "", 0, "%s", (shown,), None))
 
@@ -98,7 +100,6 @@ async def child_streams(command: Command, complaints: Complaints) -> AsyncIterat
     from mcp.shared.message import SessionMessage
     from mcp_types import jsonrpc_message_adapter
 
-    complaints.forget()
     process, control = await _start(command)
     incoming, read_stream = anyio.create_memory_object_stream[Any](0)
     write_stream, outgoing = anyio.create_memory_object_stream[Any](0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
@@ -100,6 +101,7 @@ class Connection:
         """Until it is cancelled. No failure of the server ends it."""
         if self.state is State.OFF:
             return
+        await asyncio.to_thread(importlib.import_module, "mcp")  # a second's work, while others are answered
         wait = FIRST_WAIT_SECONDS
         while True:
             began = self._clock.monotonic()

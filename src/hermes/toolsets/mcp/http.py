@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hermes.core.addresses import check_url
@@ -20,11 +22,12 @@ IDLE_STREAM_SECONDS = 300.0
 
 
 @asynccontextmanager
-async def http_streams(server: McpServer) -> AsyncIterator[Streams]:
+async def http_streams(server: McpServer, complain: Callable[[str], None]) -> AsyncIterator[Streams]:
     """The address is the owner's own, so that it may be private; what hands out credentials of a cloud stays refused.
 
-    Raises AddressRefused.
+    `complain` hears of each answer that is an error: the package keeps its status to itself. Raises AddressRefused.
     """
+    client_for = partial(_client, complain, server.connect_timeout_seconds)
     from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
 
@@ -35,31 +38,34 @@ async def http_streams(server: McpServer) -> AsyncIterator[Streams]:
             headers=dict(server.headers),
             timeout=server.connect_timeout_seconds,
             sse_read_timeout=IDLE_STREAM_SECONDS,
-            httpx_client_factory=_client,
+            httpx_client_factory=client_for,
         ) as streams:
             yield streams
         return
     async with (
-        _client(dict(server.headers), server=server) as client,
+        client_for(dict(server.headers)) as client,
         streamable_http_client(server.url, http_client=client, max_sse_event_size=LARGEST_ANSWER) as streams,
     ):
         yield streams
 
 
 def _client(
+    complain: Callable[[str], None],
+    connect_seconds: float,
     headers: dict[str, str] | None = None,
     timeout: httpx2.Timeout | None = None,
     auth: httpx2.Auth | None = None,
-    *,
-    server: McpServer | None = None,
 ) -> httpx2.AsyncClient:
     import httpx2
 
-    if timeout is None and server is not None:
-        timeout = httpx2.Timeout(min(server.connect_timeout_seconds, 30.0), read=IDLE_STREAM_SECONDS)
-    return httpx2.AsyncClient(
-        headers=headers, timeout=timeout or httpx2.Timeout(30.0), auth=auth, event_hooks={"response": [_limit]}
-    )
+    async def note(response: httpx2.Response) -> None:
+        if response.status_code >= 400:
+            request = response.request
+            line = f"{request.method} {request.url.path}: {response.status_code} {response.reason_phrase}"
+            await asyncio.to_thread(complain, line)
+
+    timeout = timeout or httpx2.Timeout(min(connect_seconds, 30.0), read=IDLE_STREAM_SECONDS)
+    return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, event_hooks={"response": [note, _limit]})
 
 
 async def _limit(response: httpx2.Response) -> None:

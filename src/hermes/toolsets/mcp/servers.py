@@ -162,11 +162,14 @@ def open_streams(
     server: McpServer, surroundings: Surroundings, complaints: Complaints
 ) -> Callable[[], AbstractAsyncContextManager[Streams]]:
     """What opens a connection's streams, each time anew."""
-    if server.transport is not Transport.STDIO:
-        return lambda: http_streams(server)
 
     @asynccontextmanager
     async def streams() -> AsyncIterator[Streams]:
+        complaints.forget()
+        if server.transport is not Transport.STDIO:
+            async with http_streams(server, complaints.add) as streams:
+                yield streams
+            return
         command = await asyncio.to_thread(_command, server, surroundings)
         async with child_streams(command, complaints) as streams:
             yield streams

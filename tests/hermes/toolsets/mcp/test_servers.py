@@ -131,12 +131,13 @@ async def test_a_server_that_dies_in_a_call_is_started_again_for_the_next(tmp_pa
         assert there.state("s") == "connected 12"
 
 
-async def test_a_server_that_cannot_be_reached_has_a_problem_and_stops_nobody(tmp_path: Path) -> None:
+async def test_a_server_that_cannot_be_reached_has_a_problem_and_stops_nobody(tmp_path: Path, http_server: str) -> None:
     async with room(
         tmp_path,
         a_server("dead", "--dead"),
         McpServer(name="none", transport=Transport.STDIO, command="no-such-program"),
         McpServer(name="refused", transport=Transport.HTTP, url="http://127.0.0.1:9/mcp"),
+        McpServer(name="wrong", transport=Transport.HTTP, url=http_server.replace("/mcp", "/other")),
         McpServer(name="cloud", transport=Transport.HTTP, url="http://169.254.169.254/mcp"),
         a_server("off", is_enabled=False),
         a_server("unset", problem="mcp_servers.unset.env.X asks for ${X}, which .env does not set"),
@@ -148,6 +149,7 @@ async def test_a_server_that_cannot_be_reached_has_a_problem_and_stops_nobody(tm
         )
         assert there.state("none") == "failed 0 there is no program 'no-such-program' on this machine"
         assert there.state("refused") == "failed 0 All connection attempts failed"
+        assert there.state("wrong") == "failed 0 Not Found; it said last: POST /other: 404 Not Found"
         assert there.state("cloud").endswith("an address that hands out credentials of this machine")
         assert there.state("off") == "off 0 it is switched off in the settings (mcp_servers)"
         assert there.state("unset") == "off 0 mcp_servers.unset.env.X asks for ${X}, which .env does not set"
