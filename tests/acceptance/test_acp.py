@@ -282,27 +282,27 @@ async def test_a_failing_model_is_an_error_of_the_prompt_and_the_session_goes_on
 async def test_ask_mode_asks_before_each_kind_of_change_and_plan_mode_changes_nothing(
     home: Gateway, model: ScriptedModelServer
 ) -> None:
-    write = Step(tool_calls=[Call("write_file", {"path": "a.txt", "content": "x"})])
+    write_it = Step(tool_calls=[write("a.txt")])
     async with open_editor(home) as desk:
         session_id = await desk.new(home.workdir)
         await desk.agent.set_session_mode(session_id, "ask")
         assert chosen(desk.window.of(session_id, "config_option_update")[-1].config_options)["mode"] == "ask"
         desk.window.answer = lambda call: "deny"
-        model.add(write, Step("ok"))
+        model.add(write_it, Step("ok"))
         await desk.say(session_id, "write")
         assert not (home.workdir / "a.txt").exists()
         call, options = desk.window.questions[0]
         assert [option.option_id for option in options] == ["once", "session", "deny"]
         assert diff(call, 1) == (str(home.workdir / "a.txt"), None, "x")
         desk.window.answer = lambda call: "session"
-        model.add(write, write, Step("ok"))
+        model.add(write_it, write_it, Step("ok"))
         await desk.say(session_id, "write twice")
         assert len(desk.window.questions) == 2
         answer = await desk.agent.set_config_option("mode", session_id, "plan")
         assert chosen(answer.config_options)["mode"] == "plan"
         assert desk.window.of(session_id, "current_mode_update")[-1].current_mode_id == "plan"
         (home.workdir / "a.txt").unlink()
-        model.add(write, Step(tool_calls=[Call("read_file", {"path": "b.txt"})]), Step("That is my plan."))
+        model.add(write_it, Step(tool_calls=[Call("read_file", {"path": "b.txt"})]), Step("That is my plan."))
         (home.workdir / "b.txt").write_text("readable\n")
         await desk.say(session_id, "plan")
         updates = [one for one in desk.window.of(session_id, "tool_call_update") if one.content]
@@ -315,6 +315,40 @@ async def test_ask_mode_asks_before_each_kind_of_change_and_plan_mode_changes_no
         assert "plan mode" in json.dumps(model.requests[-1]["messages"][0])
         with pytest.raises(RequestError, match="no mode 'yolo'"):
             await desk.agent.set_session_mode(session_id, "yolo")
+
+
+async def test_what_sub_agents_and_code_do_is_shown_and_held_by_the_mode(
+    home: Gateway, model: ScriptedModelServer
+) -> None:
+    code = "todo(todos=[{'content': 'x'}])\nwrite_file(path='code.txt', content='by code')"
+    model.add(
+        Step(when="^Make the file", after_tool=False, tool_calls=[write("sub.txt")]),
+        Step(when="^Make the file", after_tool=True, text="It is made."),
+        Step(when="^delegate", after_tool=False, tool_calls=[Call("delegate_task", {"goal": "Make the file"})]),
+        Step(when="^code", after_tool=False, tool_calls=[Call("execute_code", {"code": code})]),
+        Step(after_tool=True, text="Done."),
+    )
+    async with open_editor(home) as desk:
+        session_id = await desk.new(home.workdir)
+        await desk.agent.set_session_mode(session_id, "ask")
+        desk.window.answer = lambda call: "once"
+        assert (await desk.say(session_id, "delegate")).stop_reason == "end_turn"
+        assert (home.workdir / "sub.txt").read_text() == "x"
+        [(question, _)] = desk.window.questions
+        assert "sub.txt" in question.content[0].content.text  # type: ignore[index]
+        told = [one.content[0].content.text for one in desk.window.of(session_id, "tool_call_update") if one.content]
+        assert told[0] == "1. … Make the file"
+        assert "1. completed: It is made." in told
+        assert (await desk.say(session_id, "code")).stop_reason == "end_turn"
+        assert (home.workdir / "code.txt").read_text() == "by code"
+        assert len(desk.window.questions) == 2
+        assert diff(desk.window.questions[1][0], 1) == (str(home.workdir / "code.txt"), None, "by code")
+        assert desk.window.of(session_id, "plan") == []
+        streamed = desk.window.of(session_id, *STREAMED)
+        desk.window.updates.clear()
+        await desk.agent.load_session(str(home.workdir), session_id)
+        again = [one for one in desk.window.of(session_id, *STREAMED) if one.session_update != "user_message_chunk"]
+        assert again == streamed
 
 
 async def test_the_model_asks_with_choices_or_in_a_form_or_is_told_that_it_cannot(
@@ -665,6 +699,10 @@ def test_check_says_what_would_work(home: Gateway) -> None:
     home.environ["HERMES_HOME"] = str(home.workdir / "nowhere")
     assert hermes(home, "acp", "--check").returncode == 1
     assert not (home.workdir / "nowhere").exists()
+
+
+def write(path: str) -> Call:
+    return Call("write_file", {"path": path, "content": "x"})
 
 
 def todo(todos: list[dict[str, str]]) -> Call:

@@ -183,7 +183,7 @@ class Editor(Agent):
         if session.turn is not None:
             await session.turn.cancel("closed in the editor")
             await session.turn.done.wait()
-        del self._sessions[session_id]
+        self._sessions.pop(session_id, None)
         self._services.modes.forget(session_id)
         await self._services.agent.close_session(session_id)
         return schema.CloseSessionResponse()

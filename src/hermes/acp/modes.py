@@ -33,7 +33,7 @@ class Mode(StrEnum):
 
 TITLES: dict[Mode, tuple[str, str]] = {
     Mode.DEFAULT: ("Default", "Edits files, and asks before dangerous calls, as the settings of the home say."),
-    Mode.ASK: ("Ask", "Asks before everything that writes a file or runs a command."),
+    Mode.ASK: ("Ask", "Asks before it writes a file, runs a command or calls another program."),
     Mode.PLAN: ("Plan", "Reads and plans. Writes nothing and runs nothing."),
 }
 """Name and description, as an editor shows them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -44,9 +45,10 @@ class Turn:
         self._has_forms = has_forms
         self._run: Run | None = None
         self._is_cancelled = False
-        self._results: dict[str, str] = {}
+        self._results: dict[str, deque[str]] = {}
         self._last_message = 0
         self._questions: dict[str, asyncio.Task[None]] = {}
+        self._answered: set[str] = set()
 
     async def run(self, message: Message) -> schema.PromptResponse:
         """Until the run has ended and everything of it is sent. Raises what `Runner.start` raises, and RequestError
@@ -114,15 +116,15 @@ class Turn:
                 case (
                     events.ApprovalResponded(approval_id=question_id) | events.ClarifyResponded(clarify_id=question_id)
                 ):
-                    asked = self._questions.pop(question_id, None)
-                    if asked is not None:
-                        asked.cancel()
+                    if question_id in self._questions and question_id not in self._answered:  # by somebody else
+                        self._questions[question_id].cancel()
                 case events.RunCompleted() | events.RunFailed() | events.RunCancelled() | events.RunInterrupted():
                     return event
         return events.RunInterrupted("the run ended without saying how")
 
     async def _ask(self, run: Run, event: events.ApprovalRequested, call: schema.ToolCallUpdate) -> None:
         choice, reason = await ask_editor(self._editor, self._session.id, call, event.choices)
+        self._answered.add(event.approval_id)
         with suppress(Conflict):  # it was answered elsewhere, or its time is over
             await self._services.runner.answer(
                 run.id, OWNER, choice, approval_id=event.approval_id, by=self._by, reason=reason
@@ -130,6 +132,7 @@ class Turn:
 
     async def _clarify(self, run: Run, event: events.ClarifyRequested, call: schema.ToolCallUpdate) -> None:
         text = await ask_for_words(self._editor, self._session.id, call, event, has_forms=self._has_forms)
+        self._answered.add(event.clarify_id)
         with suppress(Conflict):
             await self._services.runner.clarify(OWNER, run.id, text, event.clarify_id, by=self._by)
 
@@ -147,8 +150,8 @@ class Turn:
                 await self.cancel("the editor went away")
 
     async def _result_of(self, tool_call_id: str) -> str:
-        """It was kept together with the event that says that it is there."""
-        while tool_call_id not in self._results:
+        """It was kept together with the event that says that it is there. Empty for a call that another made."""
+        while not self._results.get(tool_call_id):
             page = await self._services.database.read(
                 session_store.messages, self._session.id, self._last_message, PAGE
             )
@@ -157,8 +160,8 @@ class Turn:
             self._last_message = page[-1].id
             for kept in page:
                 if kept.message.role == "tool" and kept.message.tool_call_id is not None:
-                    self._results[kept.message.tool_call_id] = kept.message.text
-        return self._results.pop(tool_call_id)
+                    self._results.setdefault(kept.message.tool_call_id, deque()).append(kept.message.text)
+        return self._results[tool_call_id].popleft()
 
     async def _newest_message(self) -> int:
         page = await self._services.database.read(

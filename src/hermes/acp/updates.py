@@ -31,7 +31,8 @@ Update = (
 )
 
 ResultOf = Callable[[str], Awaitable[str]]
-"""The result that the model was given, by the id of its call. Called once for each, in the order of completion."""
+"""The result that the model was given, by the id of its call; empty where it is in no message. Called once for each, in
+the order of completion."""
 Before = Callable[[str], Mapping[Path, str | None]]
 """What was in the files that a call was about to write whole, where that is known."""
 
@@ -62,6 +63,7 @@ class Projection:
         self._result_of = result_of
         self._before = before
         self._open: dict[str, Call] = {}
+        self._subagents: dict[str, dict[int, str]] = {}
         self._calls = 0
         self._messages = 1
 
@@ -74,7 +76,12 @@ class Projection:
             case events.ToolStarted():
                 return [self._started(event)]
             case events.ToolCompleted(tool_call_id=call_id) if call_id in self._open:
-                return await self._completed(self._open.pop(call_id), event.error)
+                return await self._completed(self._open.pop(call_id), event)
+            case events.SubagentStarted(tool_call_id=call_id) if call_id in self._open:
+                return [self._subagent(self._open[call_id], event.index, f"… {event.goal}")]
+            case events.SubagentCompleted(tool_call_id=call_id) if call_id in self._open:
+                told = event.error or event.summary
+                return [self._subagent(self._open[call_id], event.index, f"{event.status}: {told}")]
             case events.ClientToolCalled(tool, call_id, arguments):
                 started = ToolStarted(tool, call_id, "", {"arguments": arguments})
                 return [self._started(started), self._progress(self._open.pop(call_id), "completed")]
@@ -163,13 +170,20 @@ class Projection:
             raw_input=dict(started.args),
         )
 
-    async def _completed(self, call: Call, error: str | None) -> list[Update]:
-        result = await self._result_of(call.started.tool_call_id)
+    def _subagent(self, call: Call, index: int, line: str) -> Update:
+        """Content takes the place of what was there: a line for each of the call's sub-agents."""
+        lines = self._subagents.setdefault(call.id, {})
+        lines[index] = line
+        text = "\n".join(f"{number + 1}. {lines[number]}" for number in sorted(lines))
+        return self._progress(call, "in_progress", [tools.text_content(text)])
+
+    async def _completed(self, call: Call, event: events.ToolCompleted) -> list[Update]:
+        result, error = await self._result_of(call.started.tool_call_id), event.error
         content: list[tools.Content] = list(self._diffs(call)) if error is None else []
         told: list[Update] = []
-        if not content and (result or error):
-            content = [tools.text_content(result or error or "")]
-        if error is None and call.started.tool == "todo":
+        if not content and (shown := result or error or event.preview):
+            content = [tools.text_content(shown)]
+        if error is None and result and call.started.tool == "todo":
             told.append(_plan(result))
         return [self._progress(call, "failed" if error is not None else "completed", content), *told]
 
