@@ -84,24 +84,29 @@ class Worker:
 
     async def ask(self, do: str, session: str, given: Mapping[str, Any], timeout_seconds: float) -> str:
         """Raises ToolFailed; a call that is cancelled is dropped there, too."""
-        assert self._process.stdin is not None
-        self._number += 1
-        number = self._number
-        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        number, answer = self._asked(do, session, given)
         try:
-            self._send({"id": number, "do": do, "session": session, "given": dict(given)})
             async with asyncio.timeout(timeout_seconds):
                 said = await answer
         except TimeoutError:
             raise ToolFailed(f"the browser did not answer within {timeout_seconds:g} s") from None
         finally:
             if not answer.done() or answer.cancelled():
-                with suppress(OSError):
+                with suppress(OSError, ToolFailed):
                     self._send({"id": number, "do": "drop"})
             self._waiting.pop(number, None)
         if "cannot" in said:
             raise ToolFailed(said["cannot"])
         return str(said["shows"])
+
+    async def forget(self, session: str, timeout_seconds: float) -> None:
+        """Closes the session's page. What takes longer than that goes on without being waited for."""
+        with suppress(ToolFailed, TimeoutError):
+            number, answer = self._asked("close", session, {})
+            try:
+                await asyncio.wait_for(answer, timeout_seconds)
+            finally:
+                self._waiting.pop(number, None)
 
     async def close(self) -> None:
         """Asks it to end, then kills it; returns when it and its browser are gone, and their files."""
@@ -131,6 +136,12 @@ class Worker:
             raise ToolFailed(why_not(said["failed"]))
         self._reading = asyncio.create_task(self._read())
 
+    def _asked(self, do: str, session: str, given: Mapping[str, Any]) -> tuple[int, asyncio.Future[dict[str, Any]]]:
+        self._number += 1
+        self._send({"id": self._number, "do": do, "session": session, "given": dict(given)})
+        answer = self._waiting[self._number] = asyncio.get_running_loop().create_future()
+        return self._number, answer
+
     def _send(self, said: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
         if self._process.stdin.is_closing():
@@ -158,28 +169,25 @@ class Browser:
         self._settings = settings
         self._worker: Worker | None = None
         self._starting = asyncio.Lock()
-        self._sessions: dict[str, set[str]] = {}
-        """Of each run that has not ended otherwise: the sessions whose pages it used."""
+        self._sessions: dict[str, str] = {}
+        """The run that used a session's page last."""
 
     async def do(
         self, what: str, given: Mapping[str, Any], *, session_id: str, run_id: str, environment: Mapping[str, str]
     ) -> str:
         """What the page shows then. Raises ToolFailed."""
         worker = await self._started(environment, makes=what == "navigate")
-        self._sessions[session_id] = {*self._sessions.get(session_id, ()), run_id}
+        self._sessions[session_id] = run_id
         return await worker.ask(what, session_id, given, self._settings.timeout_seconds + SPARE_SECONDS)
 
     async def end_run(self, run_id: str) -> None:
-        for session_id in [session for session, runs in self._sessions.items() if run_id in runs]:
+        for session_id in [session for session, run in self._sessions.items() if run == run_id]:
             await self.end_session(session_id)
 
     async def end_session(self, session_id: str) -> None:
         if self._sessions.pop(session_id, None) is None or self._worker is None or not self._worker.is_alive:
             return
-        try:
-            await self._worker.ask("close", session_id, {}, END_SECONDS)
-        except ToolFailed:  # a page that does not let go takes the browser with it
-            await self.close()
+        await self._worker.forget(session_id, END_SECONDS)
 
     async def close(self) -> None:
         worker, self._worker = self._worker, None

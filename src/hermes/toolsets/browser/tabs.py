@@ -21,6 +21,7 @@ MOST_TABS = 8
 MOST_PAGES = 5
 MOST_CHARACTERS = 400_000
 SETTLE_MS = 1_500
+CLOSE_SECONDS = 5.0
 PAUSE_SECONDS = 0.3
 """Until a browser tells of what an action began, such as a window."""
 _REF = re.compile(r"(?:f\d+)?e\d+\Z")
@@ -104,9 +105,10 @@ class Tabs:
     async def close(self, session: str) -> None:
         tab = self._tabs.pop(session, None)
         if tab is not None:
-            with suppress(Error):
-                await tab.context.close()
             await tab.proxy.close()
+            with suppress(Error, TimeoutError):  # one that does not let go has no network any more
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await tab.context.close()
             self._emptied_at = time.monotonic()
 
     async def close_idle(self, seconds: float) -> None:
@@ -125,9 +127,14 @@ class Tabs:
                 raise CannotDo("no page is open; browser_navigate opens one")
             if tab is None:
                 if len(self._tabs) >= MOST_TABS:
-                    await self.close(min(self._tabs, key=lambda name: self._tabs[name].used_at))
+                    await self.close(min(self._tabs, key=self._worth))
                 tab = self._tabs[session] = await self._new_tab()
             return tab
+
+    def _worth(self, session: str) -> tuple[bool, float]:
+        """Pages that nobody is at go first, of those the one that was used least lately."""
+        tab = self._tabs[session]
+        return tab.lock.locked(), tab.used_at
 
     async def _new_tab(self) -> Tab:
         proxy = Proxy(self._hosts)
