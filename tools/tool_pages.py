@@ -16,6 +16,7 @@ from hermes.home.memory import MemoryLimits
 from hermes.toolsets.browser import browser_toolset
 from hermes.toolsets.clarify import clarify_toolset
 from hermes.toolsets.code_execution import CodeSettings, code_execution_toolset
+from hermes.toolsets.cronjob import cronjob_toolset
 from hermes.toolsets.delegation import delegation_toolset
 from hermes.toolsets.homeassistant import homeassistant_toolset
 from hermes.toolsets.image_gen import image_gen_toolset
@@ -32,6 +33,7 @@ FURTHER = (
     web_toolset(),
     browser_toolset(),
     delegation_toolset(None),
+    cronjob_toolset(None),
     clarify_toolset(None),
     code_execution_toolset(CodeSettings()),
     vision_toolset(None, Reach()),
@@ -185,6 +187,12 @@ Each task is a [run of its own](../runs.md#sub-agents) in a session of its own, 
 tools, but neither `delegate_task`, `clarify`, `memory` nor `cronjob`; what it does that is dangerous is asked at the
 run."""
 
+CRONJOB = """\
+The [jobs](../jobs.md) of the key that asks, with the checks and the words of `/api/jobs`, and for whom that is open:
+the owner, and keys with the scope `admin`; not for visitors with a session key. To create, update or remove one
+passes the [gate](approvals.md) (`job`), as `crontab` does: it would act with nobody there. A run of a job can list,
+pause and remove jobs, and neither make nor wake any."""
+
 CLARIFY = """\
 The question is `clarify.request` among the run's events. `POST /v1/runs/{run_id}/clarify` answers it, and so does
 whatever is said to the run with `…/steer` while it waits; after `approvals.timeout` the model is told that nobody
@@ -231,6 +239,9 @@ allowed is this very call. Allow more in `command_allowlist`: `home-service: cli
 its like are judged as the domains of what they are called for."""
 
 
+JOBS = """`job` asks before the tool `cronjob` creates, updates or removes a job. `session` and `always` allow that very
+call; `job` in `command_allowlist` allows all of them."""
+
 MCP_CALLS = """`mcp-call` asks before each call of a tool `mcp_NAME_TOOL`, unless `mcp_servers.NAME.trust` says that
 it needs no question. `session` and `always` allow that tool; in `command_allowlist`, `mcp-call: mcp_NAME_*` allows all
 of a server. Patterns of `approvals.deny` are matched with the tool's name, and with the name, a space and the arguments
@@ -261,6 +272,8 @@ def approvals_page(made_by: str) -> str:
         _rules(DANGEROUS, with_scope=True),
         "## Tools of MCP servers",
         MCP_CALLS,
+        "## Jobs",
+        JOBS,
         "## Files that are written",
         "By `write_file`, `patch`, and commands that write (`>`, `tee`, `cp`, …). The first that fits counts.",
         _file_rules(WRITE_RULES),
@@ -308,6 +321,7 @@ def tools_page(made_by: str) -> str:
         "todo": TODO.format(most_todos=MOST_TODOS),
         "skills": SKILLS,
         "delegation": DELEGATION,
+        "cronjob": CRONJOB,
         "clarify": CLARIFY,
         "browser": BROWSER,
         "code_execution": CODE_EXECUTION.format(code=CodeSettings()),

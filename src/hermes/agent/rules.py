@@ -38,6 +38,7 @@ DANGEROUS = (*INWARD, *OUTWARD)
 """What asks in the mode manual. Whatever no rule names is allowed."""
 
 MCP_CALL = "mcp-call"
+JOB = "job"
 """The rule that asks before a tool of an MCP server runs; `mcp_servers.NAME.trust` says which need no question."""
 
 LONGEST_READ = 100_000
@@ -80,6 +81,9 @@ def classify(action: Action, *, home: Path | None = None) -> Verdict:
         return _verdict(list(_judge_service(action.text)), [action.text])
     if action.kind is ActionKind.CALL:
         return _judge_call(action)
+    if action.kind is ActionKind.JOB:
+        found = Finding(JOB, Level.DANGEROUS, "changes what runs by itself, with nobody there", f"{JOB}: {action.text}")
+        return _verdict([found], [action.text])
     rules = READ_RULES if action.kind is ActionKind.READ else WRITE_RULES
     findings = [found for path in action.paths for found in _judge_place(rules, str(path), ground)]
     return _verdict(findings, [str(path) for path in action.paths])

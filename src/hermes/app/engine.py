@@ -20,6 +20,7 @@ from hermes.home.paths import Home
 from hermes.home.settings import ModelSettings, Settings, secret_values
 from hermes.jobs.definition import rules_of
 from hermes.jobs.service import Jobs
+from hermes.jobs.tool import JobTool
 from hermes.models.choice import ModelSetting
 from hermes.models.resolve import Models
 from hermes.models.settle import EmbeddedBuiltin, Progress
@@ -34,6 +35,7 @@ from hermes.store import facts
 from hermes.store.database import Database
 from hermes.store.shared_clock import SharedClock
 from hermes.toolsets.clarify import clarify_toolset
+from hermes.toolsets.cronjob import cronjob_toolset
 from hermes.toolsets.delegation import delegation_toolset
 from hermes.toolsets.processes import reap
 from hermes.toolsets.registry import Registry
@@ -131,6 +133,8 @@ async def open_engine(
         ) as runner:
             registry.add(delegation_toolset(runner.delegation))
             registry.add(clarify_toolset(runner.clarifier))
+            jobs = _jobs(settings, home, database, runner, webhooks, nodes_clock)
+            registry.add(cronjob_toolset(JobTool(jobs, database) if home is not None else None))
             yield Engine(
                 settings=settings,
                 home=home,
@@ -142,7 +146,7 @@ async def open_engine(
                 runner=runner,
                 sessions=sessions,
                 files=Files(database, home.files_dir if home else None, clock, _uploads(settings)),
-                jobs=_jobs(settings, home, database, runner, webhooks, nodes_clock),
+                jobs=jobs,
                 webhooks=webhooks,
                 callbacks=Callbacks(database, runner, webhooks, nodes_clock),
             )

@@ -41,6 +41,8 @@ class ActionKind(StrEnum):
     """A file is read; `paths` are absolute."""
     SERVICE = "service"
     """Something in a home is switched; `text` is `domain.service`, what it is done to, and further data as JSON."""
+    JOB = "job"
+    """What runs by itself is made, changed or removed; `text` says all of it."""
     CALL = "call"
     """A tool of another program is called; `text` is its name, a space, and the arguments."""
 
@@ -251,6 +253,23 @@ class Delegates(Protocol):
     """
 
     async def delegate(self, context: ToolContext, tasks: Sequence[DelegatedTask]) -> Sequence[DelegatedResult]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToldJobs:
+    """`jobs` as /api/jobs shows them; `note` is one line about what was done."""
+
+    jobs: Sequence[Mapping[str, Any]]
+    note: str = ""
+
+
+class CronJobs(Protocol):
+    """Jobs for a tool. `action`: create, list, update, pause, resume, run or remove; `fields` as /api/jobs takes them.
+
+    Raises ToolFailed in the words of /api/jobs, and for whoever may not use that.
+    """
+
+    async def call(self, context: ToolContext, action: str, job_id: str, fields: Mapping[str, Any]) -> ToldJobs: ...
 
 
 CLARIFY = "clarify"

@@ -120,6 +120,12 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
         (ToolInfo("delegate_task", "👥", "Delegate", Risk.RUN),),
     ),
     ToolsetInfo(
+        "cronjob",
+        "Jobs",
+        "Make and manage tasks that run at a time",
+        (ToolInfo("cronjob", "⏰", "Jobs", Risk.WRITE, is_own_words=True),),
+    ),
+    ToolsetInfo(
         "clarify",
         "Clarify",
         "Ask the person a question in the middle of the work",

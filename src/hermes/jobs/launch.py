@@ -22,6 +22,7 @@ INSTRUCTIONS = (
     "you have. Your last message is kept and delivered by itself: do not try to send it. If there is nothing new to "
     "tell, answer with [SILENT] and nothing else; then nothing is delivered."
 )
+SOURCE = "cron"
 SKILLS = "skills"
 """The toolset that reads them."""
 Keep = Callable[[Connection, Run], object]
@@ -55,7 +56,7 @@ class Launcher:
         check_names(job, self._rules)
         request = RunRequest(
             owner=job.owner,
-            source="cron",
+            source=SOURCE,
             messages=(Message("user", job.prompt),),
             instructions=instructions(job),
             model=job.model,
