@@ -83,13 +83,19 @@ READING = """\
 A command is read as a shell reads it, so the way it is written does not matter: quotes, `$'\\x72m'`, backslashes,
 `${IFS}`, constant variables, brace lists, here-documents, pipes, `;`, subshells, `$(…)`; `sudo`, `env`, `nice`,
 `timeout`, `xargs`, `find -exec`, `bash -c`, `eval`, `echo … | base64 -d | sh` and programs in the text of `python -c`
-are looked through; full-width and look-alike letters count as the letters they look like; paths are judged without
-`.`, `..`, `//` and symbolic links. What is shown to a person is the real text, with invisible characters and those
-that turn the reading direction written out as escapes, and with secrets hidden.
+are looked through, and so are options that hold a command (`git -c alias.x=!…`, `tar --to-command`, `vim -c :!…`,
+`make SHELL=…`), variables that do (`GIT_SSH_COMMAND`, `PAGER`), what `python -c` and its like do to files, scripts that
+the same text writes and runs, and the last words of programs that no table names; full-width and look-alike letters
+count as the letters they look like; paths are judged without `.`, `..`, `//` and symbolic links, and a pattern as what
+it may mean. What is shown to a person is the real text, with invisible characters and those that turn the reading
+direction written out as escapes, and with secrets hidden.
 
 This is no sandbox. A program that the agent wrote itself, a Makefile, or text that is only made while it runs cannot
 be read beforehand: the last kind asks (`unknown-code`), the others run with your rights. Where that is too much, give
-the agent a user, a container or a machine of its own."""
+the agent a user, a container or a machine of its own.
+
+More than 1,400 commands, 350 of them harmless, are the test of these rules: `tests/hermes/agent/commands.py` and
+`attacks.py`."""
 
 ALLOWING = """\
 What `session` and `always` allow is in the last column: for most rules this very command. An entry of

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 
 from hermes.agent.command import Command
 from hermes.agent.places import BLOCK_DEVICES, KERNEL_MEMORY, PASSWORD_FILES, Ground, written
@@ -20,6 +22,8 @@ def _writes(pattern: re.Pattern[str]) -> Matches:
 
 def _deletes_root(command: Command, ground: Ground) -> bool:
     if command.name == "rm":
+        if "xargs" in command.through and _lists_root(command.piped_from, ground):
+            return True
         return command.has("r", "R", "recursive") and _touches_root(command.operands, command, ground)
     if command.name == "find":
         starts = _find_starts(command)
@@ -28,14 +32,31 @@ def _deletes_root(command: Command, ground: Ground) -> bool:
             for at, word in enumerate(command.words)
             if word in ("-exec", "-execdir", "-ok", "-okdir")
         )
-        narrows = any(
-            word in command.words for word in ("-name", "-iname", "-path", "-regex", "-newer", "-mtime", "-maxdepth")
-        )
-        return deletes and not narrows and _touches_root(starts or ["."], command, ground)
+        return deletes and not _narrows(command) and _touches_root(starts or ["."], command, ground)
     if command.name == "rsync":
         return any(word.startswith("--del") for word in command.words) and _touches_root(
             command.operands[-1:], command, ground
         )
+    return False
+
+
+def _lists_root(before: Sequence[Command], ground: Ground) -> bool:
+    """Whether what is piped on are the files of the system: `find / | xargs rm`."""
+    for command in before:
+        if command.name == "find" and not _narrows(command) and _touches_root(_find_starts(command), command, ground):
+            return True
+        if command.name in ("ls", "printf") and _touches_root(command.operands, command, ground):
+            return True
+    return False
+
+
+def _narrows(command: Command) -> bool:
+    """Whether it finds less than all that is there."""
+    for option, value in pairwise((*command.words, "")):
+        if option in ("-path", "-regex", "-newer", "-mtime", "-mmin", "-size", "-maxdepth", "-user"):
+            return not (option == "-maxdepth" and value != "0")
+        if option in ("-name", "-iname") and value.strip("*"):
+            return True
     return False
 
 
@@ -93,16 +114,19 @@ def _opens_own_secrets(command: Command, ground: Ground) -> bool:
     """Any word of any command that names the home's keys or its conversations."""
     if command.name in ("ls", "stat", "test", "[", "[[", "file", "wc", "du", "echo", "printf"):
         return False
-    if _reads_trees(command) and any(_is_own_home(word, command, ground) for word in command.operands):
+    reads = _reads_trees(command) or (command.name == "ln" and len(command.operands) > 1)
+    if reads and any(_is_own_home(word, command, ground) for word in command.operands):
         return True
     words = [*command.arguments, *(redirect.target for redirect in command.redirects)]
-    words += [part for word in words for part in re.split(r"[=:@'\"(),\s]", word) if "/" in part and part != word]
+    words += [part for word in words for part in re.split(r"[=:@?&'\"(),\s]", word) if "/" in part and part != word]
+    if command.name == "git" and any(_is_own_home(word, command, ground) for word in words):
+        return True
     for word in words:
         if len(word) > 4096 or "\n" in word:
             continue
         for place in ground.places(word, command.directory):
             inside = ground.own_part(place)
-            if inside is not None and ground.secret(place) is not None:
+            if (inside is not None and ground.secret(place) is not None) or ground.own_secret_pattern(place):
                 return True
             if (
                 "*" in place
@@ -131,12 +155,12 @@ def _changes_own_gate(command: Command, ground: Ground) -> bool:
         return bool(
             re.match(
                 r"config (?:set|unset|edit) ['\"]?(?:approvals\b|command_allowlist|API_SERVER_KEY|HERMES_APPROVAL)"
-                r"|keys\b(?! list)|config show .*--(?:reveal|secrets)",
+                r"|keys\b(?! list)|runs (?:approve|deny|answer)\b|config show .*--(?:reveal|secrets)",
                 rest,
                 re.IGNORECASE,
             )
         )
-    if re.search(r"/(?:v1/)?runs/[^/\s'\"]+/approvals?\b", command.line) or re.search(
+    if re.search(r"/(?:v1/)?runs/.{1,400}/approvals?\b", command.line, re.DOTALL) or re.search(
         r"/approvals?/[^/\s]+/(?:respond|resolve|answer)", command.line
     ):
         return (
@@ -152,7 +176,7 @@ def _changes_own_gate(command: Command, ground: Ground) -> bool:
 _SENDS = re.compile(r"curl|wget|https?|httpie|xh|nc|ncat|socat|openssl|telnet|aria2c|lwp-request|GET|POST|fetch")
 
 FORK_BOMB = re.compile(
-    r"([\w:.]+)\(\)\{[^}]*(?<![\w:.])\1[|&]+\1(?![\w:.])|(?:while(?:true|:)|for\(\(;;\)\));do[^;]*\$0&"
+    r"(?<![\w:.])([\w:.]{1,100})\(\)\{[^}]*(?<![\w:.])\1[|&]+\1(?![\w:.])|(?:while(?:true|:)|for\(\(;;\)\));do[^;]*\$0&"
 )
 """On the text without white space: a function that calls itself twice in a pipe or in the background."""
 
@@ -257,7 +281,8 @@ HARD_BLOCKED: tuple[Rule, ...] = (
         "stops or restarts the machine",
         any_of(
             runs(r"(?:shutdown|reboot|halt|poweroff|kexec)(?: |$)", r"(?:init|telinit) [06](?: |$)"),
-            tool("systemctl", r"(?:poweroff|reboot|halt|kexec|suspend|hibernate|rescue|emergency)(?: |$)"),
+            runs(r"(?:dbus-send|busctl|gdbus) .*\b(?:PowerOff|Reboot|Halt|Suspend|Hibernate)\b"),
+            tool("systemctl|loginctl", r"(?:poweroff|reboot|halt|kexec|suspend|hibernate|rescue|emergency)(?: |$)"),
         ),
         ("shutdown -h now", "sudo reboot", "systemctl poweroff", "init 0"),
         ("git log --grep reboot", "systemctl status nginx"),

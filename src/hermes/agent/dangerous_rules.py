@@ -39,7 +39,7 @@ def _runs_piped(command: Command, ground: Ground) -> bool:
 
 def _kills(command: Command, ground: Ground) -> bool:
     if command.name == "kill":
-        own = re.compile(r"-\w+|%.*|\$.*|--")
+        own = re.compile(r"-\w+|%.*|\$(?!PPID$)(?:[A-Za-z_]\w*|[!$])|\$\(jobs -p\)|--")
         checks = command.arguments[:1] in (("-0",), ("-l",), ("-L",))
         return not checks and any(own.fullmatch(word) is None for word in command.arguments)
     if command.name == "fuser":
@@ -49,6 +49,10 @@ def _kills(command: Command, ground: Ground) -> bool:
 
 def _wide_rights(command: Command, ground: Ground) -> bool:
     if command.name in ("chmod", "chown", "chgrp", "setfacl") and command.has("R", "recursive"):
+        return True
+    if command.name in ("chmod", "chown", "chgrp") and any(
+        ground.is_root(word, command.directory) for word in command.operands[1:]
+    ):
         return True
     if command.name == "chmod":
         modes = [word for word in command.arguments if not word.startswith("--")]
@@ -90,6 +94,8 @@ def _breaks_containers(command: Command, ground: Ground) -> bool:
     if command.name not in ("docker", "podman", "nerdctl", "docker-compose"):
         return False
     rest = " ".join(command.subcommand(*VALUE_OPTIONS_OF_DOCKER))
+    if not ground.is_root(str(ground.workdir)):
+        rest = re.sub(rf"{re.escape(str(ground.workdir))}(?=[/:,])", ".", rest)  # "$PWD":/src
     return bool(
         re.match(
             r"(?:(?:system|volume|image|container|builder|network|buildx) )?prune|volume rm|rmi\b|image rm|"
@@ -108,26 +114,31 @@ def _breaks_containers(command: Command, ground: Ground) -> bool:
 
 VALUE_OPTIONS_OF_DOCKER = ("-H", "--host", "--context", "-l", "--config", "-f", "--file")
 
-_GIT: Matches = tool(
-    "git",
-    r"push\b.*(?: --force| -\w*f\w*\b(?!\w)| --mirror| --delete| -\w*d\b| --prune| \+\S| :\S)",
-    r"reset\b.* --(?:hard|merge|keep)",
-    r"clean\b.* -\w*[fdxX]|clean\b.* --force",
-    r"checkout\b.* (?:-- .|(?:\.|:/|\*)(?: |$)|-f\b|--force\b)",
-    r"restore\b(?!.*--staged(?!.*--worktree))",
-    r"switch\b.* (?:-f|--force|--discard-changes)\b",
-    r"branch\b.* (?:-D|-\w*D\w*|--delete .*--force)\b",
-    r"stash (?:drop|clear)",
-    r"tag\b.* (?:-d|--delete)\b",
-    r"(?:filter-branch|filter-repo|replace|prune)\b",
-    r"reflog (?:expire|delete)",
-    r"gc\b.*--prune=(?:now|all)",
-    r"update-ref\b.* -d",
-    r"worktree remove\b.*(?:-f|--force)",
-    r"submodule deinit\b.*(?:-f|--force)",
-    r"remote (?:add|set-url|remove|rm)\b",
-    r"config\b(?!.* (?:--get|--list|-l\b)).*"
-    r"(?:--global|--system|(?i:core\.(?:hookspath|fsmonitor|sshcommand|pager|editor)|alias\.|credential\.))",
+_GIT: Matches = any_of(
+    lambda command, ground: (
+        command.name == "git" and any(word.startswith("--exec-path=") or "ext::" in word for word in command.arguments)
+    ),
+    tool(
+        "git",
+        r"push\b.*(?: --force| -\w*f\w*\b(?!\w)| --mirror| --delete| -\w*d\b| --prune| \+\S| :\S)",
+        r"reset\b.* --(?:hard|merge|keep)",
+        r"clean\b.* -\w*[fdxX]|clean\b.* --force",
+        r"checkout\b.* (?:-- .|(?:\.|:/|\*)(?: |$)|-f\b|--force\b)",
+        r"restore\b(?!.*--staged(?!.*--worktree))",
+        r"switch\b.* (?:-f|--force|--discard-changes)\b",
+        r"branch\b.* (?:-D|-\w*D\w*|--delete .*--force)\b",
+        r"stash (?:drop|clear)",
+        r"tag\b.* (?:-d|--delete)\b",
+        r"(?:filter-branch|filter-repo|replace|prune)\b",
+        r"reflog (?:expire|delete)",
+        r"gc\b.*--prune=(?:now|all)",
+        r"update-ref\b.* -d",
+        r"worktree remove\b.*(?:-f|--force)",
+        r"submodule deinit\b.*(?:-f|--force)",
+        r"remote (?:add|set-url|remove|rm)\b",
+        r"config\b(?!.* (?:--get|--list|-l\b)).*"
+        r"(?:--global|--system|(?i:core\.(?:hookspath|fsmonitor|sshcommand|pager|editor)|alias\.|credential\.))",
+    ),
 )
 
 D = Level.DANGEROUS
@@ -189,7 +200,7 @@ INWARD: tuple[Rule, ...] = (
         "becomes-root",
         D,
         "runs as another user",
-        runs(r"(?:sudo|doas|pkexec|su|runuser|gosu)(?: |$)"),
+        runs(r"(?:sudo|doas|pkexec|su|runuser|gosu|nsenter|chpst)(?: |$)"),
         ("sudo ls", "su - postgres", "doas make install"),
         ("echo sudo", "which sudo"),
         lambda command, ground: " ".join(command.words[:1] + tuple(command.operands[:2])),
@@ -282,6 +293,7 @@ INWARD: tuple[Rule, ...] = (
                 r"crontab$",
                 r"(?:at|batch)(?: |$)",
                 r"systemd-run .*--on-",
+                r"loginctl enable-linger",
                 r"schtasks .*/create",
             ),
         ),
@@ -373,6 +385,8 @@ INWARD: tuple[Rule, ...] = (
                 r"networksetup -set",
                 r"locale-gen",
                 r"update-(?:grub|initramfs|ca-certificates)",
+                r"(?:npm|pnpm|yarn|bun|pip[\d.]*) config (?!get|list|ls).*(?:registry|index-url|script-shell|proxy|"
+                r"strict-ssl|cafile|trusted-host|\bshell\b|\bgit\b)",
                 r"grub-install",
             )
         ),
@@ -396,8 +410,8 @@ INWARD: tuple[Rule, ...] = (
         "stops, restarts or changes the agent itself",
         tool(
             "hermes(?:-agent)?|hermeslink",
-            r"(?:gateway (?:stop|restart)|config (?:set|unset|edit)|expose|profile (?:delete|create)|update|"
-            r"auth|pairing|mcp (?:add|remove)|skills (?:install|remove)|cron|jobs|setup|reset|uninstall)",
+            r"(?:gateway\b(?! (?:status|logs|--help))|config (?:set|unset|edit)|expose|profile (?:delete|create)|"
+            r"update|auth|pairing|mcp (?:add|remove)|skills (?:install|remove)|cron|jobs|setup|reset|uninstall)",
         ),
         ("hermes gateway stop", "hermes config set model.default x", "hermes expose tailscale"),
         ("hermes --version", "hermes config show", "hermes model"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
+from hermes.agent.code import sends_files
 from hermes.agent.command import Command
 from hermes.agent.places import Ground
 from hermes.agent.rule import Level, Rule, any_of, host, program, runs, tool
@@ -16,13 +19,34 @@ DOWNLOADERS = ("curl", "wget", "fetch", "aria2c", "http", "https", "xh", "lynx",
 
 
 def _runs_download(command: Command, ground: Ground) -> bool:
-    name = re.sub(r"[\d.]+$", "", command.name)
+    name = re.sub(r"(?<=[a-z])[\d.]+$", "", command.name)
     if name not in SHELLS and name not in CODE and name not in ("source", ".", "eval"):
         return False
     text = " ".join(command.arguments)
     if any(before.name in DOWNLOADERS for before in command.piped_from):
         return True
     return bool(re.search(rf"\$<?\(.*\b(?:{'|'.join(DOWNLOADERS)})\b", text, re.DOTALL))
+
+
+def runs_downloaded(commands: Sequence[Command], ground: Ground) -> Iterator[Command]:
+    """Commands that run a file which an earlier one of the same text fetched."""
+    fetched: set[str] = set()
+    for command in commands:
+        is_runner = re.sub(r"(?<=[a-z])[\d.]+$", "", command.name) in {*SHELLS, *CODE, "source", "."}
+        run = command.operands[:1] if is_runner else [word for word in command.words[:1] if "/" in word]
+        if any(place in fetched for word in run for place in ground.places(word, command.directory)):
+            yield command
+        saved: list[str | None] = []
+        if command.name in DOWNLOADERS:
+            saved += [command.value_of("-o", "--output"), command.value_of("-O", "--output-document")]
+            saved += [one.target for one in command.redirects if one.operator in (">", ">>", ">|")]
+            saved += [word.partition("?")[0].rsplit("/", 1)[-1] for word in command.operands]
+        elif command.name == "tee" and any(before.name in DOWNLOADERS for before in command.piped_from):
+            saved += command.operands
+        elif command.name in ("mv", "cp") and len(command.operands) == 2:
+            there = ground.places(command.operands[0], command.directory)
+            saved += command.operands[1:] if fetched.intersection(there) else []
+        fetched.update(place for word in saved if word for place in ground.places(word, command.directory))
 
 
 def _goes_elsewhere(command: Command, ground: Ground) -> bool:
@@ -49,7 +73,35 @@ def _exposes(command: Command, ground: Ground) -> bool:
 _TUNNELS = any_of(tool("cloudflared", r"(?:tunnel|access)"), tool("tailscale", r"(?:funnel|serve|up|down|set|logout)"))
 
 
+_SENT = re.compile(
+    r"(?:\$[({<]+|`)[^)`]{0,500}(?:\b(?:cat|base64|base32|env|printenv|xxd|od|hexdump|head|tail|tar|gzip|gpg|openssl|strings|"
+    r"history|sqlite3|jq|sed|awk|grep)\b|<\s*\S)"
+)
+"""A substitution that reads something, in the words of a program that sends them."""
+_CLOUD_COPIES = any_of(
+    tool("aws", r"s3 (?:cp|sync|mv) (?!s3://)\S+ .*s3://"),
+    tool("gsutil", r"(?:-\S+ )*(?:cp|rsync|mv) .*gs://"),
+    tool("gcloud", r"storage (?:cp|rsync|mv) .*gs://"),
+    tool("az", r"storage \S+ upload"),
+    tool("git", r"push\b.* (?:https?|ssh|git)://|push\b.* [\w.-]+@[\w.-]+:"),
+    runs(r"(?:b2|mc|s3cmd|s5cmd) .*(?:put|upload|cp|sync)"),
+)
+
+
 def _uploads(command: Command, ground: Ground) -> bool:
+    if _CLOUD_COPIES(command, ground):
+        return True
+    if re.sub(r"(?<=[a-z])[\d.]+$", "", command.name) in CODE:
+        return sends_files(" ".join(command.arguments))
+    is_local = any(LOCAL_HOST.match(word) for word in command.operands)
+    if command.name in _SENDERS and not is_local and any(_SENT.search(word) for word in command.arguments):
+        return True
+    if command.name in ("nc", "ncat", "netcat", "telnet", "openssl") and not is_local:
+        connects = command.name != "openssl" or command.arguments[:1] == ("s_client",)
+        is_fed = any(before.name in _PRINTS_FILES for before in command.piped_from)
+        return connects and (
+            is_fed or any(redirect.operator == "<" and redirect.target != "/dev/null" for redirect in command.redirects)
+        )
     if command.name not in ("curl", "wget", "http", "https", "xh"):
         return False
     if any(LOCAL_HOST.match(word) for word in command.operands):
@@ -62,20 +114,57 @@ def _uploads(command: Command, ground: Ground) -> bool:
     return any(before.name in _PRINTS_FILES for before in command.piped_from)
 
 
+_SENDERS = (
+    *("curl", "wget", "http", "https", "xh", "ping", "ping6", "dig", "nslookup", "host", "getent", "drill", "whois"),
+    *("nc", "ncat", "telnet", "traceroute", "mail", "sendmail"),
+)
 _PRINTS_FILES = ("env", "printenv", "set", "cat", "tar", "base64", "history", "zip", "gzip")
 
 
 def _reads_secrets(command: Command, ground: Ground) -> bool:
-    if _SECRET_PROGRAMS(command, ground):
+    if _SECRET_PROGRAMS(command, ground) or _shows_environments(command):
         return True
     if command.name in _LOOKS_ONLY:
         return False
+    walks = reads_trees(command)
+    if walks and any(ground.holds_home(word, command.directory) for word in command.operands):
+        return True
+    if (walks or "find" in command.through) and any(
+        ground.holds_keys(word, command.directory) for word in command.operands
+    ):
+        return True
     words = [*command.arguments, *(redirect.target for redirect in command.redirects)]
+    if "xargs" in command.through:
+        words += [word for before in command.piped_from for word in before.arguments]
+    words += [part for word in words for part in re.split(r"[=:@?&'\"(),\s]", word) if "/" in part and part != word]
+    if any(re.search(r"[/)]environ$", word) for word in words):  # of a process that nobody can tell from here
+        return True
     return any(
-        ground.secret(place) is not None
+        ground.may_be_secret(place)
         for word in words
-        if "/" in word and len(word) < LONGEST_PATH and "\n" not in word
+        if ("/" in word or command.directory) and len(word) < LONGEST_PATH and "\n" not in word
         for place in ground.places(word, command.directory)
+    )
+
+
+def reads_trees(command: Command) -> bool:
+    """Whether it reads directories with all that is in them."""
+    if command.name in ("tar", "bsdtar", "zip", "7z", "rsync", "rg", "ag", "ack", "cpio", "pax", "mv"):
+        return True
+    return command.name in ("grep", "egrep", "fgrep", "cp", "scp", "diff") and command.has(
+        *("r", "R", "a", "recursive", "archive")
+    )
+
+
+def _shows_environments(command: Command) -> bool:
+    """`ps e`: the environment of every process."""
+    if command.name != "ps":
+        return False
+    words = ("", *command.arguments)
+    return any(
+        re.fullmatch(r"[aefghjlmnorTtuvwxSX]*e[aefghjlmnorTtuvwxSX]*|-E", word)
+        and not re.fullmatch("-[opCugtsGU]", before)
+        for before, word in pairwise(words)
     )
 
 
@@ -94,6 +183,10 @@ _SECRET_PROGRAMS = any_of(
         r"gpg .*--export-secret",
         r"vault (?:read|kv get)",
         r"keyring get",
+        r"gcore ",
+        r"(?:find|fd|fdfind|rg|grep) .*/proc\b.*environ",
+        r"(?:gdb|lldb|strace|ltrace|reptyr|py-spy) .*(?:-\w*p\b|--pid|--attach)",
+        r"git credential(?:-\S+)? (?:fill|get)",
     ),
 )
 
@@ -120,7 +213,7 @@ OUTWARD: tuple[Rule, ...] = (
         D,
         "publishes to where others get it",
         any_of(
-            tool("npm|pnpm|yarn|bun", r"(?:publish|unpublish|deprecate|dist-tag|owner|access)\b"),
+            tool("npm|pnpm|yarn|bun", r"(?:publish|unpublish|deprecate|dist-tag|owner|access|token)\b"),
             tool("cargo", r"(?:publish|yank|owner)\b"),
             tool("gem", r"(?:push|yank)\b"),
             tool("docker|podman", r"(?:image )?push\b"),
@@ -231,3 +324,5 @@ OUTWARD: tuple[Rule, ...] = (
     ),
 )
 """These ask in the mode manual."""
+
+REMOTE_CODE = next(rule for rule in OUTWARD if rule.id == "remote-code")

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 
 from hermes.agent.command import UNKNOWN, Command
@@ -51,6 +52,8 @@ class Ground:
     workdir: Path
     hermes_home: Path | None = None
     user_home: Path = field(default_factory=Path.home)
+    links: tuple[tuple[str, str], ...] = ()
+    """Links that the same text makes: the link, and where it leads."""
 
     @property
     def variables(self) -> dict[str, str]:
@@ -70,15 +73,16 @@ class Ground:
         text = self._expand_tilde(word)
         if not text.startswith("/"):
             start = str(self.workdir) if directory is None else self._expand_tilde(directory)
+            if start.startswith(UNKNOWN):
+                return []
             if not start.startswith("/"):
                 start = str(self.workdir / start)
-            if UNKNOWN in start:
-                return []
             text = f"{start}/{text}"
         if text.startswith(UNKNOWN):
             return []
         lexical = os.path.normpath(re.sub(r"^//+", "/", text))
         found = [lexical]
+        found += [target + lexical[len(link) :] for link, target in self.links if _is_at(lexical, link)]
         if not _is_pattern(lexical):
             real = os.path.realpath(lexical)
             if real != lexical:
@@ -88,8 +92,9 @@ class Ground:
     def _expand_tilde(self, word: str) -> str:
         if word == "~" or word.startswith("~/"):
             return str(self.user_home) + word[1:]
-        if re.match(r"~\w+", word):
-            return "/home/" + word[1:]
+        if (name := re.match(r"~([\w.-]+)", word)) is not None:
+            home = os.path.expanduser(name[0])  # noqa: PTH111 - Path's raises for a name that nobody has
+            return (f"/home/{name[1]}" if home == name[0] else home) + word[name.end() :]
         return word
 
     def trees(self, word: str, directory: str | None = None) -> list[str]:
@@ -120,6 +125,60 @@ class Ground:
 
     def secret(self, place: str) -> str | None:
         return secret_reason(Path(place), self.hermes_home)
+
+    def may_be_secret(self, place: str) -> bool:
+        """Whether a pattern, or a path with something unknown in it, may mean a file that holds a secret."""
+        pattern = re.sub(rf"\{UNKNOWN}(?:\w+|[!#*@?$-]|\([^)]*\))", "*", place)
+        if not _is_pattern(pattern):
+            return self.secret(place) is not None
+        return any(_fits_parts(pattern, sample) for sample in self._samples)
+
+    def own_secret_pattern(self, place: str) -> bool:
+        """Whether a pattern means one of the agent's own secrets, and little else."""
+        if not _is_pattern(place) or UNKNOWN in place:
+            return False
+        own = [f"{home}/{name}" for home in self.hermes_homes for name in (".env", "state.db")]
+        return any(_fits_parts(place, sample) for sample in own)
+
+    def holds_home(self, word: str, directory: str | None = None) -> bool:
+        """Whether a word names the home with all that is in it, or more."""
+        homes = [str(self.user_home), *map(str, self.hermes_homes)]
+        return any(_is_at(home, tree) for tree in self.trees(word, directory) for home in homes)
+
+    def holds_keys(self, word: str, directory: str | None = None) -> bool:
+        """Whether a word names a directory of keys."""
+        keys = [f"{self.user_home}/{name}" for name in SECRET_DIRECTORIES]
+        return any(_is_at(tree, directory) for tree in self.trees(word, directory) for directory in keys)
+
+    @property
+    def _samples(self) -> list[str]:
+        """A path for each kind of secret that a pattern may be written for."""
+        in_home = [f"{self.user_home}/{name}" for name in SECRET_SAMPLES]
+        own = [f"{home}/{name}" for home in self.hermes_homes for name in (".env", "state.db", "auth.json")]
+        return [*in_home, *own, "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/proc/1/environ", "/proc/self/environ"]
+
+
+SECRET_DIRECTORIES = (
+    *(".ssh", ".gnupg", ".aws", ".azure", ".config/gcloud", ".config/gh", ".kube", ".docker", ".local/share/keyrings"),
+    *("Library/Keychains", ".password-store", ".mozilla/firefox", ".config/google-chrome"),
+)
+SECRET_SAMPLES = (
+    *(".ssh/id_rsa", ".ssh/id_ed25519", ".ssh/id_ecdsa", ".netrc", ".pgpass", ".git-credentials", ".pypirc"),
+    *(".aws/credentials", ".azure/msal_token_cache.json", ".kube/config", ".docker/config.json"),
+    *(".config/gh/hosts.yml", ".config/gcloud/credentials.db", ".gnupg/secring.gpg"),
+)
+
+
+def _is_at(place: str, root: str) -> bool:
+    return place == root or place.startswith(root.rstrip("/") + "/")
+
+
+def _fits_parts(pattern: str, path: str) -> bool:
+    """As a shell matches: part by part, and a dot at the start only where the pattern says so."""
+    ours, theirs = pattern.split("/"), path.split("/")
+    return len(ours) == len(theirs) and all(
+        fnmatchcase(b, a) and not (b.startswith(".") and a[:1] in "*?[") for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def _is_pattern(text: str) -> bool:
@@ -158,14 +217,54 @@ def written(command: Command) -> Iterator[str]:
             yield operands[-1]
         if name == "mv":
             yield from operands[:-1]
-    elif name == "dd":
+    elif name in ("ed", "ex", "sponge", "patch"):
+        yield from operands[:1]
+    elif name == "yq":
+        yield from operands if command.has("i", "inplace") else ()
+    elif name == "ddrescue":
+        yield from operands[1:2]
+    elif name in ("dd", "dcfldd", "dc3dd"):
         yield from (word[3:] for word in command.arguments if word.startswith("of="))
     elif name in ("sed", "gsed", "perl", "ruby") and (command.has("i") or command.has("in-place")):
         has_script = command.value_of("-e", "--expression", "-f", "--file") is not None
         yield from operands if has_script else operands[1:]
     elif name in ("curl", "wget"):
-        yield from (v for v in (command.value_of("-o", "-O", "--output", "--output-document"),) if v and v != "-")
-    elif name in ("tar", "bsdtar") and command.has("x", "extract", "get"):
-        yield from (v for v in (command.value_of("-C", "--directory"),) if v)
-    elif name == "unzip":
-        yield from (v for v in (command.value_of("-d"),) if v)
+        files = ("-o", "--output", "--output-dir") if name == "curl" else ("-O", "-P", *_WGET_WRITES)
+        yield from (v for v in (command.value_of(option) for option in files) if v and v != "-")
+    elif name in ("tar", "gtar", "bsdtar") and (command.has("x", "extract", "get") or _is_old_style(command, "x")):
+        yield command.value_of("-C", "--directory") or "."
+        if command.has("P", "absolute-names") or _is_old_style(command, "P"):
+            yield "/"
+    elif name == "ssh-keygen":
+        yield from (v for v in (command.value_of("-f"),) if v)
+    elif name == "find":
+        yield from (after for word, after in pairwise(command.arguments) if word in _FIND_WRITES)
+    if name in ("sed", "gsed"):
+        for script in sed_scripts(command):
+            yield from _SED_WRITES.findall(script)
+    elif name in ("awk", "gawk", "mawk"):
+        if command.value_of("-i") == "inplace":
+            yield from operands[2:]
+        yield from _AWK_WRITES.findall(" ".join(command.arguments))
+    elif name == "unzip" and not command.has("l", "t", "p", "v", "Z"):
+        yield command.value_of("-d") or "."
+
+
+_FIND_WRITES = ("-fprint", "-fprintf", "-fprint0", "-fls")
+_WGET_WRITES = ("--output-document", "--directory-prefix", "-o", "--output-file", "-a", "--append-output")
+_SED_WRITES = re.compile(r"(?:^|[;{}\n/!$\d]|[|,#][a-z0-9]*)\s*w\s+([^\s;}]+)")
+_AWK_WRITES = re.compile(r">>?\s*\"([^\"]+)\"")
+
+
+def _is_old_style(command: Command, letter: str) -> bool:
+    """`tar xf` without a dash."""
+    return bool(command.arguments) and command.arguments[0].isalpha() and letter in command.arguments[0]
+
+
+def sed_scripts(command: Command) -> list[str]:
+    scripts = [
+        command.arguments[at + 1] if word in ("-e", "--expression") else word.partition("=")[2]
+        for at, word in enumerate(command.arguments)
+        if (word in ("-e", "--expression") and at + 1 < len(command.arguments)) or word.startswith("--expression=")
+    ]
+    return scripts or command.operands[:1]

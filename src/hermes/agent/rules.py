@@ -7,7 +7,7 @@ shows them all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hermes.agent.blocked_rules import HARD_BLOCKED, is_fork_bomb
@@ -15,7 +15,7 @@ from hermes.agent.command import Command, Reading, fold
 from hermes.agent.dangerous_rules import INWARD
 from hermes.agent.file_rules import READ_RULES, WRITE_RULES, FileRule, file_rule
 from hermes.agent.home_rules import is_harmless, runs_code
-from hermes.agent.outward_rules import OUTWARD
+from hermes.agent.outward_rules import OUTWARD, REMOTE_CODE, runs_downloaded
 from hermes.agent.places import Ground, written
 from hermes.agent.rule import Level, Rule
 from hermes.agent.shell import read
@@ -114,9 +114,22 @@ def _judge_text(text: str, ground: Ground) -> Verdict:
         findings += _judge_unreadable(text, reading.problem, ground)
     for command in reading.commands:
         findings += _judge_command(command, ground)
+        ground = replace(ground, links=(*ground.links, *_links(command, ground)))
+    findings += [
+        Finding(REMOTE_CODE.id, REMOTE_CODE.level, REMOTE_CODE.description, f"{REMOTE_CODE.id}: `{command.line}`")
+        for command in runs_downloaded(reading.commands, ground)
+    ]
     if reading.hidden and not any(finding.rule in ("remote-code", "unknown-code") for finding in findings):
         findings.append(_hidden(reading))
     return _verdict(findings, [" ".join(command.words) for command in reading.commands])
+
+
+def _links(command: Command, ground: Ground) -> list[tuple[str, str]]:
+    """Links that a command makes, for what later ones of the text do through them."""
+    if command.name != "ln" or len(command.operands) != 2:
+        return []
+    targets, links = (ground.places(word, command.directory) for word in command.operands)
+    return [(link, target) for target in targets for link in links]
 
 
 def _judge_unreadable(text: str, problem: str, ground: Ground) -> Iterator[Finding]:

@@ -15,10 +15,12 @@ from fnmatch import fnmatchcase
 
 from hermes.agent.command import UNKNOWN, Command, Reading, Redirect, Unreadable
 from hermes.agent.shell_text import EXPANDED, PLAIN, QUOTED, Char, Cursor, alternatives, as_chars, changed, is_one_pair
-from hermes.agent.wrappers import CONSTANT_FILE, ansi_c, constant_output, unwrap
+from hermes.agent.wrappers import CODE, CONSTANT_FILE, PROSE, SHELLS, ansi_c, assigned, constant_output, unwrap
 
 MAX_DEPTH = 12
 MAX_COMMANDS = 3_000
+MAX_WORDS = 1_000
+"""Of one command. What is longer asks; reading it would take seconds."""
 
 WELL_KNOWN = ("rm", "dd", "mkfs", "mkfs.ext4", "shred", "sh", "bash", "sudo", "chmod", "chown", "kill", "mv", "find")
 """Programs that a pattern such as `/bin/r?` may stand for."""
@@ -58,6 +60,7 @@ class _Reader(Cursor):
     through: tuple[str, ...] = ()
     directory: list[str | None] = field(default_factory=lambda: [None])
     documents: list[_Document] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
 
     def commands(self) -> None:
         """Read to the end of the text."""
@@ -68,6 +71,9 @@ class _Reader(Cursor):
         words: list[list[Char]] = []
         redirects: list[Redirect] = []
         while True:
+            if len(self.reading.commands) > MAX_COMMANDS:
+                self.reading.hidden.append("too much of it")
+                return
             self.blanks()
             if self.peek(2) == "((" and (arithmetic := self._arithmetic()) is not None:
                 self._inside_quotes(arithmetic)
@@ -97,8 +103,9 @@ class _Reader(Cursor):
         chars: list[Char] = []
         while c := self.peek():
             if self.peek(2) in ("<(", ">("):
+                is_fed = self.peek() == ">"
                 self.at += 2
-                chars += as_chars(self._process(self.balanced("(", ")")), QUOTED)
+                chars += as_chars(self._process(self.balanced("(", ")"), is_fed), QUOTED)
                 continue
             if c == "[" and (subscript := self._subscript(chars)) is not None:
                 self._inside_quotes(subscript)
@@ -242,9 +249,13 @@ class _Reader(Cursor):
         output = self._output(text)
         return as_chars(f"{UNKNOWN}({text.strip()})", QUOTED) if output is None else as_chars(output.rstrip("\n"), kind)
 
-    def _process(self, text: str) -> str:
-        """`<(…)`: stands for a file that holds the output of what is read here."""
+    def _process(self, text: str, is_fed: bool) -> str:
+        """`<(…)`: stands for a file that holds the output of what is read here. What feeds `>(…)` nobody knows."""
+        first = len(self.reading.commands)
         output = self._output(text)
+        if is_fed:
+            fed = (one for one in self.reading.commands[first:] if one.name in SHELLS or one.name in CODE)
+            self.reading.hidden += [f"what is fed to {one.name}" for one in fed if not one.operands]
         return f"{UNKNOWN}<({text.strip()})" if output is None else CONSTANT_FILE + output
 
     def _output(self, text: str) -> str | None:
@@ -262,6 +273,7 @@ class _Reader(Cursor):
             depth=self.depth + 1,
             through=wrappers,
             directory=self.directory,
+            files=self.files,
         )
 
     # -- redirections
@@ -347,8 +359,12 @@ class _Reader(Cursor):
             raw.pop(0)
         while raw and (name := _assigned(raw[0])) is not None:
             plus, value = _value(raw.pop(0), name)
+            assigned(name, value, self._read_text, self.reading.hidden.append)
             self.variables[name] = (self.variables.get(name, "") if plus else "") + value
         words = [field for chars in raw for field in self._fields(chars)]
+        if len(words) > MAX_WORDS:
+            self.reading.hidden.append("too many words")
+            words = words[:MAX_WORDS]
         if words and words[0] in ("for", "select") and len(words) > 1:
             self.variables[words[1]] = " ".join(words[3:])
             return None
@@ -366,7 +382,25 @@ class _Reader(Cursor):
             self.reading.hidden.append(words[0][:200])
         for inner in unwrap(command, self._read_text, self.reading.hidden.append):
             self.reading.commands.append(inner)
+            self._run_written(inner)
+        self._keep_written(command)
         return command
+
+    def _keep_written(self, command: Command) -> None:
+        """The text of a file that is written here, for when it is run further on."""
+        targets = [one.target for one in command.redirects if one.operator in (">", ">>", ">|")]
+        targets += command.operands if command.name == "tee" else []
+        text = constant_output([command]) if targets else None
+        if text is not None:
+            self.files.update((target.removeprefix("./"), text) for target in targets)
+
+    def _run_written(self, command: Command) -> None:
+        is_shell = command.name in SHELLS or command.name in ("source", ".")
+        word = next(iter(command.operands), "") if is_shell else command.words[0] if command.words else ""
+        text = self.files.pop(word.removeprefix("./"), None)
+        if text is not None:
+            self._read_text(text, PROSE)
+            self.files[word.removeprefix("./")] = text
 
     def _read_text(self, text: str, through: str) -> None:
         try:
@@ -388,10 +422,26 @@ class _Reader(Cursor):
             for word in words[1:]:
                 name, separator, value = word.partition("=")
                 if separator and _NAME.fullmatch(name):
+                    assigned(name, value, self._read_text, self.reading.hidden.append)
                     self.variables[name] = value
 
 
-_MAY_BE_PROSE = {"trap", "alias", "python", "perl", "ruby", "node", "nodejs", "awk", "gawk", "mawk", "php", "lua"}
+_MAY_BE_PROSE = {
+    PROSE,
+    "trap",
+    "alias",
+    "parallel",
+    "python",
+    "perl",
+    "ruby",
+    "node",
+    "nodejs",
+    "awk",
+    "gawk",
+    "mawk",
+    "php",
+    "lua",
+}
 
 
 def _assigned(chars: list[Char]) -> str | None:

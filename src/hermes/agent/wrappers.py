@@ -6,12 +6,24 @@ import base64
 import binascii
 import codecs
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from hermes.agent.code import acts_in_code, commands_in_code, hidden_in_code, joined_strings
 from hermes.agent.command import Command
+from hermes.agent.runners import (
+    PRELOADS,
+    RUN_VARIABLES,
+    last_words,
+    module_words,
+    texts_of_arguments,
+    texts_of_variable,
+)
 
-SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "mksh", "ash", "fish", "rbash"})
+SHELLS = frozenset(
+    {"sh", "bash", "dash", "zsh", "ksh", "mksh", "ash", "fish", "rbash", "csh", "tcsh", "nu", "elvish", "xonsh", "pwsh"}
+)
 CODE = {
     "python": ("-c",),
     "pypy": ("-c",),
@@ -24,6 +36,7 @@ CODE = {
     "php": ("-r",),
     "lua": ("-e",),
     "osascript": ("-e",),
+    "emacs": ("--eval", "-eval", "--execute"),
     "awk": (),
     "gawk": (),
     "mawk": (),
@@ -82,6 +95,17 @@ WRAPPERS: dict[str, Wrapper] = {
     "runuser": Wrapper(_options("-u -g -G --user")),
     "gosu": Wrapper(frozenset(), 1),
     "catchsegv": Wrapper(),
+    "chpst": Wrapper(_options("-u -U -e -/ -n -m -d -o -p -f -c -r -t")),
+    "runcon": Wrapper(_options("-u -r -t -l"), 1),
+    "setarch": Wrapper(frozenset(), 1),
+    "faketime": Wrapper(_options("-f"), 1),
+    "numactl": Wrapper(),
+    "torsocks": Wrapper(),
+    "fakeroot": Wrapper(),
+    "proot": Wrapper(_options("-r -b -w -q -R -S")),
+    "unbuffer": Wrapper(),
+    "dbus-run-session": Wrapper(),
+    "valgrind": Wrapper(),
     "then": Wrapper(),
 }
 
@@ -92,6 +116,8 @@ ReadText = Callable[[str, str], None]
 def unwrap(command: Command, read_text: ReadText, hide: Callable[[str], None]) -> Iterator[Command]:
     """The command itself, then what it runs in turn."""
     yield command
+    if command.name == "exec" and any(one.target.startswith((CONSTANT_FILE, "$<(")) for one in command.redirects):
+        hide("what a shell is fed")
     name = re.sub(r"(?<=[a-z])[\d.]+$", "", command.name)
     if name in SHELLS:
         _shell(command, read_text, hide)
@@ -106,9 +132,7 @@ def unwrap(command: Command, read_text: ReadText, hide: Callable[[str], None]) -
         for operand in command.operands[:1] if name == "trap" else command.operands:
             read_text(operand if name == "trap" else operand.partition("=")[2], name)
     elif name in CODE:
-        for text in _code(command, CODE[name]):
-            for nested in commands_in_code(text):
-                read_text(nested, name)
+        yield from _program(command, name, read_text, hide)
     elif name == "find":
         yield from _find(command, read_text, hide)
     elif name in ("source", ".") and command.operands:
@@ -117,7 +141,40 @@ def unwrap(command: Command, read_text: ReadText, hide: Callable[[str], None]) -
             read_text(file.removeprefix(CONSTANT_FILE), name)
     elif name in WRAPPERS and not (name == "command" and command.has("v", "V")):
         yield from _wrapped(command, WRAPPERS[name], read_text, hide)
+    else:
+        for text in texts_of_arguments(command, _input(command)):
+            read_text(text, PROSE)
+        if (words := last_words(command)) is not None:
+            yield from unwrap(replace(command, words=words, through=(*command.through, name)), read_text, hide)
 
+
+def assigned(name: str, value: str, read_text: ReadText, hide: Callable[[str], None]) -> None:
+    """What a variable does that is set for a command."""
+    if name in RUN_VARIABLES:
+        for text in texts_of_variable(name, value):
+            read_text(text, PROSE)
+    elif name in PRELOADS and value:
+        hide(f"{name}={value}")
+
+
+def _program(command: Command, name: str, read_text: ReadText, hide: Callable[[str], None]) -> Iterator[Command]:
+    """The commands in a program's text, and what it does to files as commands."""
+    if (words := module_words(command)) is not None:
+        yield from unwrap(replace(command, words=words), read_text, hide)
+        return
+    for text in _code(command, CODE[name]):
+        for nested in commands_in_code(text):
+            read_text(nested, name)
+        for words in acts_in_code(text):
+            yield Command(words, through=(*command.through, name), directory=command.directory, is_code=True)
+        if (joined := joined_strings(text)) != text:
+            yield replace(command, words=(command.words[0], joined), is_code=True)
+        if (hidden := hidden_in_code(text)) is not None:
+            hide(hidden)
+
+
+PROSE = "argument"
+"""Through what a text is read that may be no command at all."""
 
 CONSTANT_FILE = "\0constant:"
 """Begins the word that stands for `<(…)` whose output is known; the output follows."""
@@ -125,16 +182,24 @@ CONSTANT_FILE = "\0constant:"
 
 def _wrapped(command: Command, wrapper: Wrapper, read_text: ReadText, hide: Callable[[str], None]) -> Iterator[Command]:
     words = list(command.arguments)
-    while words and words[0].startswith("-") and len(words[0]) > 1:
+    while words and words[0].startswith("-") and (len(words[0]) > 1 or command.name == "env"):
         option = words.pop(0)
         if option == "--":
             break
         if option in wrapper.options and words:
             words.pop(0)
     while wrapper.takes_assignments and words and re.match(r"[A-Za-z_]\w*=", words[0]):
-        words.pop(0)
+        variable, _, value = words.pop(0).partition("=")
+        assigned(variable, value, read_text, hide)
     words = words[wrapper.operands :]
     if not words:
+        if command.name == "parallel" and command.piped_from:
+            hide("what is piped into parallel")
+        return
+    if ":::" in words and command.name == "parallel":
+        at = words.index(":::")
+        for value in words[at + 1 :] or [""]:
+            read_text(" ".join((*words[:at], value)), command.name)
         return
     if command.name in ("watch", "parallel") and len(words) == 1:
         read_text(words[0], command.name)
@@ -159,7 +224,7 @@ def _shell(command: Command, read_text: ReadText, hide: Callable[[str], None]) -
             while words and words[0].startswith(("-", "+")):
                 words.pop(0)
             if words:
-                text = words[0]
+                text = words[0].replace('"$@"', " ".join(map(shlex.quote, words[2:])))
                 for number, word in enumerate(words[1:]):
                     text = re.sub(rf"\$({number}|\{{{number}\}})(?!\d)", lambda _, word=word: word, text)  # type: ignore[misc]
                 _text(text.replace("$@", " ".join(words[2:])), command.name, read_text, hide)
@@ -173,7 +238,7 @@ def _shell(command: Command, read_text: ReadText, hide: Callable[[str], None]) -
     piped = _input(command)
     if piped is not None:
         _text(piped, command.name, read_text, hide)
-    elif command.piped_from:
+    elif command.piped_from or any(redirect.target.startswith("$<(") for redirect in command.redirects):
         hide(f"what is piped into {command.name}")
 
 
@@ -204,36 +269,16 @@ def _find(command: Command, read_text: ReadText, hide: Callable[[str], None]) ->
             yield from unwrap(replace(command, words=tuple(inner), through=(*command.through, "find")), read_text, hide)
 
 
-_STRING = re.compile(
-    r"'''(.*?)'''|\"\"\"(.*?)\"\"\"|'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"|`([^`]*)`|qx[{(](.*?)[})]", re.DOTALL
-)
-_RUNS = re.compile(
-    r"system|popen|subprocess|exec|spawn|rmtree|unlink|remove|check_|\brun\b|child_process|Command|`|qx|getline|\|"
-)
-
-
-def commands_in_code(text: str) -> list[str]:
-    """Texts in a program that it may hand to a shell: its strings, and lists of strings as one command."""
-    if not _RUNS.search(text):
-        return []
-    joined = re.sub(r"""(['"])\s*,\s*(?:\[\s*)?(['"])""", r"\1\2", text)
-    found = ["".join(part or "" for part in match) for match in _STRING.findall(text)]
-    if joined != text:
-        words = ["".join(part or "" for part in match) for match in _STRING.findall(text)]
-        found.append(" ".join(words))
-    if tree := re.search(r"rmtree\(\s*[rbf]?['\"]([^'\"]+)['\"]", text):
-        found.append(f"rm -r {tree[1]}")
-    return [item for item in found if " " in item or "/" in item]
-
-
 def _code(command: Command, options: tuple[str, ...]) -> Iterator[str]:
     if not options and command.operands:
         yield command.operands[0]
     for at, word in enumerate(command.arguments[:-1]):
         if word in options or any(re.fullmatch(rf"-[A-Za-z]*{re.escape(option[1:])}", word) for option in options):
             yield command.arguments[at + 1]
-    if command.input_text is not None:
-        yield command.input_text
+    is_stdin = options and not [word for word in command.arguments if word != "-" and not word.startswith("-u")]
+    piped = _input(command) if is_stdin else command.input_text
+    if piped is not None:
+        yield piped
 
 
 def constant_output(commands: tuple[Command, ...] | list[Command]) -> str | None:
@@ -270,6 +315,9 @@ def constant_output(commands: tuple[Command, ...] | list[Command]) -> str | None
 
 def _input(command: Command) -> str | None:
     """What a command reads, where that can be told."""
+    for redirect in command.redirects:
+        if redirect.operator == "<" and redirect.target.startswith(CONSTANT_FILE):
+            return redirect.target.removeprefix(CONSTANT_FILE)
     return command.input_text if command.input_text is not None else constant_output(command.piped_from)
 
 

@@ -182,3 +182,248 @@ ASKED = {
     ],
 }  # fmt: skip
 """Rule → commands that ask."""
+
+NEAR_MISSES = r"""
+git -c user.name=x -c user.email=y commit -m 'rm -rf / is bad'
+git -c color.ui=always log --oneline
+git -c core.pager=cat log -3
+git -c core.pager=less diff
+GIT_PAGER=cat git log
+PAGER=cat man ls
+EDITOR=true git commit --amend
+GIT_EDITOR=true git rebase --continue
+GIT_SSH_COMMAND='ssh -i key' git fetch
+git rebase -i HEAD~3
+git bisect start
+git bisect run pytest -q tests/x.py
+git submodule update --init --recursive
+git submodule foreach git status
+git clone https://github.com/a/b
+git clone git@github.com:a/b.git
+git push -u origin topic
+git grep -n 'rm -rf'
+git log --grep 'rm -rf'
+git diff -- src/sh x
+git show HEAD:bin/sh
+git checkout -b fix/rm-rf
+gh pr create --title x --body 'stop rm -rf build'
+gh issue list
+tar --exclude=node_modules -czf a.tgz .
+tar -xzf a.tgz -C build
+tar xf a.tar -C ./out --strip-components=1
+tar -I zstd -xf a.tar.zst
+tar tzf a.tgz
+rsync -av src/ dst/
+rsync -a --exclude .git ./ /tmp/x/
+make test SHELL=/bin/bash
+make -C sub all
+make clean
+npx tsc --noEmit
+npx eslint src
+npm run build -- --mode production
+npm run test:sh
+yarn install
+pnpm -r build
+npm config get registry
+npm config list
+pip config list
+vim -c 'set nu' a.txt
+less a.txt
+man rm
+man sh
+sed -n '/rm -rf/p' a.txt
+sed -i 's/foo/bar/g; s/a/b/' a.txt
+sed -e 's/a/w/' -e 's/e/x/' a
+sed 's|/usr/bin|/opt/bin|g' x
+sed '/^e/d' a
+sed -n '$p' a
+sed 's/write/w foo/' a
+awk -F, '{print $2}' a.csv > out.csv
+awk '{print $1 > "out.txt"}' a
+awk '/rm -rf/ {print NR}' a
+python3 -c "import json,sys; print(json.load(open('a.json'))['x'])"
+python3 -c "import os; print(os.environ.get('HOME'))"
+python3 -c "print('a' + 'b')"
+python3 -c "open('out.txt','w').write('hi')"
+python3 -c "import pathlib; pathlib.Path('a.txt').write_text('x')"
+python3 -c "import requests; print(requests.get('https://x.net').text)"
+python3 -c "import urllib.request; print(urllib.request.urlopen('https://x.net').status)"
+python3 -c "import base64; print(base64.b64decode('aGk=').decode())"
+python3 -c "import subprocess; print(subprocess.run(['git','status'],capture_output=True))"
+python3 -c "import re; print(re.compile('a').match('b'))"
+python3 -c "import sys; print(sys.version)"
+python3 -c "import socket; print(socket.gethostname())"
+python3 -c "import os; os.remove('a.txt')"
+python3 -c "import os; os.makedirs('a/b', exist_ok=True)"
+python3 -c "from pathlib import Path; print(list(Path('.').rglob('*.py')))"
+python3 -c "import glob; print(glob.glob('/etc/*.conf'))"
+python3 -m pip install -r requirements.txt
+python3 -m build
+python3 -m http.server 8000
+python3 -m json.tool a.json
+python3 -m venv .venv && .venv/bin/pip install x
+python3 script.py --run sh -x
+node -e "const fs=require('fs'); fs.writeFileSync('a.json','{}')"
+node -e "console.log(require('./package.json').version)"
+perl -pe 's/a/b/' x
+perl -i -pe 's/a/b/' x.txt
+ruby -e 'puts 1'
+php -r 'echo 1;'
+cat ~/.ssh/id_ed25519.pub
+ls -la ~/.ssh
+ls ~
+grep -r foo .
+grep -rn TODO src tests
+rg foo
+rg -n 'id_rsa' .
+cp -r src /tmp/x
+cp -r ~/project/a ~/project/b
+mv src lib
+tar czf ~/backup.tgz ~/project
+find ~/project -name '*.py' -exec grep -l x {} +
+find . -name '*.pyc' -exec rm {} +
+find . -name '*.log' | xargs rm -f
+find . -type f | xargs wc -l
+ls *.tmp | xargs rm
+xargs -n1 rm < list
+cat *.md
+cat ./*
+cat ~/project/*.txt
+head ~/project/.env.example
+cat .env
+cat $FILE
+cat "$dir/config.json"
+cat /var/log/$name.log
+cd $DIR && ls
+cd build/$X && make
+cd "$(git rev-parse --show-toplevel)" && ls
+ps aux
+ps aux | grep node
+ps -ef
+ps -eo pid,cmd
+ps -o pid,user,etime -p 1
+ps -C node
+ps -u me
+ps f
+top -b -n1
+kill $pid
+kill $!
+kill %1
+kill $(jobs -p)
+server & pid=$!; sleep 1; kill $pid
+curl "https://x.net/?q=$(date +%s)"
+curl -H "Authorization: Bearer $TOKEN" https://api.x.net
+curl -d "name=$USER" https://x.net
+curl -d '{"t": "rm -rf /"}' https://x.net/api
+curl -o out.html https://x.net
+curl -O https://x.net/a.tgz && tar xzf a.tgz
+curl -sL https://x.net/a.json | jq .
+curl -d @body.json http://localhost:3000
+wget -P downloads https://x.net/a.zip
+wget https://x.net/a.py -O data.py && wc -l data.py
+ping -c1 example.net
+dig example.net
+nc -z localhost 80
+nc -zv example.net 443
+openssl s_client -connect x.net:443 </dev/null
+openssl x509 -in c.pem -text
+openssl rand -hex 16
+aws s3 ls s3://b
+aws s3 cp s3://b/x .
+docker exec web ls
+docker compose exec db psql -c 'select 1'
+docker run --rm -v "$PWD":/src -w /src node:20 npm test
+docker build -t x . --build-arg SHELL=/bin/sh
+kubectl get pods -o wide
+ssh -V
+tmux ls
+tmux new -d 'npm run dev'
+screen -ls
+hyperfine 'ls -la'
+parallel echo ::: a b c
+time make
+nice make -j4
+valgrind ./a.out
+strace -f ls
+gdb ./a.out
+gdb -batch -ex bt ./a.out core
+sqlite3 a.db '.tables'
+sqlite3 a.db ".schema users"
+sqlite3 a.db "insert into t values ('rm -rf /')"
+psql -c '\dt'
+mysql -e 'show tables'
+ed -s a.txt <<< 'p'
+echo 'echo hi' > x.sh; sh x.sh
+printf '#!/bin/sh\necho hi\n' > a.sh && chmod +x a.sh && ./a.sh
+ln -s ../a b
+ln -sf build/latest current
+ln -s /usr/bin/python3 ./python
+export PATH=$HOME/.local/bin:$PATH
+export EDITOR=vim
+export NODE_ENV=production
+FOO=bar ./run.sh
+DEBUG=1 npm start
+env FOO=1 python3 x.py
+env -i PATH=$PATH ls
+ssh-keygen -t ed25519 -f ./key -N ''
+split -l 100 a.txt part_
+sort -u a | uniq
+bash -n script.sh
+bash -x script.sh
+sh ./configure --prefix=$HOME/.local
+./gradlew build
+./configure && make && make check
+cargo run -- rm -f x
+go run . sh -c x
+go test ./... -run TestSh
+mvn -q test
+terraform plan -out p
+ansible-playbook --check site.yml
+just test
+poetry run pytest
+uv run python -m pytest
+tox -e py311
+pre-commit run -a
+ruff check . && mypy src
+shellcheck a.sh
+claude -p 'explain rm -rf /'
+hermes sessions list
+hermes gateway status
+hermes doctor
+hermes model
+systemctl --user status hermes
+chmod 755 bin/run
+chmod u+x a.sh
+chown me a.txt
+test -d ~/.ssh
+stat ~/.ssh/id_rsa
+diff -r a b
+zip -r out.zip dist
+unzip -l a.zip
+ffmpeg -i a.mp4 b.mp3
+convert a.png b.jpg
+pandoc a.md -o a.pdf
+pdftotext a.pdf -
+jq -r '.sh' a.json
+tee out.txt < in.txt
+ls | tee files.txt
+echo "$(cat a.txt)"
+x=$(cat a.txt); echo $x
+for f in *.sh; do bash -n "$f"; done
+while read -r l; do echo "$l"; done < a.txt
+trap 'rm -f tmp.txt' EXIT
+history | tail
+date -u
+printenv PATH
+env | sort
+du -sh *
+df -h
+lsof -i :8080
+ip netns list
+ip route
+netstat -tlnp
+tcpdump -r a.pcap
+expect -v
+emacs --version
+""".strip().splitlines()
+"""Harmless commands that look like something else: everyday work that must not be asked about."""

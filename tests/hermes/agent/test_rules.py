@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from hermes.agent.rules import (
     classify,
 )
 from hermes.core.ports import Action, ActionKind
-from tests.hermes.agent.commands import ALSO_BLOCKED, ASKED, DISGUISED, HARMLESS
+from tests.hermes.agent.attacks import STAYS_ASKED, STAYS_BLOCKED
+from tests.hermes.agent.commands import ALSO_BLOCKED, ASKED, DISGUISED, HARMLESS, NEAR_MISSES
 
 USER_HOME = Path.home()
 HERMES_HOME = USER_HOME / ".hermes"
@@ -84,7 +86,7 @@ def test_every_rule_has_examples_and_words_for_a_person() -> None:
     assert 10 <= len(HARD_BLOCKED) <= 14
 
 
-@pytest.mark.parametrize("command", HARMLESS)
+@pytest.mark.parametrize("command", [*HARMLESS, *NEAR_MISSES])
 def test_a_harmless_command_passes(command: str) -> None:
     verdict = judge(command)
 
@@ -119,12 +121,49 @@ def test_what_is_dangerous_asks(rule: str, command: str) -> None:
     assert rule in verdict.rule.split(", ")
 
 
-def test_the_table_is_long_enough() -> None:
-    harmless = len(HARMLESS)
-    flagged = len(DISGUISED) + sum(len(c) for t in (ALSO_BLOCKED, ASKED) for c in t.values())
+@pytest.mark.parametrize(
+    ("level", "command"),
+    [(Level.BLOCKED, c) for c in STAYS_BLOCKED] + [(Level.DANGEROUS, c) for c in STAYS_ASKED],
+)
+def test_what_somebody_tried_does_not_get_through(level: Level, command: str) -> None:
+    assert judge(command).level is level
 
-    assert harmless >= 35
-    assert harmless + flagged + sum(len(r.examples) + len(r.spared) for r in COMMAND_RULES) >= 150
+
+def test_the_table_is_as_long_as_the_reference_says() -> None:
+    harmless = {*HARMLESS, *NEAR_MISSES}
+    flagged = {
+        *DISGUISED,
+        *STAYS_BLOCKED,
+        *STAYS_ASKED,
+        *(c for t in (ALSO_BLOCKED, ASKED) for cs in t.values() for c in cs),
+    }
+    named = {c for rule in COMMAND_RULES for c in (*rule.examples, *rule.spared)}
+
+    assert len(harmless) >= 350
+    assert len(harmless | flagged | named) >= 1_400
+    assert not harmless & flagged
+
+
+MANY = 15_000
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ls x;" * MANY,
+        "prog " + "rm -x " * MANY,
+        "git " + "-c a=b " * MANY,
+        "a" * 90_000 + "(){",
+        "sed '" + "s/" * 45_000 + "'",
+        'python3 -c "' + "open(x, " * MANY + '"',
+        "cat " + "~/.s*/*/* " * 8_000,
+    ],
+    ids=lambda command: command[:12],
+)
+def test_a_long_command_holds_nobody_up(command: str) -> None:
+    began = time.perf_counter()
+    judge(command)
+    assert time.perf_counter() - began < 15, "a second on a machine that does nothing else"
 
 
 BLOCKED_ONCE = st.sampled_from(
