@@ -651,6 +651,25 @@ async def test_a_session_is_shared_with_the_gateway_of_the_home(home: Gateway, m
         ]
 
 
+@pytest.mark.sqlite("on PostgreSQL the second turn waits for the first")
+async def test_two_processes_with_one_session_take_no_turn_of_each_other(
+    home: Gateway, model: ScriptedModelServer
+) -> None:
+    model.add(Step(when="^wait", text="I am", hang=True), Step(when="^now", text="Here."))
+    async with open_editor(home) as first, open_editor(home) as second:
+        session_id = await first.new(home.workdir)
+        waiting = asyncio.create_task(first.say(session_id, "wait"))
+        await first.window.until(lambda: first.window.text(session_id))
+        await second.agent.load_session(str(home.workdir), session_id)
+        assert second.window.text(session_id) == "I am"
+        with pytest.raises(RequestError) as refused:
+            await second.say(session_id, "now")
+        assert (refused.value.data or {})["code"] == "session_busy"
+        await first.agent.cancel(session_id)
+        assert (await waiting).stop_reason == "cancelled"
+        assert (await second.say(session_id, "now")).stop_reason == "end_turn"
+
+
 async def test_a_profile_has_its_own_sessions(home: Gateway, model: ScriptedModelServer) -> None:
     hermes(home, "profile", "create", "side")
     side = home.home / "profiles" / "side"
