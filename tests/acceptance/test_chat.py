@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -285,6 +288,26 @@ def test_a_chat_and_a_gateway_share_a_home(start_gateway: StartGateway, model: S
         assert goes_on.status_code == 202
         leave(tty)
     assert gateway.stop() == 0
+
+
+def test_a_chat_that_is_killed_leaves_a_run_that_the_next_one_tells_as_interrupted(
+    open_chat: OpenChat, place: Gateway, model: ScriptedModelServer
+) -> None:
+    model.add(Step(when="wait", text="never", hang="before"), "Hello.")
+    tty = open_chat()
+    tty.write("wait\r")
+    tty.wait_for("thinking")
+    tty.kill()
+    tty = open_chat("--continue")
+    tty.write("hello\r")
+    tty.wait_for("Hello.")
+    leave(tty)
+    listed = [sys.executable, "-m", "hermes", "runs", "list", "--json"]
+    done = subprocess.run(listed, env=place.environ, capture_output=True, text=True, check=True)
+    assert [(run["status"], run["output"]) for run in json.loads(done.stdout)] == [
+        ("completed", "Hello."),
+        ("interrupted", None),
+    ]
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(open_chat: OpenChat, model: ScriptedModelServer) -> None:

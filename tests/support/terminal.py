@@ -177,6 +177,10 @@ class Tty:
         self._process.wait()
         os.close(self._handle)
 
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
     def write(self, keys: str) -> None:
         os.write(self._handle, keys.encode())
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hermes.core.errors import Conflict, NotFound
+from hermes.core.errors import Conflict, NotFound, StoreUnavailable
 from hermes.core.key import OWNER
 from hermes.core.message import Message
 from hermes.core.run import Ask, Limits, Run, RunRequest
@@ -145,6 +145,8 @@ async def open_talk(
         identity=Identity("cli", str(home.path)),
         progress=progress,
     ) as engine:
+        with suppress(StoreUnavailable):  # told by the next one
+            await engine.runner.tell_interrupted()
         yield Talk(engine, home, wishes, model=wishes.model)
 
 

@@ -175,6 +175,12 @@ class Runner:
         await self.node.bury()
         return await self._take_over.claim_all("the server was started again")
 
+    async def tell_interrupted(self) -> int:
+        """How many runs of processes that are gone were told as interrupted: those that nobody can go on with. For a
+        process that is no gateway, and leaves the others to one."""
+        await self.node.bury()
+        return (await self._take_over.claim_all("its process ended", is_bound=True)).interrupted
+
     async def start(self, request: RunRequest) -> Run:
         """Keep the run and its new messages, and begin, or queue behind the session's other runs.
 

@@ -66,14 +66,15 @@ class TakeOver:
         async with self._one_at_a_time:
             pass
 
-    async def claim_all(self, why: str) -> Recovered:
-        """Until none is left, or other nodes have them. `why` is told to their readers. Raises StoreUnavailable."""
+    async def claim_all(self, why: str, *, is_bound: bool = False) -> Recovered:
+        """Until none is left, or other nodes have them. `why` is told to their readers; `is_bound` as in
+        `store.nodes.claim_orphans`. Raises StoreUnavailable."""
         async with self._one_at_a_time:
             await self._give_back_strays()
             taken, is_more = Recovered(), True
             while is_more and not self._is_over:
                 fence, node_id = self._conductor.node.fence(), self._conductor.node.id
-                claimed = await self._database.write(_claim, fence, node_id)
+                claimed = await self._database.write(_claim, fence, node_id, is_bound)
                 is_more = len(claimed) == AT_ONCE
                 for run in claimed:
                     got = await self._take(run, node_id, why)
@@ -233,6 +234,6 @@ def _take_child(conn: Connection, fence: Callable[[Connection], None], run_id: s
     node_store.take_child(conn, run_id, node_id)
 
 
-def _claim(conn: Connection, fence: Callable[[Connection], None], node_id: str) -> list[Run]:
+def _claim(conn: Connection, fence: Callable[[Connection], None], node_id: str, is_bound: bool) -> list[Run]:
     fence(conn)
-    return node_store.claim_orphans(conn, node_id, AT_ONCE)
+    return node_store.claim_orphans(conn, node_id, AT_ONCE, is_bound=is_bound)

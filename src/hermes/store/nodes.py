@@ -107,14 +107,16 @@ def time_of_server(conn: Connection) -> float | None:
     return None if conn.dialect.name == "sqlite" else server_time(conn)
 
 
-def claim_orphans(conn: Connection, node_id: str, limit: int) -> list[Run]:
+def claim_orphans(conn: Connection, node_id: str, limit: int, *, is_bound: bool = False) -> list[Run]:
     """Open runs that are nobody's, oldest first: they are this node's now. Nodes that claim at once get others each.
+    `is_bound`: only those that ended with their process, and that nobody goes on with.
 
     The open runs that one of them delegated come with it, and are not told: whoever conducts the parent goes on with
     them. One whose parent has ended comes by itself.
     """
     claimed: list[Run] = []
-    for (run_id,) in _ORPHANS.all(conn, {"node": node_id, "limit": limit}):
+    orphans = _BOUND_ORPHANS if is_bound else _ORPHANS
+    for (run_id,) in orphans.all(conn, {"node": node_id, "limit": limit}):
         _CLAIM.run(conn, {"run": run_id, "node": node_id})
         _CLAIM_CHILDREN.run(conn, {"parent": run_id, "node": node_id})
         run = run_store.get(conn, run_id)
@@ -189,7 +191,7 @@ _LOAD = Statement(
     .where(_IS_OPEN, runs.c.node.is_not(None))
     .group_by(runs.c.node, runs.c.status)
 )
-_ORPHANS = Statement(
+_ARE_NOBODYS = (
     sa.select(runs.c.id)
     .where(
         _IS_OPEN,
@@ -200,6 +202,8 @@ _ORPHANS = Statement(
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True, of=runs)
 )
+_ORPHANS = Statement(_ARE_NOBODYS)
+_BOUND_ORPHANS = Statement(_ARE_NOBODYS.where(~runs.c.is_durable))
 _CLAIM = Statement(
     sa.update(runs)
     .where(runs.c.id == bindparam("run"))
