@@ -10,7 +10,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +50,20 @@ def execute() -> None:
     if name not in living():
         sys.exit(f"Error response from daemon: No such container: {name}")
     environ = {"HOME": str(place / name), "PATH": os.environ["PATH"]}
-    os.execvpe(words[3], words[3:], environ)
+    inside = subprocess.Popen(words[3:], stdin=subprocess.PIPE, env=environ)
+    threading.Thread(target=pump, args=(inside,), daemon=True).start()
+    code = inside.wait()
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def pump(inside: subprocess.Popen[bytes]) -> None:
+    """What runs inside is no exec of the client: it sees the end of its input when the client dies."""
+    assert inside.stdin is not None
+    with suppress(BrokenPipeError):
+        while data := os.read(0, 1 << 16):
+            inside.stdin.write(data)
+            inside.stdin.flush()
+        inside.stdin.close()
 
 
 def ps() -> None:

@@ -280,6 +280,28 @@ def test_nothing_outlives_a_killed_gateway(backend: str, tmp_path: Path, request
         waiting.eventually(lambda: not containers(environ), seconds=5)
 
 
+@pytest.mark.parametrize("backend", BACKENDS[1:], indirect=True)
+async def test_a_killed_supervisor_takes_everything_along(bench: Bench) -> None:
+    nap = number()
+    process = await bench.started(f"setsid -f sleep {nap}; env -i setsid -f sleep {nap}; sleep {nap}")
+    assert await asyncio.to_thread(alive_within, 10, f"sleep {nap}")
+    record = bench.run_dir / "processes" / process
+
+    os.kill(int(record.read_text().split()[2]), signal.SIGKILL)
+
+    assert await asyncio.to_thread(gone_within, 3, f"sleep {nap}")
+
+
+@needs_bubblewrap
+async def test_scripts_of_skills_can_be_run_in_a_sandbox(bench_of: Callable[..., Bench]) -> None:
+    bench = bench_of("bubblewrap")
+    (bench.home / "skills").mkdir()
+    (bench.home / "skills" / "greet.sh").write_text("echo hello")
+
+    assert (await bench.sh(f"sh {bench.home}/skills/greet.sh")).content == "hello\n[exit code 0]"
+    assert (await bench.sh(f"echo x > {bench.home}/skills/greet.sh")).is_error
+
+
 @needs_bubblewrap
 async def test_a_sandbox_has_no_network_writes_its_workspace_and_does_not_see_the_home(
     bench_of: Callable[..., Bench], tmp_path: Path

@@ -72,7 +72,8 @@ class Bubblewrap:
 
     def problem(self) -> str:
         if self._problem is None:
-            self._problem = find_problem()
+            said = find_problem()
+            self._problem = f"terminal.backend is bubblewrap, and {said}" if said else ""
         return self._problem
 
     async def start(self, shell: Shell, asked: str | None, workspace: Path) -> Start:
@@ -137,8 +138,10 @@ def hidden(home: Path | None) -> Iterator[Path]:
         if place.exists():
             yield Path(os.path.realpath(place))
     if home is not None:
-        root = Path(os.path.realpath(home))
-        yield root.parent.parent if root.parent.name == "profiles" else root
+        own = Path(os.path.realpath(home))
+        root = own.parent.parent if own.parent.name == "profiles" else own
+        if root.exists():
+            yield root
 
 
 def check_workspace(workspace: Path, home: Path | None) -> None:
@@ -157,11 +160,11 @@ def check_workspace(workspace: Path, home: Path | None) -> None:
 def find_problem() -> str:
     """Why there is no sandbox on this machine, found by making one; empty when it works. Blocks for some 10 ms."""
     if sys.platform != "linux":
-        return "terminal.backend bubblewrap needs Linux"
+        return "it needs Linux"
     if shutil.which("bwrap") is None:
-        return "terminal.backend is bubblewrap, and there is no bwrap: apt install bubblewrap"
+        return "there is no bwrap program: apt install bubblewrap"
     said = _tried(("bwrap", "--unshare-all", "--cap-drop", "ALL", "--ro-bind", "/", "/", "--proc", "/proc", "true"))
-    return "" if said is None else f"terminal.backend is bubblewrap, and this system makes no sandbox: {said}"
+    return "" if said is None else f"this system makes no sandbox: {said}"
 
 
 def _tried(argv: Sequence[str]) -> str | None:

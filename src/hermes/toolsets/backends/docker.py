@@ -125,6 +125,9 @@ class Docker(Far):
                     there = workspace / path.relative_to(real)
                     what = "type=tmpfs" if path.is_dir() else "type=bind,source=/dev/null,readonly"
                     yield from ("--mount", f"{what},target={there}")
+            skills = settings.home / "skills" if settings.home is not None else None
+            if skills is not None and skills.is_dir():  # their scripts are there to be run
+                yield from ("--mount", f"type=bind,source={skills},target={skills},readonly")
         yield from ("--entrypoint", "python3", settings.image, "-I", "-S", "-c", WAITS)
 
     async def _drop_idle(self) -> None:

@@ -78,7 +78,6 @@ class Far:
         self._environment = {name: environ[name] for name in PASSED_ON if name in environ}
         self._environment.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
         self._far_shell = far_shell(shell)
-        self._opening = asyncio.Lock()
 
     # what a kind of it says
 
@@ -105,8 +104,7 @@ class Far:
     # what they share
 
     async def start(self, shell: Shell, asked: str | None, workspace: Path) -> Start:
-        async with self._opening:
-            is_new = await self.open(shell, workspace)
+        is_new = await self.open(shell, workspace)
         note = None
         if is_new:
             was_open, shell.is_open, shell.directory = shell.is_open, False, None

@@ -7,9 +7,11 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hermes.core.errors import ToolFailed
 from hermes.toolsets.backends.backend import Shell
 from hermes.toolsets.backends.far import READY, Far, program, python
 from hermes.toolsets.processes import Process, Processes
@@ -39,6 +41,7 @@ class Ssh(Far):
         self._settings = settings
         self._place: tempfile.TemporaryDirectory[str] | None = None
         self._connection: Process | None = None
+        self._connecting = asyncio.Lock()
         self._connections = 0
         self._seen: dict[str, int] = {}
 
@@ -54,28 +57,32 @@ class Ssh(Far):
         return ""
 
     async def open(self, shell: Shell, workspace: Path) -> bool:
-        if self._connection is None or not self._connection.is_running:
-            if self._connection is not None:
-                await self.drop(self._connection)
-            if self._place is None:  # the path of a socket has room for 100 characters only
-                self._place = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="hermes-ssh-")
-            (Path(self._place.name) / "s").unlink(missing_ok=True)
-            words = (
-                "ssh",
-                *connecting(self._settings),
-                "-M",
-                "-N",
-                "-S",
-                self._socket,
-                *saying_ready(),
-                "--",
-                self._target,
-            )
-            self._connection = await self.carry("connection", words, CONNECT_SECONDS)
-            self._connections += 1
+        async with self._connecting:
+            if self._connection is None or not self._connection.is_running:
+                self._connection = await self._connect()
+                self._connections += 1
         is_new = self._seen.get(shell.session_id) not in (None, self._connections)
         self._seen[shell.session_id] = self._connections
         return is_new
+
+    async def _connect(self) -> Process:
+        if self._connection is not None:
+            await self.drop(self._connection)
+        if self._place is None:  # the path of a socket has room for 100 characters only
+            self._place = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="hermes-ssh-")
+        await asyncio.to_thread(Path(self._socket).unlink, missing_ok=True)
+        words = (
+            "ssh",
+            *connecting(self._settings),
+            "-M",
+            "-N",
+            "-S",
+            self._socket,
+            *saying_ready(),
+            "--",
+            self._target,
+        )
+        return await self.carry("connection", words, CONNECT_SECONDS)
 
     def client(self, session_id: str, words: Sequence[str]) -> tuple[str, ...]:
         return "ssh", *connecting(self._settings), "-T", "-S", self._socket, "--", self._target, shlex.join(words)
@@ -87,7 +94,8 @@ class Ssh(Far):
         if self._seen.pop(session_id, None) is None or self._connection is None or not self._connection.is_running:
             return
         gone = program("forget", state=self.far_state(session_id))
-        await self.ask(self.client(session_id, python(len(gone))), gone)
+        with suppress(ToolFailed):  # what is left there goes by itself, in time
+            await self.ask(self.client(session_id, python(len(gone))), gone)
 
     async def close(self) -> None:
         if self._connection is not None:
