@@ -363,6 +363,21 @@ async def test_broken_html_harms_nobody(body: str) -> None:
     assert TEA_TEXT.format(url=server.url) in result.content
 
 
+async def test_a_piece_of_html_is_given_as_the_text_it_holds() -> None:
+    async with pages({"/a": page("Boil &amp; wait")}) as (server, web):
+        result = await web("web_extract", urls=[f"{server.url}/a"])
+    assert result.content == f"URL: {server.url}/a\n\nBoil & wait\n[its plain text alone could be read]"
+
+
+@pytest.mark.slow
+async def test_a_page_that_takes_too_long_to_lay_out_is_given_as_plain_text() -> None:
+    rows = "".join(f"<tr><td>{number}<td>b</tr>" for number in range(300_000))
+    async with pages({"/a": page(f"<html><table>{rows}")}, timeout_seconds=60) as (server, web):
+        result = await web("web_extract", urls=[f"{server.url}/a"])
+    assert result.content.startswith(f"URL: {server.url}/a\n\n0\nb\n1\nb\n")
+    assert "[its plain text alone could be read; only the first 400,000 characters are there]" in result.content
+
+
 async def test_a_stopped_extraction_is_gone_within_a_second() -> None:
     async with pages({}) as (server, web):
         server.next.append(NEVER)

@@ -19,7 +19,7 @@ from hermes.toolsets.web.page import Page, read_page
 
 MOST_URLS = 5
 REMEMBERED = "web_extract"
-REMEMBERED_PAGES = 10
+REMEMBERED_PAGES = 5
 ACCEPT = "text/html, application/xhtml+xml, text/*;q=0.9, application/json;q=0.9, application/pdf;q=0.9, */*;q=0.5"
 
 
@@ -76,7 +76,8 @@ class WebExtractTool(BaseTool[WebExtractArguments]):
         except ToolFailed as failed:
             return f"{fetched.url}: {failed.message}"
         known.pop(url, None)
-        known[url] = page
+        if len(page.text) > self._settings.output_characters // MOST_URLS:  # else all of it is shown
+            known[url] = page
         while len(known) > REMEMBERED_PAGES:
             known.popitem(last=False)
         return page

@@ -15,7 +15,7 @@ from hermes.toolsets.fetch import Fetched
 from hermes.toolsets.output import clean
 
 ASK_PAGE = Path(__file__).with_name("ask_page.py")
-MOST_CHARACTERS = 1_000_000
+MOST_CHARACTERS = 400_000
 READ_SECONDS = 25.0
 
 _HTML = ("text/html", "application/xhtml+xml")
@@ -53,7 +53,7 @@ async def read_page(fetched: Fetched, documents: DocumentReader | None, environm
 
 async def _html(fetched: Fetched, environment: Mapping[str, str]) -> Page:
     try:
-        said = await ask(
+        printed = await ask(
             ASK_PAGE,
             *(fetched.url, fetched.charset, str(MOST_CHARACTERS)),
             stdin=fetched.data,
@@ -63,10 +63,12 @@ async def _html(fetched: Fetched, environment: Mapping[str, str]) -> Page:
         )
     except ChildFailed as failed:
         raise ToolFailed(f"the page cannot be read: {failed}") from failed
-    answer = orjson.loads(said)
+    answer = orjson.loads(printed)
     if "error" in answer:
         raise ToolFailed(f"the page cannot be read: {answer['error']}")
-    return Page(fetched.url, clean(answer["title"]), clean(answer["text"]), _note(fetched, is_cut=answer["is_cut"]))
+    note = _note(fetched, is_cut=answer["is_cut"])
+    said = "; ".join(filter(None, ("its plain text alone could be read" if answer["is_plain"] else "", note)))
+    return Page(fetched.url, clean(answer["title"]), clean(answer["text"]), said)
 
 
 def _text(fetched: Fetched) -> Page:
