@@ -119,8 +119,14 @@ class TurnView:
                 self._tools[event.tool_call_id] = _UnderWay(tool_text(event), self.monotonic())
             case events.ToolCompleted():
                 self._end_block()
-                self._keep_tool(event)
+                self._keep_ended(event.tool_call_id, event.tool, event.duration, event.error)
                 self._status = "thinking"
+            case events.SubagentStarted(subagent_id=child, goal=goal):
+                self._end_block()
+                self._tools[child] = _UnderWay(f"👥 {one_line(goal, 200)}", self.monotonic())
+            case events.SubagentCompleted(subagent_id=child, duration=duration, error=error):
+                self._end_block()
+                self._keep_ended(child, child, duration, error)
             case events.ApprovalRequested():
                 self._end_block()
                 self._keep(self._draw.wrapped(question_text(event_data(event)), self._width, "yellow"), "question")
@@ -212,12 +218,11 @@ class TurnView:
             self._keep(self._draw.dimmed(self._thought, self._width), "thought")
         self._thought = ""
 
-    def _keep_tool(self, event: events.ToolCompleted) -> None:
-        tool = self._tools.pop(event.tool_call_id, None)
-        text = tool.text if tool is not None else event.tool
-        self._line(text, "", f"  {event.duration:.1f}s")
-        if event.error:
-            self._line(f"   {self._arrow} failed: {one_line(event.error, 400)}", "red")
+    def _keep_ended(self, key: str, name: str, seconds: float, error: str | None) -> None:
+        tool = self._tools.pop(key, None)
+        self._line(tool.text if tool is not None else name, "", f"  {seconds:.1f}s")
+        if error:
+            self._line(f"   {self._arrow} failed: {one_line(error, 400)}", "red")
 
     def _end_tools(self) -> None:
         for tool in self._tools.values():

@@ -145,6 +145,23 @@ def test_tools_side_by_side_end_in_the_order_in_which_they_end() -> None:
     assert shown(happened).screen.text == "\n💻 two  0.2s\n💻 one  0.2s\n   ↳ failed: no such thing"
 
 
+def test_sub_agents_are_told_like_tools() -> None:
+    happened: list[RunEvent] = [
+        events.ToolStarted("delegate_task", "call_1", "two tasks", {}, "👥", "Delegate"),
+        events.SubagentStarted("run_1", "call_1", 0, "count the files"),
+        events.SubagentStarted("run_2", "call_1", 1, "read them"),
+        events.SubagentCompleted("run_2", "call_1", 1, "failed", 1.5, "", "no model", {}),
+        events.SubagentCompleted("run_1", "call_1", 0, "completed", 2.5, "7", None, {}),
+        events.ToolCompleted("delegate_task", "call_1", 2.6, None, ""),
+    ]
+    assert shown(happened).screen.text.split("\n")[1:] == [
+        "👥 read them  1.5s",
+        "   ↳ failed: no model",
+        "👥 count the files  2.5s",
+        "👥 delegate_task two tasks  2.6s",
+    ]
+
+
 def test_more_tools_at_once_than_the_screen_has_rows_are_all_told_in_the_end() -> None:
     numbers = list(range(40))
     random.Random(7).shuffle(numbers)
