@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +154,16 @@ async def over_stdio(server: Server[Any]) -> None:
             await server.run(asked, write, options)
 
 
+def be_stubborn() -> None:
+    """Neither SIGTERM nor the end of its input ends it, nor what it started, which holds its output open."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sleep = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", sleep], stdin=subprocess.DEVNULL, start_new_session=True)
+    with Path(os.environ["MCP_TEST_MARK"]).open("a") as file:
+        file.write(f"{child.pid}\n")
+    threading.Thread(target=time.sleep, args=(600,)).start()
+
+
 def main() -> None:
     mark = os.environ.get("MCP_TEST_MARK")
     if mark:
@@ -158,6 +172,8 @@ def main() -> None:
     if "--dead" in sys.argv:
         sys.exit("this server cannot start: no licence")
     print("support server starts", file=sys.stderr, flush=True)
+    if "--stubborn" in sys.argv:
+        be_stubborn()
     server = serve()
     if "--http" in sys.argv:
         import uvicorn

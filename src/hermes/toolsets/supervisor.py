@@ -13,8 +13,8 @@ everything is killed.
 Tells on standard output: `pid N`, `exit CODE` (negative: the signal), `left N` (how many processes still run then),
 `gone` (nothing is left).
 
-With `own:R` for INPUT the command talks over our standard streams itself (an MCP server does): we are told things over
-the descriptor R, tell nothing, and write no LOG.
+With `own:R,W` for INPUT the command talks over our standard streams itself (an MCP server does): we are told things
+over the descriptor R, tell them over W, and write no LOG.
 
 INPUT may begin with what the command is (docs/adr/0112). Nothing: a shell. `wrapped:`: a program that holds the shell
 and dies of SIGTERM: only what is below it is asked to end. `far:`: a client of another machine, where a `Holder`
@@ -124,11 +124,11 @@ class Supervisor:
         has_input: bool,
         argv: list[str],
         kind: str = "near",
-        listens: int | None = None,
+        own_streams: tuple[int, int] | None = None,
     ) -> None:
         self.record, self.log, self.has_input, self.argv, self.kind = record, log, has_input, argv, kind
-        self.is_on_our_streams = listens is not None
-        self.listens = listens or 0
+        self.is_on_our_streams = own_streams is not None
+        self.listens, self.tells = own_streams or (0, 1)
         self.exit_code: int | None = None
         self.far_code: int | None = None
         self.told: int | None = None
@@ -142,10 +142,8 @@ class Supervisor:
         self.is_subreaper = prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     def tell(self, line: str) -> None:
-        if self.is_on_our_streams:
-            return
         try:
-            os.write(1, line.encode() + b"\n")
+            os.write(self.tells, line.encode() + b"\n")
         except OSError:
             pass
 
@@ -406,11 +404,14 @@ class Supervisor:
 
 def main(arguments: list[str]) -> None:
     record, log, piece_bytes, stdin, *argv = arguments
-    listens = int(stdin[4:]) if stdin.startswith("own:") else None
-    if listens is not None:  # what the command starts must not hold it
-        os.set_inheritable(listens, False)
-    kind, _, stdin = stdin.rpartition(":") if listens is None else ("", "", "none")
-    Supervisor(record, Log(log, int(piece_bytes)), stdin == "pipe", argv, kind or "near", listens).run()
+    own_streams = None
+    if stdin.startswith("own:"):
+        listens, _, tells = stdin[4:].partition(",")
+        own_streams, stdin = (int(listens), int(tells)), "none"
+        for descriptor in own_streams:  # what the command starts must not hold them
+            os.set_inheritable(descriptor, False)
+    kind, _, stdin = stdin.rpartition(":")
+    Supervisor(record, Log(log, int(piece_bytes)), stdin == "pipe", argv, kind or "near", own_streams).run()
     os._exit(0)
 
 

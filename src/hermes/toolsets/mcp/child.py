@@ -21,7 +21,7 @@ from hermes.core.ids import new_id
 from hermes.home.logs import LineFormatter, PrivateRotatingFile
 from hermes.toolsets import supervisor
 from hermes.toolsets.output import clean
-from hermes.toolsets.processes import MARK, SUPERVISOR_DIR
+from hermes.toolsets.processes import MARK, SUPERVISOR_DIR, kill_marked
 
 if TYPE_CHECKING:
     from mcp.client._transport import ReadStream, WriteStream
@@ -35,7 +35,8 @@ LARGEST_MESSAGE = 8 << 20
 """Bytes of one message; a server that sends more is ended."""
 LEAVE_SECONDS = 0.3
 """What a server gets to go by itself once its input is closed."""
-END_SECONDS = 5.0
+END_SECONDS = 3.0
+"""What its end may take: the supervisor gives it half a second, and kills."""
 LOG_BYTES = 1 << 20
 REMEMBERED_LINES = 3
 
@@ -100,7 +101,8 @@ async def child_streams(command: Command, complaints: Complaints) -> AsyncIterat
     from mcp.shared.message import SessionMessage
     from mcp_types import jsonrpc_message_adapter
 
-    process, control = await _start(command)
+    child = await _start(command)
+    process = child.process
     incoming, read_stream = anyio.create_memory_object_stream[Any](0)
     write_stream, outgoing = anyio.create_memory_object_stream[Any](0)
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
@@ -134,9 +136,15 @@ async def child_streams(command: Command, complaints: Complaints) -> AsyncIterat
             await asyncio.to_thread(complaints.add, b"\n".join(lines).decode("utf-8", "replace"))
         await asyncio.to_thread(complaints.add, rest.decode("utf-8", "replace"))
 
+    async def watch() -> None:
+        """Something that the server started may hold its output open when it has ended."""
+        await child.ended.wait()
+        await anyio.sleep(LEAVE_SECONDS)
+        await incoming.aclose()
+
     try:
         async with anyio.create_task_group() as group:
-            for task in (read, write, complain):
+            for task in (read, write, complain, watch):
                 group.start_soon(task)
             try:
                 yield read_stream, write_stream
@@ -145,38 +153,67 @@ async def child_streams(command: Command, complaints: Complaints) -> AsyncIterat
     finally:
         for stream in (incoming, read_stream, write_stream, outgoing):
             stream.close()
-        await _end(process, control)
+        await _end(child)
 
 
-async def _start(command: Command) -> tuple[asyncio.subprocess.Process, int]:
-    """The process, and the descriptor whose closing ends it."""
+class _Child(asyncio.Protocol):
+    """The process of the supervisor, and what that tells. `ended`: the server itself; `gone`: the supervisor, which
+    is `is_clean` when nothing is left of what it held. Closing `control` ends all."""
+
+    def __init__(self, process_id: str, record: str, control: int) -> None:
+        self.id = process_id
+        self.record = record
+        self.control = control
+        self.ended = asyncio.Event()
+        self.gone = asyncio.Event()
+        self.is_clean = False
+        self.process: asyncio.subprocess.Process
+        self._heard = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = (self._heard + data)[-1_000:]
+        if b"exit " in self._heard:
+            self.ended.set()
+        self.is_clean = b"gone\n" in self._heard
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+        self.gone.set()
+
+
+async def _start(command: Command) -> _Child:
     process_id = new_id("proc")[:21]
     record = ""
     if command.records is not None:
         await asyncio.to_thread(command.records.mkdir, mode=0o700, parents=True, exist_ok=True)
         record = str(command.records / process_id)
     listens, control = os.pipe()
+    told, tells = os.pipe()
+    child = _Child(process_id, record, control)
+    hearing, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: child, os.fdopen(told, "rb", buffering=0))
     try:
-        process = await asyncio.create_subprocess_exec(
+        child.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", "-c", supervisor.STUB, SUPERVISOR_DIR),
-            *(record, os.devnull, str(1 << 20), f"own:{listens}", *command.argv),
+            *(record, os.devnull, str(1 << 20), f"own:{listens},{tells}", *command.argv),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=LARGEST_MESSAGE,
-            pass_fds=(listens,),
+            pass_fds=(listens, tells),
             cwd=command.workdir,
             env={**command.environment, MARK: process_id},
             start_new_session=True,
         )
     except BaseException as error:
         os.close(control)
+        hearing.close()
         if isinstance(error, OSError):
             raise ServerGone(f"it cannot be started in {command.workdir}: {error.strerror or error}") from error
         raise
     finally:
         os.close(listens)
-    return process, control
+        os.close(tells)
+    return child
 
 
 async def _line(stdout: asyncio.StreamReader, complaints: Complaints) -> bytes:
@@ -190,24 +227,34 @@ async def _line(stdout: asyncio.StreamReader, complaints: Complaints) -> bytes:
     return b""
 
 
-async def _end(process: asyncio.subprocess.Process, control: int) -> None:
+async def _end(child: _Child) -> None:
     """Let it go by itself, then end it. Also where this is interrupted: closing `control` is enough."""
+    process = child.process
     try:
         if process.stdin is not None:
             process.stdin.close()
         with suppress(TimeoutError):
-            await asyncio.wait_for(_gone(process), LEAVE_SECONDS)
+            await asyncio.wait_for(child.gone.wait(), LEAVE_SECONDS)
     finally:
-        os.close(control)
+        os.close(child.control)
     with suppress(TimeoutError):
-        await asyncio.wait_for(_gone(process), END_SECONDS)
-        return
-    with suppress(ProcessLookupError):
-        process.kill()
+        await asyncio.wait_for(child.gone.wait(), END_SECONDS)
+    if not child.is_clean:  # the supervisor was killed itself, or is stuck
+        with suppress(ProcessLookupError):
+            process.kill()
+        await asyncio.to_thread(_kill_left, child)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(_closed(process), LEAVE_SECONDS)
 
 
-async def _gone(process: asyncio.subprocess.Process) -> None:
-    """Its output is read to the end, which it may wait for."""
+def _kill_left(child: _Child) -> None:
+    kill_marked({child.id})
+    if child.record:
+        Path(child.record).unlink(missing_ok=True)
+
+
+async def _closed(process: asyncio.subprocess.Process) -> None:
+    """Its output is read to the end, which its end may wait for."""
     for stream in (process.stdout, process.stderr):
         if stream is not None:
             with suppress(ValueError, RuntimeError):

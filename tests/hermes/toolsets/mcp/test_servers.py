@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def http_server() -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/mcp"
         finally:
             process.kill()
+
+
+def _lives(pid: int) -> bool:
+    """An orphan that was killed may wait for whoever is process 1 to notice."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _answers(port: int) -> bool:
@@ -217,6 +226,24 @@ async def test_what_a_server_started_goes_with_it(tmp_path: Path) -> None:
         assert psutil.pid_exists(pid)
         assert len(list((tmp_path / "processes").iterdir())) == 1
     assert not psutil.pid_exists(pid)
+    assert list((tmp_path / "processes").iterdir()) == []
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+async def test_a_server_that_will_not_go_is_gone_within_two_seconds(tmp_path: Path, is_held: bool) -> None:
+    mark = tmp_path / "mark"
+    async with room(tmp_path, a_server("s", "--stubborn", env={"MCP_TEST_MARK": str(mark)})) as there:
+        pids = [int(pid) for pid in mark.read_text().split()]
+        assert [psutil.pid_exists(pid) for pid in pids] == [True, True]
+        if not is_held:
+            psutil.Process(pids[0]).parent().kill()  # its supervisor
+            async with asyncio.timeout(10):
+                while there.state("s").startswith("connected"):
+                    await asyncio.sleep(0.01)
+        began = time.monotonic()
+        await there.registry.close()
+        assert time.monotonic() - began < 2
+    assert not any(_lives(int(pid)) for pid in mark.read_text().split())
     assert list((tmp_path / "processes").iterdir()) == []
 
 
