@@ -175,6 +175,7 @@ class Agent:
             known=known,
             has_marks=_takes_marks(model),
         )
+        reads = bool(tools) and not request.skip_context_files
         gate = self.make_gate(desk)
         return Turn(
             run_id=run_id,
@@ -197,6 +198,7 @@ class Agent:
             open_step=open_step,
             redactor=self.redactor,
             marks_results=bool(tools) and _takes_marks(model),
+            doubts=prompt.doubts(workdir, self.files) if reads else (),
             is_kept=request.history is None and not request.is_stateless,
             compaction=self.compaction,
             summaries=self.summaries if request.history is None else self.recent_summaries,

@@ -5,7 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
+
+from hermes.core.injection import suspicion
+from hermes.core.untrusted import mark
 
 DEFAULT_SOUL = (
     "You are Hermes, an assistant that works on this computer for its owner. Do what is asked with your tools, check "
@@ -51,9 +55,32 @@ def instructions(
     today = datetime.fromtimestamp(now, UTC).date().isoformat()
     place = f" The working directory is {workdir}." if workdir and tool_names else ""
     parts.append(f"Today is {today} (UTC). {SYSTEM}{place}")
-    parts += [f"<{name}>\n{text}\n</{name}>" for name, text in context_files]
+    parts += [_context(name, text) for name, text in context_files]
     parts += [text.strip() for text in (*known, session_prompt, caller) if text and text.strip()]
     return "\n\n".join(parts)
+
+
+def _context(name: str, text: str) -> str:
+    doubt = doubt_about(name, text)
+    if doubt is None:
+        return f"<{name}>\n{text}\n</{name}>"
+    return f"{doubt}, so it stands here as text from outside.\n{mark(name, text)}"
+
+
+@lru_cache(maxsize=64)
+def doubt_about(name: str, text: str) -> str | None:
+    """Why a folder's words for agents are not taken for the owner's, as a sentence without its end; None when they are.
+
+    A folder may be somebody else's: what it says is followed as long as it does not turn against whoever opened it.
+    """
+    reason = f"holds the end of its own block (</{name}>)" if f"</{name}" in text else suspicion(text)
+    return None if reason is None else f"{name} of the working directory {reason}"
+
+
+def doubts(workdir: Path, files: TextFiles) -> list[str]:
+    """About the folder's words for agents."""
+    found = (doubt_about(name, text) for name, text in read_context_files(workdir, files))
+    return [doubt for doubt in found if doubt is not None]
 
 
 class TextFiles:

@@ -56,8 +56,8 @@ class Turn:
     `client_tools` end the turn when the model calls them.
     `context` gives the context of one tool call by its id. `used` is what a resumed run has spent before, `beside`
     what the runs it delegated have, `open_step` where it stopped in the middle of its calls. `marks_results`: the model
-    is shown what tools gave back in marked blocks. `is_kept`: the messages are the session's own, and `summaries` may
-    know what they were about.
+    is shown what tools gave back in marked blocks. `doubts` about the folder's words are told first. `is_kept`: the
+    messages are the session's own, and `summaries` may know what they were about.
     """
 
     run_id: str
@@ -81,6 +81,7 @@ class Turn:
     open_step: OpenStep | None = None
     redactor: Redactor = field(default_factory=Redactor)
     marks_results: bool = False
+    doubts: Sequence[str] = ()
     is_kept: bool = False
     compaction: CompactionSettings = field(default_factory=CompactionSettings)
     summaries: Summaries = field(default_factory=RecentSummaries)
@@ -115,6 +116,10 @@ async def run_turn(turn: Turn, sink: Sink) -> TurnResult:
     A limit is not an error: the turn ends with finish_reason `length`, a `run.warning`, and what was said so far.
     """
     meter = Meter(turn.limits, turn.clock, turn.used, turn.beside)
+    if turn.doubts and turn.open_step is None:
+        await sink.record(
+            *(events.Warned(f"{doubt}: it is shown to the model as text from outside") for doubt in turn.doubts)
+        )
     said = list(turn.messages)
     unfinished: list[str] = []
     deadline = asyncio.timeout(meter.seconds_left)
