@@ -85,6 +85,24 @@ def test_code_calls_tools_that_are_told_of_and_pass_the_gate(gateway: Gateway, m
     ]
 
 
+def test_a_response_shows_the_calls_of_code_beside_its_own(gateway: Gateway, model: ScriptedModelServer) -> None:
+    (gateway.workdir / "a.txt").write_text("hello\n")
+    model.add(code("read", "len(read_file('a.txt'))"), TELL, Step(when="hi", text="Hello."))
+
+    response = gateway.client.post("/v1/responses", json={"input": "read"}).raise_for_status().json()
+
+    items = [(item["type"], item.get("name")) for item in response["output"]]
+    assert items == [
+        ("function_call", "execute_code"),
+        ("function_call", "read_file"),
+        ("function_call_output", None),
+        ("function_call_output", None),
+        ("message", None),
+    ]
+    again = gateway.client.post("/v1/responses", json={"input": "hi", "previous_response_id": response["id"]})
+    assert again.status_code == 200
+
+
 def test_an_endless_loop_is_stopped_with_its_run(start_gateway: StartGateway, model: ScriptedModelServer) -> None:
     gateway = start_gateway({"code_execution": {"timeout": 600}})
     model.add(code("loop", "while True: pass"))

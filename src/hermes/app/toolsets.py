@@ -18,6 +18,7 @@ from hermes.home.settings import Settings
 from hermes.home.skills import Skills
 from hermes.models.resolve import Models
 from hermes.sessions import Sessions
+from hermes.store import nodes as node_store
 from hermes.store.database import Database
 from hermes.toolsets.backends import docker
 from hermes.toolsets.backends.bubblewrap import BubblewrapSettings
@@ -133,7 +134,9 @@ def place_of(settings: Settings, home: Home | None) -> Place:
     match terminal.backend:
         case "bubblewrap":
             binds = tuple(Path(path).expanduser() for path in terminal.bubblewrap.binds)
-            return BubblewrapSettings(network=terminal.bubblewrap.network, binds=binds, home=hidden)
+            return BubblewrapSettings(
+                network=terminal.bubblewrap.network, binds=binds, home=hidden, hidden=_database_files(settings)
+            )
         case "docker":
             container = terminal.docker
             return DockerSettings(
@@ -154,6 +157,12 @@ def place_of(settings: Settings, home: Home | None) -> Place:
                 directory=ssh.cwd,
             )
     return None
+
+
+def _database_files(settings: Settings) -> tuple[Path, ...]:
+    """Of a database that is not in the home."""
+    file = node_store.file_of(settings.database.url) if settings.database.url else None
+    return () if file is None else tuple(file.with_name(f"{file.name}{end}") for end in ("", "-wal", "-shm"))
 
 
 async def remove_leftovers(settings: Settings, environ: Mapping[str, str]) -> None:

@@ -330,6 +330,21 @@ async def test_a_sandbox_has_no_network_writes_its_workspace_and_does_not_see_th
 
 
 @needs_bubblewrap
+async def test_passwords_of_the_machine_and_a_database_elsewhere_are_not_in_a_sandbox(
+    make_bench: MakeBench, tmp_path: Path
+) -> None:
+    database = tmp_path / "work" / "elsewhere.db"
+    bench = make_bench(TerminalSettings(place=BubblewrapSettings(hidden=(database,))))
+    database.write_text("what was said")
+
+    assert (await bench.sh(f"cat {database}")).content != "what was said\n[exit code 0]"
+    assert ":" not in (await bench.sh("cat /etc/shadow")).content.replace("cat: ", "").replace("shadow: ", "")
+    for key in Path("/etc/ssh").glob("ssh_host_*_key"):
+        assert "PRIVATE" not in (await bench.sh(f"cat {key}")).content
+    assert (await bench.sh("ls /etc/passwd")).content == "/etc/passwd\n[exit code 0]"
+
+
+@needs_bubblewrap
 async def test_the_sandboxs_tmp_is_the_sessions_own(bench_of: Callable[..., Bench], tmp_path: Path) -> None:
     bench = bench_of("bubblewrap")
     await bench.sh("echo mine > /tmp/note")

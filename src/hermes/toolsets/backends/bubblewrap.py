@@ -35,17 +35,23 @@ KEYS = (
 )
 """What of the person's home is covered."""
 
+PASSWORDS = tuple(
+    Path("/etc") / name for name in ("shadow", "shadow-", "gshadow", "gshadow-", "sudoers", "krb5.keytab")
+)
+"""What a server that runs as root could read; beside the keys of the host, for ssh."""
+
 OWN = "/run/hermes"
 RESOLVERS = ("/run/systemd/resolve/stub-resolv.conf", "/run/NetworkManager/resolv.conf", "/run/resolvconf/resolv.conf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BubblewrapSettings:
-    """`binds`: further directories that commands may write. `home`: HERMES_HOME, which they do not see."""
+    """`binds`: further directories that commands may write. They see neither HERMES_HOME nor what is `hidden`."""
 
     network: bool = False
     binds: tuple[Path, ...] = ()
     home: Path | None = None
+    hidden: tuple[Path, ...] = ()
 
 
 class Bubblewrap:
@@ -118,7 +124,9 @@ def sandbox(settings: BubblewrapSettings, workspace: Path, tmp: Path) -> Iterato
             yield from ("--ro-bind-try", file, file)
     yield from ("--bind", str(tmp), "/tmp", "--bind", str(tmp), "/var/tmp")  # noqa: S108
     writable = [Path(os.path.realpath(path)) for path in (workspace, *settings.binds)]
-    covered = set(hidden(settings.home))
+    passwords = (*PASSWORDS, *Path("/etc/ssh").glob("ssh_host_*_key"))
+    files = (*settings.hidden, *(path for path in passwords if os.access(path, os.R_OK)))
+    covered = {*hidden(settings.home), *(Path(os.path.realpath(path)) for path in files if path.exists())}
     # A parent before what is in it: so the home is covered in a workspace around it, and a workspace in it is there.
     for path in sorted({*writable, *covered}, key=lambda path: (len(path.parts), str(path))):
         if path not in covered:
