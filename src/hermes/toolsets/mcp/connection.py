@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 MOST_PAGES = 50
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 120.0
 """Between two attempts to connect; each is twice the one before."""
+LEAST_BETWEEN_LISTS_SECONDS = 1.0
 STEADY_SECONDS = 60.0
 """A connection that held so long was a good one: the next attempt comes soon."""
 PATIENCE = 3
@@ -101,7 +102,6 @@ class Connection:
         """Until it is cancelled. No failure of the server ends it."""
         if self.state is State.OFF:
             return
-        await asyncio.to_thread(importlib.import_module, "mcp")  # a second's work, while others are answered
         wait = FIRST_WAIT_SECONDS
         while True:
             began = self._clock.monotonic()
@@ -149,6 +149,7 @@ class Connection:
 
     async def _live(self) -> None:
         """One connection, from its opening to its loss, which is raised."""
+        await asyncio.to_thread(importlib.import_module, "mcp")  # a second's work, while others are answered
         began = self._clock.monotonic()
         lost, listed = asyncio.Event(), asyncio.Event()
         async with AsyncExitStack() as stack:
@@ -233,6 +234,7 @@ class Connection:
             if tools != self.found.tools:
                 self.found = Found(tools, self.found.server, self.found.protocol, self.found.seconds)
                 self._changed()
+            await pause(self._clock, LEAST_BETWEEN_LISTS_SECONDS, lost)  # a server may say so without end
 
     async def _connected(self) -> Client:
         if self._client is None and self.state is not State.OFF:
