@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
-from tests.acceptance.conftest import Gateway
+from tests.acceptance.conftest import Gateway, StartGateway, StartNodes
 from tests.support import waiting
-from tests.support.nodes import ended, events_of, names, reading, run_of, start
+from tests.support.nodes import ended, events_of, following, names, reading, run_of, start
 
 eventually = partial(waiting.eventually, seconds=20.0)
 
@@ -73,6 +76,19 @@ def test_a_child_that_fails_is_told_to_the_model_and_the_events(gateway: Gateway
     assert (told[0]["status"], told[1]["status"]) == ("failed", "completed")
     assert "no such thing" in told[0]["error"] and "no such thing" in happened[-1]["output"]
     assert "Fine." in happened[-1]["output"]
+
+
+def test_sub_agents_may_have_a_model_of_their_own(start_gateway: StartGateway, model: ScriptedModelServer):
+    with ScriptedModelServer(["From the other model."]) as other:
+        route = {"default": "other", "provider": "custom", "base_url": other.base_url}
+        gateway = start_gateway({"delegation": {"model": "small"}, "model_routes": {"small": route}})
+        model.add(delegates("task a"), Step(when="^go", after_tool=True, text="I heard: {{tool}}"))
+        assert "From the other model." in events_of(gateway, start(gateway))[-1]["output"]
+
+
+def test_a_model_of_sub_agents_that_is_not_there_stops_the_start(start_gateway: StartGateway):
+    with pytest.raises(AssertionError, match=r"delegation\.model: there is no 'nowhere' in model_routes"):
+        start_gateway({"delegation": {"model": "nowhere"}})
 
 
 def test_the_progress_of_a_chat_shows_the_sub_agents(gateway: Gateway, model: ScriptedModelServer):
@@ -191,3 +207,58 @@ def test_a_killed_chat_leaves_no_open_sub_agent(gateway: Gateway, model: Scripte
     assert run_of(gateway, run_id)["status"] == "interrupted"
     [child] = of(events_of(gateway, run_id), "subagent.start")
     assert run_of(gateway, child["subagent_id"])["status"] == "cancelled"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_another_node_takes_over_parent_and_children_and_answers_reach_them(
+    start_nodes: StartNodes, model: ScriptedModelServer, number: signal.Signals
+):
+    one, two = start_nodes(2, {"api_server": {"drain_timeout": 0.2}, "approvals": {"timeout": 120}})
+    build = two.workdir / "build"
+    build.mkdir()
+    model.add(
+        delegates("task a", "task b"),
+        Step(when="task a", after_tool=False, tool_calls=(Call("terminal", {"command": f"rm -rf {build}"}),)),
+        Step(when="task a", after_tool=True, text="Gone."),
+        Step(when="task b", text="Half", hang=True, times=1),
+        Step(when="task b", text="Second is done."),
+        Step(when="^go", after_tool=True, text="Together: {{tool}}"),
+    )
+    run_id = start(one)
+    with following(two, run_id) as reader:
+        asked = reader.until_event("approval.request")
+        eventually(lambda: len(model.requests) >= 3)
+        if number is signal.SIGKILL:
+            one.kill()
+        else:
+            assert one.stop(number) == 0
+        eventually(lambda: run_of(two, run_id)["resumed"] and run_of(two, run_id)["approvals"])
+        body = {"choice": "once", "approval_id": asked["approval_id"]}
+        two.client.post(f"/v1/runs/{run_id}/approval", json=body).raise_for_status()
+        happened = reader.all()
+    assert "Gone." in happened[-1]["output"] and "Second is done." in happened[-1]["output"]
+    assert not build.exists()
+    told = [run_of(two, child["subagent_id"]) for child in of(happened, "subagent.start")]
+    assert [(child["status"], child["resumed"]) for child in told] == [("completed", 1)] * 2
+
+
+def test_a_question_of_a_child_is_answered_and_a_stop_is_heard_on_another_node(
+    start_nodes: StartNodes, model: ScriptedModelServer
+):
+    one, two = start_nodes(2)
+    build = one.workdir / "build"
+    build.mkdir()
+    model.add(
+        delegates("task a"),
+        Step(when="task a", after_tool=False, tool_calls=(Call("terminal", {"command": "rm -rf build"}),)),
+        Step(when="task a", after_tool=True, text="Ha", hang=True),
+    )
+    run_id = start(one)
+    run = eventually(lambda: (told := run_of(two, run_id))["approvals"] and told)
+    two.client.post(f"/v1/runs/{run_id}/approval", json={"choice": "once"}).raise_for_status()
+    eventually(lambda: len(model.requests) >= 3)
+    assert not build.exists()
+    two.client.post(f"/v1/runs/{run_id}/stop").raise_for_status()
+    assert ended(two, run_id)["status"] == "cancelled"
+    assert ended(two, run["approvals"][0]["subagent_id"])["status"] == "cancelled"

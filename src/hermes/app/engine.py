@@ -13,6 +13,7 @@ from hermes.app.api import model_id
 from hermes.app.mcp import mcp_servers
 from hermes.app.toolsets import Parts, build_toolsets, memories_of, remove_leftovers, skills_of
 from hermes.core.clock import Clock, SystemClock
+from hermes.core.errors import ConfigError
 from hermes.core.model import Warms
 from hermes.core.run import Ask
 from hermes.files import Files, UploadSettings
@@ -117,7 +118,7 @@ async def open_engine(
         max_waiting=api.max_queued_runs,
         queue_timeout_seconds=api.queue_timeout_seconds,
         approval_timeout_seconds=settings.approvals.timeout,
-        delegation=DelegationSettings(**settings.delegation.model_dump()),
+        delegation=_delegation(settings),
     )
     webhooks = Webhooks(clock, lambda: signing_secret(database, home, api.callback_secret), hosts=api.callback_hosts)
     try:
@@ -173,6 +174,17 @@ def _database_url(settings: Settings, home: Home | None) -> str:
     if settings.database.url:
         return settings.database.url
     return f"sqlite:///{home.state_db}" if home else "sqlite://"
+
+
+def _delegation(settings: Settings) -> DelegationSettings:
+    """Raises ConfigError for a model that a request could not name either: it would be another one without a word."""
+    asked = settings.delegation
+    if asked.model is not None and asked.model not in settings.model_routes and not settings.direct_model_requests:
+        raise ConfigError(
+            f"delegation.model: there is no {asked.model!r} in model_routes; name one of it, or leave it out",
+            param="delegation.model",
+        )
+    return DelegationSettings(asked.max_children, asked.max_steps, asked.model)
 
 
 def _jobs(

@@ -261,9 +261,7 @@ class DelegationSettings(Section):
         3, gt=0, le=32, description="Sub-agents of one run that work at once; more wait for these."
     )
     max_steps: int = Field(50, gt=0, description="Calls of the model that a sub-agent may make.")
-    model: str | None = Field(
-        None, description="Model of the sub-agents, such as a name in model_routes. Unset: the run's."
-    )
+    model: str | None = Field(None, description="Model of the sub-agents: a name in model_routes. Unset: the run's.")
 
 
 class CompressionSettings(Section):

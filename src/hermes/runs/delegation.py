@@ -212,7 +212,8 @@ class Delegation:
             if not child.is_lost:
                 self._conductor.lose(child)
         elif parent.is_parked:
-            child.is_parked = child.run.is_durable and child.why is None
+            if child.why is None:
+                child.is_parked = child.run.is_durable
             self._conductor.end(child, events.RunInterrupted("the gateway was stopped"))
         else:
             self._conductor.end(child, events.RunCancelled("the run that delegated it goes no further"))

@@ -447,18 +447,23 @@ async def test_the_children_of_a_run_that_cannot_go_on_are_cancelled_at_the_star
 
 
 async def test_a_run_that_is_parked_parks_its_children(tmp_path: Path):
-    first = Cast(hello=[delegates("a")], a=[[asyncio.Event()]])
+    first = Cast(hello=[delegates("a", "b")], a=[[asyncio.Event()]], b=[DANGER])
     database = await Database.open(new_url(tmp_path / "state.db"))
-    async with delegating(first, database=database, identity=Identity("gateway")) as runner:
+    tool = EchoTool(is_dangerous=True)
+    async with delegating(first, tool, database=database, identity=Identity("gateway")) as runner:
         run = await runner.start(ask(is_durable=True))
+        await until(runner, run.id, events.ApprovalRequested)
         while "a" not in first.asked_by:
             await asyncio.sleep(0)
-    second = Cast(hello=[says("Done.")], a=[says("1")])
-    async with delegating(second, database=database, identity=Identity("gateway")) as runner:
+    second = Cast(hello=[says("Done.")], a=[says("1")], b=[says("2")])
+    async with delegating(second, tool, database=database, identity=Identity("gateway")) as runner:
         await runner.recover()
+        while not await runner.pending_approvals(run.id, "owner"):
+            await asyncio.sleep(0)
+        await runner.answer(run.id, "owner", "once")
         assert names(await told(runner, run.id))[-1] == "run.completed"
-        [child] = await children_of(runner, run)
-        assert (child.status, child.resumed) == (RunStatus.COMPLETED, 1)
+        children = await children_of(runner, run)
+        assert [(child.status, child.resumed) for child in children] == [(RunStatus.COMPLETED, 1)] * 2
     await database.close()
 
 
