@@ -236,6 +236,17 @@ def test_slash_commands_are_about_the_conversation(open_chat: OpenChat, model: S
     assert [len(request["messages"]) for request in model.requests] == [2, 4, 6]
 
 
+def test_tab_completes_a_command(open_chat: OpenChat) -> None:
+    tty = open_chat()
+    tty.write("/usa")
+    tty.wait_for("Show what this session used.")
+    tty.write("\t")
+    tty.wait_for("❯ /usage")
+    tty.write("\r")
+    tty.wait_for("Nothing was used yet.")
+    leave(tty)
+
+
 def test_enter_sends_and_a_backslash_or_alt_enter_goes_on(open_chat: OpenChat, model: ScriptedModelServer) -> None:
     model.add(Step(text="Read.", times=0))
     tty = open_chat()

@@ -91,6 +91,8 @@ class TurnView:
     _keys: str = ""
     _tools: dict[str, _UnderWay] = field(default_factory=dict)
     _began: float = 0.0
+    _growing: list[str] = field(default_factory=list)
+    _has_grown: bool = False
     _drawn_at: float = -1.0
     _cost_seconds: float = 0.0
 
@@ -104,13 +106,15 @@ class TurnView:
     def show(self, event: RunEvent) -> None:
         match event:
             case events.MessageDelta(delta):
-                self._end_thought()
+                if self._thought:
+                    self._end_block()
                 self._text += delta
                 self._status = "answering"
                 self._redraw_soon()
                 return
             case events.ReasoningDelta(delta):
-                self._end_text()
+                if self._text:
+                    self._end_block()
                 self._thought += delta
                 self._redraw_soon()
                 return
@@ -158,21 +162,21 @@ class TurnView:
 
     def tick(self) -> None:
         """Called ten times a second: the spinner turns, and text that waited is drawn."""
-        self._redraw()
+        self._refresh()
 
     def type(self, text: str) -> None:
         self._typed = text
-        self._redraw()
+        self._refresh()
 
     def ask(self, keys: str) -> None:
         """Empty: the question is answered."""
         self._keys = keys
-        self._redraw()
+        self._refresh()
 
     def doing(self, what: str) -> None:
         """Until something happens."""
         self._status = what
-        self._redraw()
+        self._refresh()
 
     def note(self, text: str) -> None:
         """A line of ours among those of the run."""
@@ -198,6 +202,7 @@ class TurnView:
     def _end_block(self) -> None:
         self._end_thought()
         self._end_text()
+        self._growing = []
 
     def _end_text(self) -> None:
         self._keep_blocks()
@@ -246,16 +251,39 @@ class TurnView:
         return kind != "answer" and (kind != self._last or kind in ("text", "question"))
 
     def _redraw_soon(self) -> None:
-        """Not at each token: drawing may take a tenth of the time."""
-        if self.monotonic() - self._drawn_at >= max(REFRESH_SECONDS, 10 * self._cost_seconds):
+        """Not at each token: drawing a long block takes a tenth of the time at most."""
+        self._has_grown = True
+        if self._is_due(REFRESH_SECONDS):
             self._redraw()
+
+    def _is_due(self, at_least: float = 0.0) -> bool:
+        return self.monotonic() - self._drawn_at >= max(at_least, 10 * self._cost_seconds)
+
+    def _refresh(self) -> None:
+        """What is cheap, and the rest where it has changed and is due."""
+        if self._has_grown and self._is_due():
+            self._redraw()
+        else:
+            self._region.show(self._taken(), self._live())
 
     def _redraw(self) -> None:
         began = self.monotonic()
         self._keep_blocks()
+        self._growing = self._drawn()
+        self._has_grown = False
         self._region.show(self._taken(), self._live())
         self._drawn_at = self.monotonic()
         self._cost_seconds = self._drawn_at - began
+
+    def _drawn(self) -> list[str]:
+        """The block that grows."""
+        rows: list[str] = []
+        kind = ""
+        if self._text.strip():
+            rows, kind = self._draw.rows(self._text, self._width), "text"
+        elif self._thought.strip() and self.shows_reasoning:
+            rows, kind = self._draw.dimmed(self._thought, self._width), "thought"
+        return ["", *rows] if rows and self._gap(kind) else rows
 
     def _taken(self) -> list[str]:
         kept, self._kept = self._kept, []
@@ -263,23 +291,13 @@ class TurnView:
 
     def _live(self) -> list[str]:
         """The block that grows, cut at its head where the screen is too small for it, then what is going on."""
-        growing: list[str] = []
-        kind = ""
-        if self._text.strip():
-            growing = self._draw.rows(self._text, self._width)
-            kind = "text"
-        elif self._thought.strip() and self.shows_reasoning:
-            growing = self._draw.dimmed(self._thought, self._width)
-            kind = "thought"
-        if growing and self._gap(kind):
-            growing.insert(0, "")
         now = self.monotonic()
         tools = [
             self._draw.cropped(f"{tool.text}  {now - tool.began:.0f}s", self._width) for tool in self._tools.values()
         ]
         room = self.terminal.height - 3
         below = [*tools[-(room - 1) :], *self._status_rows(now)]
-        return [*growing[-max(room - len(below), 1) :], *below]
+        return [*self._growing[-max(room - len(below), 1) :], *below]
 
     def _status_rows(self, now: float) -> list[str]:
         if self._keys:
