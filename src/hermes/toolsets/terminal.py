@@ -250,6 +250,8 @@ def _entering(enter: Start | None, *, is_asked: bool, fallback: Path | None) -> 
     if enter is None or enter.directory is None:
         return ""
     there = shlex.quote(str(enter.directory))
+    if enter.directory.parts[:1] == ("~",):
+        there = '"$HOME"/' + shlex.quote("/".join(enter.directory.parts[1:]))
     if is_asked:
         said = shlex.quote(f"workdir: {enter.directory} is not a directory.")
         return f"cd -- {there} 2>/dev/null || {{ echo {said}; exit 1; }}"

@@ -129,6 +129,14 @@ async def test_output_exit_code_directory_and_variables_are_as_on_this_machine(b
     assert (await bench.sh('echo "[$A]"')).content == "[]\n[exit code 0]"
 
 
+@pytest.mark.parametrize("backend", ["docker", pytest.param("ssh", marks=needs_sshd)], indirect=True)
+async def test_a_tilde_is_the_home_over_there(bench: Bench) -> None:
+    home = (await bench.sh('cd; mkdir -p "a b"; echo "$HOME"; cd - > /dev/null')).content.splitlines()[0]
+
+    assert (await bench.sh("pwd", workdir="~")).content == f"{home}\n[exit code 0]"
+    assert (await bench.sh("pwd", workdir="~/a b")).content == f"{home}/a b\n[exit code 0]"
+
+
 @everywhere
 async def test_a_wrong_workdir_is_told(bench: Bench) -> None:
     try:
@@ -549,3 +557,12 @@ async def test_a_backend_that_cannot_work_is_not_offered_and_nothing_runs_instea
     ):
         await bench.sh("echo hi > ran")
     assert not (bench.workdir / "ran").exists()
+
+
+@needs_sshd
+async def test_more_sessions_at_once_than_a_connection_has_channels(bench_of: Callable[..., Bench]) -> None:
+    bench = bench_of("ssh")
+
+    results = await asyncio.gather(*(bench.sh(f"sleep 1; echo {n}", session=f"s{n}") for n in range(13)))
+
+    assert [result.content for result in results] == [f"{n}\n[exit code 0]" for n in range(13)]

@@ -114,7 +114,8 @@ class Far:
             shell.is_open = True
         last = shell.directory or self.first_directory(workspace)
         if asked is not None:
-            return Start(directory=Path(asked) if last is None else last / asked, note=note, enters=True)
+            base = None if asked.split("/")[0] == "~" else last  # the home over there, which the shell knows
+            return Start(directory=Path(asked) if base is None else base / asked, note=note, enters=True)
         return Start(directory=last, note=note, enters=True)
 
     def renewal(self) -> str:

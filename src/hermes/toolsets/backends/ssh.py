@@ -85,7 +85,12 @@ class Ssh(Far):
         return await self.carry("connection", words, CONNECT_SECONDS)
 
     def client(self, session_id: str, words: Sequence[str]) -> tuple[str, ...]:
-        return "ssh", *connecting(self._settings), "-T", "-S", self._socket, "--", self._target, shlex.join(words)
+        # sshd allows ten channels a connection; beyond, ssh says so and connects anew, which is nobody's business
+        quiet = ("-o", "LogLevel=FATAL")
+        return (
+            *("ssh", *connecting(self._settings), *quiet, "-T", "-S", self._socket),
+            *("--", self._target, shlex.join(words)),
+        )
 
     def first_directory(self, workspace: Path) -> Path | None:
         return Path(self._settings.directory) if self._settings.directory else None
