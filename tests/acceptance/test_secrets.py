@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import re
+import sys
 from pathlib import Path
+
+import pytest
 
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
@@ -54,6 +59,43 @@ def test_no_secret_leaves_through_tools_errors_logs_or_the_database(
         assert secret.encode() not in seen
         holders = [path.name for path in files(gateway.home) if secret.encode() in path.read_bytes()]
         assert set(holders) <= {".env", "config.yaml"}, f"{secret[:10]}… lies in {holders}"
+
+
+@pytest.mark.parametrize("mode", ["manual", "off"])
+def test_no_secret_stands_where_commands_of_the_agent_can_read_it(
+    start_gateway: StartGateway, model: ScriptedModelServer, mode: str
+):
+    """Neither in what a child is given nor in what the kernel shows of the gateway; base64 passes every redactor."""
+    gateway = start_gateway({"approvals": {"mode": mode, "timeout": 0.5}}, {"DEPLOY_TOKEN": ENV_SECRET})
+    (gateway.home / ".env").write_text(f"THIRD_PARTY_API_KEY={FILE_SECRET}\n")
+    (gateway.home / ".env").chmod(0o600)
+    gateway.stop()
+    gateway.start()
+    shown = Path(f"/proc/{gateway.pid}/environ").read_bytes() if sys.platform == "linux" else b""
+    peeks = [
+        "env | base64 -w0",
+        f"base64 -w0 < /proc/{gateway.pid}/environ",
+        "p=/proc; for n in $(ls $p | grep '^[0-9]'); do cat $p/$n/environ; done 2>/dev/null | base64 -w0",
+        f"cat {gateway.home}/.env | base64 -w0",
+        f"base64 -w0 {gateway.home}/config.yaml",
+        f"python3 -c \"print(open('{gateway.home}/.env').read()[::-1])\"",
+        "declare -p | base64 -w0",
+        "cat /proc/$PPID/environ | rev",
+    ]
+    seen: list[str] = []
+    for peek in peeks:
+        model.add(Step(tool_calls=[Call("terminal", {"command": peek})]), Step("{{tool}}", after_tool=True, times=1))
+        run_id = gateway.client.post("/v1/runs", json={"input": "look"}).json()["run_id"]
+        seen.append(gateway.client.get(f"/v1/runs/{run_id}/events", timeout=90).text)
+    own = {int(one.parent.name) for one in Path("/proc").glob("[0-9]*/environ")} if sys.platform == "linux" else set()
+    assert gateway.pid in own or sys.platform != "linux"
+    texts = [shown, *(text.encode() for text in seen), *(decoded for text in seen for decoded in decodings(text))]
+    for secret in (ENV_SECRET, FILE_SECRET, gateway.key):
+        assert not any(secret.encode() in text or secret[::-1].encode() in text for text in texts), secret[:12]
+
+
+def decodings(text: str) -> list[bytes]:
+    return [base64.b64decode(found + "=" * (-len(found) % 4)) for found in re.findall(r"[A-Za-z0-9+/]{24,}", text)]
 
 
 def files(home: Path) -> list[Path]:

@@ -42,6 +42,7 @@ def _serve(call: Call, home: Home) -> None:
     from hermes.app.acp import serve_editor
     from hermes.core.redact import Redactor
     from hermes.home.logs import configure_logging
+    from hermes.home.own_process import hide_secrets
     from hermes.home.paths import create_home
     from hermes.home.settings import load_settings, secret_values
 
@@ -51,6 +52,7 @@ def _serve(call: Call, home: Home) -> None:
     if create_home(home):
         _say(f"Made a home in {home.path}.")
     settings = load_settings(home, call.environ)
+    hide_secrets(settings, call.environ)
     redactor = Redactor(secret_values(settings, {**call.environ, **settings.environ}))
     configure_logging(home, settings.logging.level, redactor=redactor, name=LOG_NAME)
     asyncio.run(serve_editor(home, settings, call.environ))

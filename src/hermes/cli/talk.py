@@ -129,6 +129,7 @@ async def open_talk(
     """Makes the home where there is none. A model that is named is taken, whatever `direct_model_requests` says: it is
     the owner who asks. Raises ConfigError and StoreUnavailable."""
     from hermes.app import open_engine
+    from hermes.home.own_process import hide_secrets
     from hermes.home.paths import create_home
     from hermes.home.settings import load_settings
     from hermes.runs.node import Identity
@@ -136,6 +137,7 @@ async def open_talk(
     home = call.home()
     await asyncio.to_thread(create_home, home)
     settings = load_settings(home, call.environ).model_copy(update={"direct_model_requests": True})
+    hide_secrets(settings, call.environ)
     _quiet_logs(call, settings)
     async with open_engine(
         settings,

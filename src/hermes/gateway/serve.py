@@ -30,6 +30,7 @@ from hermes.gateway.housekeeping import keep_house
 from hermes.gateway.port import other_address
 from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway
 from hermes.home.logs import configure_logging
+from hermes.home.own_process import hide_secrets
 from hermes.home.paths import Home, create_home
 from hermes.home.settings import Settings, load_settings, secret_values
 
@@ -49,6 +50,7 @@ def run(home: Home, environ: Mapping[str, str] | None = None) -> None:
     clock = SystemClock()
     is_new = create_home(home)
     settings = load_settings(home, environ)
+    hide_secrets(settings, environ)
     for warning in check_start(home, settings):
         print(f"warning: {warning}", file=sys.stderr, flush=True)  # noqa: T201 a person starts it
     if is_new:
