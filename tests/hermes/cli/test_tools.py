@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hermes.cli.tools import PLATFORMS
 from hermes.core.toolset import CATALOGUE, COMPOSITES, TOOLSETS
 from hermes.home.paths import create_home
 from tests.support.cli import Hermes
@@ -99,7 +100,7 @@ def test_the_tools_of_an_mcp_server_are_a_toolset(hermes: Hermes) -> None:
     [
         (("enable", "telepathy"), f"no toolset 'telepathy'; there are {', '.join([*TOOLSETS, *COMPOSITES])}"),
         (("enable", "mcp-none"), f"no toolset 'mcp-none'; there are {', '.join([*TOOLSETS, *COMPOSITES])}"),
-        (("enable", "file", "--platform", "a b"), "--platform is one of api_server, cli, acp, library, not 'a b'"),
+        (("enable", "file", "--platform", "a b"), f"--platform is one of {', '.join(PLATFORMS)}, not 'a b'"),
     ],
 )
 def test_what_is_not_there_is_refused_and_nothing_written(
