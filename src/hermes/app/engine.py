@@ -110,7 +110,7 @@ async def open_engine(
         skills=skills_of(home or memory_home),
     )
     registry = build_toolsets(parts)
-    servers = mcp_servers(parts, registry, environ)
+    servers = mcp_servers(parts, registry, environ, platform)
     agent = build_agent(parts, registry, environ, platform)
     api = settings.api_server
     runner_settings = RunnerSettings(
@@ -122,7 +122,8 @@ async def open_engine(
     )
     webhooks = Webhooks(clock, lambda: signing_secret(database, home, api.callback_secret), hosts=api.callback_hosts)
     try:
-        servers.start()
+        if servers is not None:
+            servers.start()
         nodes_clock = await _clock_of(database, clock)
         async with Runner(
             database=database,

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from hermes.toolsets.toolset import Toolset
 
 
+BRINGING = "acp"
+"""The way in whose sessions bring servers."""
+
+
 def servers_of(settings: Settings, keys: Mapping[str, str]) -> list[McpServer]:
     """`keys`: the environment over .env. What cannot be tried has a problem that says why."""
     return [_server(name, given, keys) for name, given in settings.mcp_servers.items()]
@@ -65,11 +69,14 @@ async def try_server(
         await servers.close()
 
 
-def mcp_servers(parts: Parts, registry: Registry, environ: Mapping[str, str]) -> McpServers:
-    """They offer their tools to the registry, which closes them; not started yet."""
+def mcp_servers(parts: Parts, registry: Registry, environ: Mapping[str, str], platform: str) -> McpServers | None:
+    """They offer their tools to the registry, which closes them; not started yet. None where there are none, and no
+    session will bring any: what only they need is not imported then."""
+    servers = servers_of(parts.settings, parts.keys)
+    if not servers and platform != BRINGING:
+        return None
     from hermes.toolsets.mcp.servers import McpServers
 
-    servers = servers_of(parts.settings, parts.keys)
     for server in servers:
         registry.redactor.add(server.secrets)
     around = _surroundings(parts.settings, parts.home, environ, parts.secrets)
