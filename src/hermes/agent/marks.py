@@ -9,9 +9,6 @@ from hermes.core.message import Content, Message, TextPart
 from hermes.core.toolset import info_of
 from hermes.core.untrusted import mark
 
-LONGEST_MARK_TOKENS = 40
-"""What a mark adds to a result, for guesses of length."""
-
 
 def marked(messages: Sequence[Message]) -> list[Message]:
     """With each result in a block that names its tool, but for tools whose results are the server's own words."""
