@@ -401,6 +401,15 @@ def _completed_call(turn: Turn, call: ToolCall, began: float, result: ToolResult
 async def _result(
     turn: Turn, prepared: _Prepared, writing: asyncio.Lock, account: _Account, calls: _Calls | None
 ) -> ToolResult:
+    """What the call gave, as text that can be stored and sent: half a character, which JSON and some encodings can
+    carry, is in none of it."""
+    result = await _given(turn, prepared, writing, account, calls)
+    return replace(result, content=_encodable(result.content), preview=_encodable(result.preview))
+
+
+async def _given(
+    turn: Turn, prepared: _Prepared, writing: asyncio.Lock, account: _Account, calls: _Calls | None
+) -> ToolResult:
     if prepared.tool is None or prepared.problem is not None:
         return ToolResult(prepared.problem or "", is_error=True)
     context = replace(turn.context(prepared.call.id), account=account, calls=calls)
@@ -431,6 +440,10 @@ async def _result(
         # A fault of ours in one tool is told to the model and to the log; it does not end the conversation.
         log.exception("tool %s failed", prepared.call.name)
         return ToolResult(f"{prepared.call.name} failed inside the server; its log says why.", is_error=True)
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def first_line(text: str) -> str:

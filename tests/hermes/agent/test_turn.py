@@ -131,6 +131,16 @@ async def test_what_is_kept_and_told_is_plain_and_what_the_model_is_shown_is_mar
     assert model.requests[1].messages[-1] == replace(told, content=mark("echo", "echo: x"))
 
 
+async def test_half_a_character_in_a_result_does_not_end_the_run():
+    async def works(text: str) -> str:
+        return "tea \ud800"
+
+    model, sink = ScriptedModel([calls(("c1", "echo", '{"text": "x"}')), says("Done.")]), Collected()
+    await run_turn(turn(model, EchoTool(works=works)), sink)
+    assert Message("tool", "tea ?", tool_call_id="c1", name="echo") in sink.items
+    assert events.ToolCompleted("echo", "c1", 0.0, None, "tea ?") in sink.items
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [
