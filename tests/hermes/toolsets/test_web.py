@@ -318,9 +318,12 @@ async def test_a_slow_page_is_given_up() -> None:
     [
         ("Grüße".encode("cp1252"), "text/plain; charset=windows-1252"),
         ("Grüße".encode(), "text/plain; charset=no-such-charset"),
+        ("Grüße".encode(), "text/plain; charset=undefined"),  # a codec of Python's that fails at all it is given
+        ("Grüße".encode(), "application/json; charset=idna"),
         ("\ufeffGrüße".encode(), "text/plain"),
         ("<html><head><meta charset=iso-8859-1></head><body><p>Grüße</p></body></html>".encode("latin-1"), "text/html"),
         ("<html><body><p>Grüße</p></body></html>".encode(), "text/html; charset=no-such-charset"),
+        ("<html><body><p>Grüße</p></body></html>".encode(), "text/html; charset=undefined"),
     ],
 )
 async def test_text_is_read_in_the_charset_it_is_in(body: bytes, media_type: str) -> None:

@@ -105,7 +105,7 @@ def at_most(seconds: float) -> Iterator[None]:
 def _decoded(page: bytes, charset: str) -> bytes | str:
     """By what the server said of it; what it says of itself is read by the library."""
     if charset:
-        with contextlib.suppress(LookupError):
+        with contextlib.suppress(LookupError, ValueError):
             return page.decode(charset, "replace")
     return page
 

@@ -74,7 +74,7 @@ async def _html(fetched: Fetched, environment: Mapping[str, str]) -> Page:
 def _text(fetched: Fetched) -> Page:
     try:
         text = fetched.data.decode(fetched.charset or "utf-8-sig", "replace")
-    except LookupError:  # a charset that nobody knows
+    except (LookupError, ValueError):  # a charset that nobody knows, or that is none: Python has codecs such as `idna`
         text = fetched.data.decode("utf-8", "replace")
     note = _note(fetched, is_cut=len(text) > MOST_CHARACTERS)
     return Page(fetched.url, "", clean(text[:MOST_CHARACTERS]), note)
