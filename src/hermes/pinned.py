@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from hermes import __version__
-from hermes.core.addresses import AddressRefused, Target
+from hermes.core.addresses import AddressRefused, Target, literal_address
 
 
 class _Pinned(AbstractResolver):
@@ -45,8 +45,14 @@ def open_pinned(target: Target, timeout_seconds: float) -> tuple[aiohttp.ClientS
 
     Raises AddressRefused where aiohttp would read another host out of the URL than the check did.
     """
-    url = URL(target.url)
-    if (url.host or "").lower() != target.host or url.port != target.port:
+    try:
+        url = URL(target.url)
+        asked = {(url.raw_host or "").lower(), (url.host or "").lower()}
+    except ValueError as error:  # a name that stands for no text, characters that no name has
+        raise AddressRefused("the URL's host is no name") from error
+    known = literal_address(target.host)
+    is_same = target.host in asked or (known is not None and known == literal_address(url.raw_host or ""))
+    if not is_same or url.port != target.port:
         raise AddressRefused("the URL can be read in more than one way")
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(resolver=_Pinned(target.addresses), use_dns_cache=False, force_close=True),

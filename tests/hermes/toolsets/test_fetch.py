@@ -59,6 +59,34 @@ async def test_only_public_https_addresses_are_asked(url: str, why: str) -> None
     assert (await failure(Fetcher(), url)).endswith(f": {why}.")
 
 
+@pytest.mark.parametrize("host", ["xn--bcher-kva.example", "b\xfccher.example", "xn--n3h.example", "example.com."])
+async def test_a_name_is_asked_for_in_either_spelling(host: str) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    with Pages({"/a": TEXT}) as server:
+        port = server.host.rpartition(":")[2]
+        fetcher = Fetcher(hosts=(f"{host}:{port}",), resolve=resolve)
+        assert (await fetcher.get(f"http://{host}:{port}/a", most_bytes=5)).data == b"hello"
+
+
+@pytest.mark.parametrize("host", ["xn--a.com", "xn--zzzzzz.com", "exam\xadple.com"])
+async def test_a_host_that_is_no_name_is_refused_in_words(host: str) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return ["93.184.216.34"]
+
+    said = await failure(Fetcher(resolve=resolve), f"https://{host}/")
+    assert said == f"https://{host}/: the URL's host is no name."
+
+
+async def test_an_address_may_be_written_at_length() -> None:
+    with Pages({"/a": TEXT}) as server:
+        port = int(server.host.rpartition(":")[2])
+        fetcher = Fetcher(hosts=("0:0:0:0:0:ffff:127.0.0.1",))
+        url = f"http://[0:0:0:0:0:ffff:127.0.0.1]:{port}/a"
+        assert (await fetcher.get(url, most_bytes=5)).data == b"hello"
+
+
 async def test_a_name_that_leads_into_this_network_is_not_asked() -> None:
     async def resolve(host: str, port: int) -> Sequence[str]:
         return ["93.184.216.34", "10.0.0.1"]
