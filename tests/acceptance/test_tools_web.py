@@ -77,7 +77,7 @@ def test_safe_reads_memory_and_offers_nothing_that_writes_or_runs(
     asked = model.requests[-1]
     assert "Likes green tea" in asked["messages"][0]["content"]
     # what the owner has not switched on (clarify) is not in it either
-    assert [tool["function"]["name"] for tool in asked["tools"]] == ["todo", "web_search", "web_extract"]
+    assert [tool["function"]["name"] for tool in asked["tools"]] == ["web_search", "web_extract", "todo"]
     listed = {one["name"]: one for one in gateway.client.get("/v1/toolsets").json()["data"]}
     assert (listed["safe"]["enabled"], listed["clarify"]["enabled"]) == (True, False)
 

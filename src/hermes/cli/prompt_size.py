@@ -48,6 +48,7 @@ async def _measure(call: Call, platform: str) -> dict[str, Any]:
     settings = load_settings(home, call.environ, is_lenient=True)
     opened = open_engine(settings, home=home, environ=call.environ, database_url=MEMORY_ONLY, platform=platform)
     async with opened as engine:
+        await engine.registry.ready(engine.agent.toolsets)  # what MCP servers bring counts, too
         return sizes_of(engine)
 
 

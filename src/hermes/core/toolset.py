@@ -63,6 +63,15 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
         ),
     ),
     ToolsetInfo(
+        "web",
+        "Web",
+        "Search the web and read its pages",
+        (
+            ToolInfo("web_search", "🔍", "Search the web", Risk.READ),
+            ToolInfo("web_extract", "📄", "Read web pages", Risk.READ),
+        ),
+    ),
+    ToolsetInfo(
         "memory",
         "Memory",
         "Remember facts and the person across sessions",
@@ -88,15 +97,6 @@ CATALOGUE: tuple[ToolsetInfo, ...] = (
             ToolInfo("skills_list", "📚", "List skills", Risk.READ, is_own_words=True),
             ToolInfo("skill_view", "📚", "Read a skill", Risk.READ, is_own_words=True),
             ToolInfo("skill_manage", "✏️", "Write a skill", Risk.WRITE, is_own_words=True),
-        ),
-    ),
-    ToolsetInfo(
-        "web",
-        "Web",
-        "Search the web and read its pages",
-        (
-            ToolInfo("web_search", "🔍", "Search the web", Risk.READ),
-            ToolInfo("web_extract", "📄", "Read web pages", Risk.READ),
         ),
     ),
     ToolsetInfo(

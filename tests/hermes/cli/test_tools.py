@@ -44,8 +44,8 @@ def test_what_is_set_decides_and_one_way_in_beats_all(hermes: Hermes) -> None:
 def test_safe_is_shown_as_what_it_stands_for(hermes: Hermes) -> None:
     hermes("config", "set", "toolsets", "safe")
     assert [name for name in on(hermes) if name in ("terminal", "memory", "todo", "web", "safe")] == [
-        "todo",
         "web",
+        "todo",
         "safe",
     ]
     assert re.search(r"^safe +on +web_search, web_extract, .*todo", hermes("tools", "list").out, re.MULTILINE)

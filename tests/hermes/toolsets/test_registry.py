@@ -110,7 +110,7 @@ def test_a_run_gets_what_is_enabled_and_not_disabled(registry: Registry) -> None
     assert registry.select(()) == {}
 
 
-SAFE_TOOLS = ["todo", "web_search", "web_extract", "clarify"]
+SAFE_TOOLS = ["web_search", "web_extract", "todo", "clarify"]
 
 
 def test_safe_gives_what_of_it_is_there_and_works(registry: Registry, tmp_path: Path) -> None:
