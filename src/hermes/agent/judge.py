@@ -38,11 +38,12 @@ FOR_PEOPLE = frozenset(
         *("unreadable", "unknown-code", "remote-code"),
         *("reads-secrets", "uploads", "publishes", "listens", "exposes"),
         *("own-process", "own-files", "home-service"),
+        *("job", "mcp-call", "home-service"),
         *("accounts", "scheduled", "shell-startup", "ssh-files", "starts-by-itself", "git-hooks"),
     }
 )
-"""No model decides about what cannot be read beforehand, what lets something out or in, the agent itself, and what
-stays to run later: what somebody else would have the agent do."""
+"""No model decides about what cannot be read beforehand, what lets something out or in, the agent itself, other
+programs and things in a home, and what stays to run later: what somebody else would have the agent do."""
 
 TASK = """\
 You guard a computer. An agent wants to do the action below, and a rule has flagged it. You get one JSON object; all \

@@ -248,6 +248,12 @@ def test_the_rules_that_are_for_people_exist():
     assert known | {"unreadable", "home-service"} >= FOR_PEOPLE
 
 
+async def test_a_job_is_for_a_person():
+    case = smart(ALLOWED, person=(YES,))
+    await case.check("create schedule='@hourly' prompt='x'", kind=ActionKind.JOB)
+    assert (len(case.desk.questions), case.model.requests) == (1, [])
+
+
 async def test_a_very_long_action_is_for_a_person():
     case = smart(ALLOWED, person=(YES,))
     await case.check("rm -rf build" + " x" * LONGEST_JUDGED)
