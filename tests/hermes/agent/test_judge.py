@@ -13,7 +13,7 @@ import pytest
 
 from hermes.agent.approval import Allowances, Gate
 from hermes.agent.judge import ANSWER_TOKENS, FOR_PEOPLE, LONGEST_JUDGED, Judge, Ruling, parse
-from hermes.agent.rules import DANGEROUS, WRITE_RULES
+from hermes.agent.rules import DANGEROUS, JOB, MCP_CALL, WRITE_RULES
 from hermes.agent.turn import run_turn
 from hermes.core import event as events
 from hermes.core.errors import NoModel, ToolFailed, UpstreamError
@@ -245,7 +245,7 @@ async def test_what_lets_something_out_or_stays_is_for_a_person(rule: str, text:
 
 def test_the_rules_that_are_for_people_exist():
     known = {rule.id for rule in DANGEROUS} | {rule.id for rule in WRITE_RULES}
-    assert known | {"unreadable", "home-service"} >= FOR_PEOPLE
+    assert known | {"unreadable", JOB, MCP_CALL, "home-service"} >= FOR_PEOPLE
 
 
 async def test_a_job_is_for_a_person():
