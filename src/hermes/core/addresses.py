@@ -32,7 +32,9 @@ METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.go
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_-]{1,63})*\Z")
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\Z")
 _LOCAL_NAMES = (".localhost", ".local", ".internal", ".home.arpa", ".lan")
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+"""Of a network's own; where in it the other address stands is that network's choice (RFC 8215)."""
+_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), _LOCAL_NAT64)
 
 
 class AddressRefused(InvalidInput):
@@ -123,6 +125,8 @@ def literal_address(host: str) -> Address | None:
 
 def is_public(address: Address) -> bool:
     """Whether it is an ordinary address of the internet; addresses that carry another one count as that one."""
+    if address in _LOCAL_NAT64:
+        return False
     address = unwrapped(address)
     if address in METADATA_ADDRESSES:
         return False

@@ -202,6 +202,7 @@ def test_what_can_be_said_without_asking_is_said_without_asking() -> None:
         ("2002:a00:1::", False),
         ("64:ff9b::808:808", True),
         ("64:ff9b:1::a00:1", False),
+        ("64:ff9b:1:7f00:0:100:808:808", False),
         ("2001:0:4136:e378:8000:63bf:f5ff:fffe", False),
     ],
 )
