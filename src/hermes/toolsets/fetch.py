@@ -7,9 +7,12 @@ addresses that were looked at and to no other.
 from __future__ import annotations
 
 import asyncio
+import socket
 import zlib
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urldefrag, urljoin
 
@@ -93,13 +96,28 @@ class Fetcher:
 async def check_reach(
     url: str, hosts: Collection[str] = (), *, allow_http: bool = False, resolve: Resolver | None = None
 ) -> Target:
-    """Where a URL leads, looked at as `Fetcher` says. Raises AddressRefused."""
+    """Where a URL leads, looked at as `Fetcher` says. Raises AddressRefused.
+
+    This machine is refused by its public address too: behind a firewall it answers itself where it answers nobody else.
+    """
     if len(url) > LONGEST_URL:
         raise AddressRefused(f"the URL has more than {LONGEST_URL:,} characters")
     _, host, port = split_url(url, ("http", "https"))
     is_own = bool({host, f"{host}:{port}", f"[{host}]", f"[{host}]:{port}"} & {name.lower() for name in hosts})
     schemes = ("http", "https") if is_own or allow_http else ("https",)
-    return await check_url(url, schemes=schemes, allow_private=is_own, resolve=resolve)
+    target = await check_url(url, schemes=schemes, allow_private=is_own, resolve=resolve)
+    if not is_own and any(is_here(address) for address in target.addresses):
+        raise AddressRefused(f"the host {host!r} is this machine")
+    return target
+
+
+def is_here(address: str) -> bool:
+    """Whether this machine has the address itself: it then sends from there to there. Nothing is sent."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asking:  # no way there: it is elsewhere
+        asking.connect((address, 9))
+        return ip_address(asking.getsockname()[0]) == ip_address(address)
+    return False
 
 
 def whole_url(url: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from hermes.core.errors import ToolFailed
-from hermes.toolsets.fetch import Fetched, Fetcher
+from hermes.toolsets.fetch import Fetched, Fetcher, is_here
 from tests.support.stand_in import NEVER, Answer, Pages
 
 TEXT = Answer(200, b"hello", "Text/Plain; charset=utf-8")
@@ -94,6 +94,11 @@ async def test_a_name_that_leads_into_this_network_is_not_asked() -> None:
     assert await failure(Fetcher(resolve=resolve), "https://example.com/a") == (
         "https://example.com/a: the host 'example.com' does not lead to a public address."
     )
+
+
+@pytest.mark.parametrize(("address", "expected"), [("127.0.0.1", True), ("::1", True), ("198.51.100.7", False)])
+def test_an_address_of_this_machine_is_known(address: str, expected: bool) -> None:
+    assert is_here(address) is expected
 
 
 async def test_what_is_too_large_missing_or_slow_is_said() -> None:
