@@ -13,7 +13,7 @@ from hermes.agent.history import with_own_part
 from hermes.agent.turn import TurnResult, run_turn
 from hermes.core import event as events
 from hermes.core.clock import Clock
-from hermes.core.errors import Busy, Fenced, HermesError, NotFound, StoreUnavailable
+from hermes.core.errors import Busy, Conflict, Fenced, HermesError, NotFound, StoreUnavailable
 from hermes.core.event import RunEvent
 from hermes.core.message import Message
 from hermes.core.ports import ModelSource
@@ -193,6 +193,12 @@ class Conductor:
         try:
             taken = await self._take_up(active, timeout)
         except TimeoutError:
+            if await self.database.read(node_store.has_left, active.run.session_id):
+                raise Conflict(
+                    "a run of this session was left by a gateway that is gone, and goes on when one starts: "
+                    "hermes gateway; or go on in a fork of the session",
+                    code="session_busy",
+                ) from None
             raise Busy(
                 f"the run waited {timeout:g} s in line and got no place (settings: api_server.queue_timeout_seconds)",
                 retry_after_seconds=timeout or 1,

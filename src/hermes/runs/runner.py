@@ -177,9 +177,10 @@ class Runner:
 
     async def tell_interrupted(self) -> int:
         """How many runs of processes that are gone were told as interrupted: those that nobody can go on with. For a
-        process that is no gateway, and leaves the others to one."""
+        process that is no gateway, and leaves the others to one. On PostgreSQL a process must be watched for seconds
+        before it is known to be gone; from then on every process with a `Runner` does this by itself."""
         await self.node.bury()
-        return (await self._take_over.claim_all("its process ended", is_bound=True)).interrupted
+        return await self._tell_bound()
 
     async def start(self, request: RunRequest) -> Run:
         """Keep the run and its new messages, and begin, or queue behind the session's other runs.
@@ -207,6 +208,7 @@ class Runner:
         except Conflict as error:
             if error.code != "session_busy" or not (await self.node.bury()).dead:
                 raise
+            await self._tell_bound()  # what it said comes before this turn, not into it
         return await self._begin(request, session, model, began)
 
     def _check_open(self) -> None:
@@ -537,10 +539,12 @@ class Runner:
         """What may take long is done aside: a node that does not beat meanwhile would be dead to the others."""
         await self._beat()
         buried = await self.node.bury()
+        is_third = count % BEATS_BETWEEN_LOOKS == 0
         if self._takes_over:
             self._do_aside("take over runs", self._claim)
-        is_told = self.node.is_shared  # else no word comes
-        if count % BEATS_BETWEEN_LOOKS == 0 if is_told else buried.living:
+        elif buried.dead or is_third:  # there may be no gateway to do it
+            self._do_aside("tell of runs that ended with their process", self._tell_bound)
+        if is_third if self.node.is_shared else buried.living:  # where nodes share no signals, no word comes
             self._do_aside("read what was said to the runs", self._look_at_all)
 
     async def _beat(self) -> None:
@@ -562,6 +566,10 @@ class Runner:
         if taken.resumed or taken.interrupted:
             log.info("took over %d runs, and %d that had to end", taken.resumed, taken.interrupted)
 
+    async def _tell_bound(self) -> int:
+        """Of runs that nobody conducts, those that end with their process: how many were told so."""
+        return (await self._take_over.claim_all("its process ended", is_bound=True)).interrupted
+
     def _fenced(self) -> None:
         """The others took this node for dead, perhaps under a name that it has no more: its beat tells."""
         self._do("rejoin the other nodes", self._beat())
@@ -580,7 +588,7 @@ class Runner:
             if active.run.node == node_id and not active.is_lost:
                 self._conductor.lose(active)
 
-    def _do_aside(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _do_aside(self, what: str, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Unless it is being done."""
         doing = self._aside.get(what)
         if doing is None or doing.done():
@@ -589,7 +597,7 @@ class Runner:
     def _do(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         self._group.create_task(self._told(what, work))
 
-    async def _told(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _told(self, what: str, work: Coroutine[Any, Any, object]) -> None:
         """What fails is told: raised, it would end the group, and with it every run."""
         try:
             await work

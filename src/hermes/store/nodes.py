@@ -152,6 +152,11 @@ def is_in_use(conn: Connection, session_id: str, node_id: str) -> bool:
     return _IN_USE.first(conn, {"session": session_id, "node": node_id}) is not None
 
 
+def has_left(conn: Connection, session_id: str) -> bool:
+    """Whether an open run of the session is nobody's."""
+    return _LEFT.first(conn, {"session": session_id}) is not None
+
+
 _COLUMNS = tuple(column.name for column in nodes.columns)
 
 
@@ -222,5 +227,10 @@ _HOLD = Statement(sa.select(runs.c.node).where(runs.c.id == bindparam("run")).wi
 _IN_USE = Statement(
     sa.select(runs.c.id)
     .where(runs.c.session_id == bindparam("session"), _IS_OPEN, runs.c.node != bindparam("node"), _IS_SOMEBODYS)
+    .limit(1)
+)
+_LEFT = Statement(
+    sa.select(runs.c.id)
+    .where(runs.c.session_id == bindparam("session"), _IS_OPEN, sa.or_(runs.c.node.is_(None), ~_IS_SOMEBODYS))
     .limit(1)
 )

@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 
 from hermes.core.errors import Conflict
+from hermes.core.event import RunFailed
 from hermes.core.node import Node
-from hermes.core.run import RunStatus
+from hermes.core.run import Run, RunStatus
+from hermes.core.session import Session
 from hermes.home.locks import NodeLock, is_held
 from hermes.runs.node import SILENT_SECONDS, Identity, Membership, Watch
-from hermes.runs.runner import Runner
+from hermes.runs.runner import Runner, RunnerSettings
+from hermes.store import events as event_store
 from hermes.store import nodes as node_store
+from hermes.store import runs as run_store
 from hermes.store import sessions as session_store
 from hermes.store.database import Database
 from tests.support.clock import FakeClock
@@ -84,19 +88,90 @@ async def test_two_processes_of_one_file_do_not_run_a_session_at_once(database: 
 
 
 @pytest.mark.sqlite("processes that share a file")
-async def test_whose_lock_is_free_is_dead_and_its_open_runs_are_told_as_interrupted(database: Database, tmp_path: Path):
+@pytest.mark.parametrize("kind", ["gateway", "acp"])
+async def test_whose_lock_is_free_is_dead_and_its_open_runs_are_told_as_interrupted(
+    database: Database, tmp_path: Path, kind: str
+):
     async with open_runner(ScriptedModel([[asyncio.Event()]]), database=database) as terminal:
         run = await terminal.start(ask(session_id="s"))
         (tmp_path / "run" / f"{terminal.node.id}.lock").unlink()  # as good as dead: nobody can find its lock held
         clock = FakeClock()
         async with open_runner(
-            ScriptedModel([]), database=database, clock=clock, identity=Identity("gateway", "home")
-        ) as gateway:
-            reading = asyncio.ensure_future(names(gateway, run.id))
+            ScriptedModel([]), database=database, clock=clock, identity=Identity(kind, "home")
+        ) as other:
+            reading = asyncio.ensure_future(names(other, run.id))
             while not reading.done():
                 clock.advance(1.0)
                 await asyncio.sleep(0.001)
             assert reading.result()[-1] == "run.interrupted"
+
+
+@pytest.mark.sqlite("processes that share a file")
+async def test_what_a_dead_process_had_said_stands_before_the_next_turn_of_the_session(
+    database: Database, tmp_path: Path
+):
+    never = asyncio.Event()
+    async with open_runner(ScriptedModel([[*says("I was")[:1], never]]), database=database) as terminal:
+        run = await terminal.start(ask(session_id="s"))
+        while len(await database.read(event_store.after, run.id, 0, 10)) < 2:
+            await asyncio.sleep(0.001)
+        (tmp_path / "run" / f"{terminal.node.id}.lock").unlink()
+        async with open_runner(ScriptedModel([says("Here.")]), database=database, clock=FakeClock()) as other:
+            after = await other.start(ask("again", session_id="s"))
+            assert (await names(other, after.id))[-1] == "run.completed"
+            said = [message.text for message in await database.read(session_store.history, "s")]
+            assert said == ["hello", "I was", "again", "Here."]
+
+
+async def dead_runs(database: Database) -> list[Run]:
+    """A run that ends with its process, and one that a gateway goes on with; nobody conducts them."""
+    session = Session(id="s", owner="owner", source="test", started_at=1.0, last_active=1.0)
+    await database.write(session_store.create, session)
+    runs = [
+        Run(
+            id=f"run_{number}",
+            session_id="s",
+            owner="owner",
+            source="test",
+            status=RunStatus.RUNNING,
+            created_at=number,
+            updated_at=number,
+            is_durable=is_durable,
+            node="node_that_died",
+        )
+        for number, is_durable in enumerate((False, True))
+    ]
+    for run in runs:
+        await database.write(run_store.insert, run)
+    return runs
+
+
+async def test_without_a_gateway_any_process_ends_what_ended_with_its_process_and_leaves_the_rest_to_one(
+    postgres_url: str,
+):
+    database, clock = await Database.open(postgres_url), FakeClock()
+    bound, durable = await dead_runs(database)
+    async with open_runner(ScriptedModel([]), database=database, clock=clock) as runner:
+        reading = asyncio.ensure_future(names(runner, bound.id))
+        while not reading.done():
+            clock.advance(1.0)
+            await asyncio.sleep(0.001)
+        assert reading.result() == ["run.interrupted"]
+        assert (await runner.get(durable.id, "owner")).status is RunStatus.RUNNING
+    await database.close()
+
+
+async def test_who_waits_for_a_run_that_only_a_gateway_goes_on_with_is_told_to_start_one(postgres_url: str):
+    database = await Database.open(postgres_url)
+    await dead_runs(database)
+    settings = RunnerSettings(queue_timeout_seconds=0)
+    async with open_runner(ScriptedModel([]), database=database, clock=FakeClock(), settings=settings) as runner:
+        run = await runner.start(ask(session_id="s"))
+        [*_, failed] = [one.event async for one in runner.follow(run.id)]
+        assert isinstance(failed, RunFailed)
+        assert failed.error["code"] == "session_busy"
+        assert "goes on when one starts: hermes gateway" in failed.error["message"]
+    await database.close()
 
 
 @pytest.mark.sqlite("processes that share a file")
