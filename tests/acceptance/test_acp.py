@@ -20,7 +20,7 @@ from acp import RequestError, schema, text_block
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, make_gateway
-from tests.support.database import is_postgres, url_for_process
+from tests.support.database import url_for_process
 from tests.support.editor import acp_process, open_editor
 
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -462,8 +462,9 @@ async def test_sessions_are_listed_by_folder_forked_and_closed(home: Gateway, mo
             (here, str(home.workdir), "in the one"),
         ]
         assert [one.session_id for one in (await desk.agent.list_sessions(cwd=str(other))).sessions] == [there]
-        with pytest.raises(RequestError, match="no such cursor"):
-            await desk.agent.list_sessions(cursor="nowhere")
+        for cursor in ("nowhere", base64.urlsafe_b64encode(f'[1{"0" * 400}, "a"]'.encode()).decode()):
+            with pytest.raises(RequestError, match="no such cursor"):
+                await desk.agent.list_sessions(cursor=cursor)
         fork = await desk.agent.fork_session(here, str(home.workdir))
         assert fork.session_id != here
         await desk.say(fork.session_id, "on the side")
@@ -523,11 +524,22 @@ async def test_files_and_pictures_of_the_editor_reach_the_model(home: Gateway, m
         assert kinds == ["text", "text", "resource_link", "resource_link", "image"]
 
 
+async def test_half_a_character_is_kept_as_a_question_mark(home: Gateway, model: ScriptedModelServer) -> None:
+    model.add(Step("Read."))
+    async with open_editor(home) as desk:
+        session_id = await desk.new(home.workdir)
+        assert (await desk.say(session_id, "cut \ud83d here, whole \U0001f600")).stop_reason == "end_turn"
+        assert model.requests[-1]["messages"][-1]["content"] == "cut ? here, whole \U0001f600"
+        with pytest.raises(RequestError, match="no session"):
+            await desk.agent.load_session(str(home.workdir), "sess_\ud800")
+
+
 async def test_a_wrong_request_is_answered_with_what_is_wrong(home: Gateway) -> None:
     async with open_editor(home) as desk:
         for call, why in [
             (desk.agent.new_session("relative"), "cwd must be an absolute path"),
             (desk.agent.new_session(str(home.workdir / "none")), "there is no folder"),
+            (desk.agent.new_session(f"/{'a' * 5000}"), "cannot be opened: File name too long"),
             (desk.agent.load_session(str(home.workdir), "sess_none"), "no session 'sess_none'"),
             (desk.agent.fork_session("sess_none", str(home.workdir)), "no session 'sess_none'"),
             (desk.say("sess_none", "hi"), "is not open here"),
@@ -622,14 +634,15 @@ async def test_a_killed_process_leaves_a_session_that_the_next_one_goes_on_with(
         desk.process.kill()
         with pytest.raises(ConnectionError):
             await turn
-    if is_postgres():
-        home.start()  # nobody else there says of a node that it is dead, and of its runs that they are over
     model.add(Step("Where was I?"))
     async with open_editor(home) as desk:
         await desk.agent.load_session(str(home.workdir), session_id)
         assert desk.window.text(session_id, "user_message_chunk") == "tell me"
         assert desk.window.text(session_id) == "I was about to"
         assert (await desk.say(session_id, "go on")).stop_reason == "end_turn"
+    home.start()
+    runs = home.client.get("/v1/runs", params={"session_id": session_id}).raise_for_status().json()["data"]
+    assert [run["status"] for run in runs] == ["completed", "interrupted"]
 
 
 async def test_a_session_is_shared_with_the_gateway_of_the_home(home: Gateway, model: ScriptedModelServer) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import binascii
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from urllib.parse import unquote, urlsplit
@@ -20,6 +22,7 @@ Block = (
     | schema.EmbeddedResourceContentBlock
 )
 
+_PICTURE = re.compile(r"image/[\w.+-]+", re.ASCII)
 _SOUNDS = {"wav": "wav", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "mpeg": "mp3", "mp3": "mp3"}
 
 
@@ -55,7 +58,10 @@ def text_block(text: str) -> schema.TextContentBlock:
 
 def place_of(uri: str) -> str:
     """A file's path where the address is that of a file on this machine, with the lines it speaks of."""
-    parsed = urlsplit(uri)
+    try:
+        parsed = urlsplit(uri)
+    except ValueError:  # brackets, where an address of IPv6 would be
+        return uri
     if parsed.scheme != "file" or parsed.netloc not in ("", "localhost"):
         return uri
     return unquote(parsed.path) + (f"#{parsed.fragment}" if parsed.fragment else "")
@@ -66,14 +72,14 @@ def _part(block: Block, place: str) -> ContentPart:
         case schema.TextContentBlock():
             return TextPart(block.text)
         case schema.ImageContentBlock():
-            if not block.mime_type.startswith("image/"):
-                raise _wrong(place, f"an image of the type {block.mime_type!r}; it must begin with image/")
-            return ImagePart(f"data:{block.mime_type};base64,{block.data}", place=place)
+            if not _PICTURE.fullmatch(block.mime_type):
+                raise _wrong(place, f"an image of the type {block.mime_type!r}; it must be one of image/")
+            return ImagePart(f"data:{block.mime_type};base64,{_checked(block.data, place)}", place=place)
         case schema.AudioContentBlock():
             kind = _SOUNDS.get(block.mime_type.removeprefix("audio/"))
             if kind is None:
                 raise _wrong(place, f"sound of the type {block.mime_type!r}; what can be heard: audio/wav, audio/mpeg")
-            return AudioPart(block.data, kind)
+            return AudioPart(_checked(block.data, place), kind)
         case schema.ResourceContentBlock():
             return TextPart(f"[{block.name}]({place_of(block.uri)})")
         case schema.EmbeddedResourceContentBlock():
@@ -82,6 +88,16 @@ def _part(block: Block, place: str) -> ContentPart:
             if isinstance(resource, schema.BlobResourceContents):
                 return FilePart(name, resource.blob, place=place)
             return FilePart(name, base64.b64encode(resource.text.encode("utf-8", "replace")).decode(), place=place)
+
+
+def _checked(data: str, place: str) -> str:
+    """What is kept is sent with each later turn: a model that refuses it would refuse all of them."""
+    try:
+        if base64.b64decode(data, validate=True):
+            return data
+    except (binascii.Error, ValueError):
+        pass
+    raise _wrong(place, "no base64, or empty")
 
 
 def _wrong(place: str, what: str) -> InvalidInput:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import stat
 import sys
 from contextlib import suppress
@@ -15,6 +16,8 @@ from hermes.core.errors import ConfigError
 LONGEST_LINE = 64 << 20
 """Bytes: images come in a line, too."""
 PARSE_ERROR, INVALID_REQUEST = -32700, -32600
+_HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of a character, perhaps: an editor that cuts its text between the two writes one, and nothing can keep it."""
 
 
 class Pipes:
@@ -88,6 +91,8 @@ def _parsed(line: bytes) -> tuple[dict[str, Any], tuple[int, str] | None]:
     """The message, and what is wrong with it: the library takes its shape for granted."""
     try:
         message = json.loads(line)
+        if _HALF_A_PAIR.search(line):
+            message = json.loads(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return {}, (PARSE_ERROR, "Parse error: each line is one JSON-RPC message")
     if not isinstance(message, dict):

@@ -45,7 +45,11 @@ def checked_folder(cwd: str) -> Path:
     folder = Path(cwd)
     if not folder.is_absolute() or "\0" in cwd:
         raise InvalidInput(f"cwd must be an absolute path, not {cwd!r}", param="cwd")
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:
+        raise InvalidInput(f"cwd: {cwd} cannot be opened: {error.strerror}", param="cwd") from None
+    if not is_folder:
         raise InvalidInput(f"cwd: there is no folder {cwd}", param="cwd")
     return folder
 
@@ -107,8 +111,8 @@ def _cursor_of(place: tuple[float, str]) -> str:
 def _place_of(cursor: str) -> tuple[float, str]:
     try:
         match json.loads(base64.urlsafe_b64decode(cursor)):
-            case [int() | float() as when, str(session_id)]:
-                return float(when), session_id
+            case [float(when), str(session_id)] if session_id.isascii():
+                return when, session_id
     except (binascii.Error, ValueError):
         pass
     raise InvalidInput(f"no such cursor: {cursor!r}; begin without one", param="cursor")
