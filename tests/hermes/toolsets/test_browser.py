@@ -80,8 +80,12 @@ def ref(shown: str, name: str) -> str:
     return found[1]
 
 
+def command(process: psutil.Process) -> str:
+    return " ".join(process.cmdline())
+
+
 def workers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "worker.py" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "worker.py" in command(child)]
 
 
 def everything(worker: psutil.Process) -> list[psutil.Process]:
@@ -220,6 +224,23 @@ async def test_closing_leaves_no_process_and_no_file() -> None:
         [worker] = workers()
         processes = everything(worker)
         assert len(processes) > 3
+        await surf.registry.close()
+    await asyncio.to_thread(eventually, lambda: all_gone(processes), 5)
+    assert directories() <= before
+
+
+@needs_browser
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a Chromium that hangs is looked for in /proc")
+async def test_a_browser_that_hangs_is_killed_with_its_processes() -> None:
+    before = directories()
+    async with surfing({"/": FIRST}) as (server, surf):
+        await surf("navigate", url=server.url)
+        [worker] = workers()
+        processes = everything(worker)
+        [chromium] = [
+            one for one in processes if "--user-data-dir=" in (line := command(one)) and "--type=" not in line
+        ]
+        chromium.suspend()
         await surf.registry.close()
     await asyncio.to_thread(eventually, lambda: all_gone(processes), 5)
     assert directories() <= before

@@ -122,6 +122,7 @@ class Worker:
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
+        await asyncio.to_thread(end_chromium, self._directory)
         await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
 
     async def _begin(self) -> None:
@@ -207,6 +208,16 @@ class Browser:
                     raise ToolFailed(problem)
                 self._worker = await Worker.start(self._settings, environment)
             return self._worker
+
+
+def end_chromium(directory: Path) -> None:
+    """Kills one whose profile is in `directory`: it is a group of its own, and if it hangs it does not see that its
+    driver is gone. Where there is no /proc it is left to itself."""
+    profile = os.fsencode(f"--user-data-dir={directory}/")
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile, or is somebody else's
+            if profile in (process / "cmdline").read_bytes():
+                os.killpg(os.getpgid(int(process.name)), signal.SIGKILL)
 
 
 def why_not(said: str) -> str:
