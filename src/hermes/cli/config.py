@@ -149,10 +149,10 @@ def _env_value(settings: Settings, name: str) -> Any:
 
 def _setting_value(settings: Settings, name: str) -> Any:
     """A section gives a mapping. Raises `InvalidInput` for an unknown name."""
-    from hermes.home.names import canonical, find_setting, nearest_setting, sections
+    from hermes.home.names import below, canonical, find_setting, nearest_setting
 
     name = canonical(name)
-    if find_setting(name) is None and name not in sections():
+    if find_setting(name) is None and not below(name):
         near = nearest_setting(name)
         raise InvalidInput(f"{name} is no setting" + (f"; did you mean {near}?" if near else ""), param="name")
     value: Any = settings.model_dump()

@@ -16,13 +16,12 @@ from hermes.home.names import (
     PROVIDER_NAMES,
     Setting,
     bare,
+    below,
     canonical,
     env_names,
     find_setting,
-    known_settings,
     nearest,
     nearest_setting,
-    sections,
     unknown_env_name,
 )
 from hermes.home.paths import Home
@@ -68,7 +67,7 @@ def unset_setting(home: Home, name: str) -> bool:
     places = [alias + ("." + rest if rest else "") for alias in ALIASES] if prefix == ALIASED_SECTION else [name]
     for place in places:
         found = unset_config(home.config_file, place.split(".")) or found
-    if not found and find_setting(name) is None and name not in sections():
+    if not found and find_setting(name) is None and not below(name):
         raise _unknown(name)
     return found
 
@@ -105,7 +104,7 @@ def _setting(name: str) -> Setting:
     setting = find_setting(dotted)
     if setting is not None and "[]" not in dotted:
         return setting
-    inside = [known for known in known_settings() if known.startswith(dotted + ".") and "*" not in known]
+    inside = [known for known in below(dotted) if "*" not in known]
     if inside:
         raise InvalidInput(f"{name} is a section; set one of {', '.join(inside)}", param="name")
     raise _unknown(name)

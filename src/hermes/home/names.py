@@ -114,6 +114,17 @@ def find_setting(name: str) -> Setting | None:
     return None
 
 
+def below(name: str) -> tuple[str, ...]:
+    """The leaves of a section, or of an entry that the user named, such as `mcp_servers.mine`; of anything else none."""
+    parts = name.split(".")
+    patterns = (known.split(".") for known in known_settings())
+    return tuple(
+        ".".join([*parts, *pattern[len(parts) :]])
+        for pattern in patterns
+        if len(pattern) > len(parts) and _matches(pattern[: len(parts)], parts)
+    )
+
+
 def canonical(name: str) -> str:
     """`gateway.api_server.port` → `api_server.port`."""
     for alias in ALIASES[1:]:

@@ -65,7 +65,17 @@ def test_a_value_that_is_not_set_exits_1(hermes: Hermes) -> None:
 def test_a_section_is_given_as_json(hermes: Hermes) -> None:
     hermes("config", "set", "approvals.deny", '["rm *"]')
     section = json.loads(hermes("config", "get", "approvals").out)
-    assert section == {"mode": "manual", "timeout": 60, "cron_mode": "deny", "deny": ["rm *"]}
+    assert section == {"mode": "manual", "timeout": 60, "model": None, "cron_mode": "deny", "deny": ["rm *"]}
+
+
+def test_an_entry_that_the_user_named_is_shown_set_and_removed_by_its_name(hermes: Hermes) -> None:
+    refused = hermes("config", "set", "model_routes.fast", "{}")
+    assert "hermes: model_routes.fast is a section; set one of model_routes.fast." in refused.err
+    assert hermes("config", "get", "mcp_servers.mine").err == "mcp_servers.mine is not set\n"
+    hermes("config", "set", "mcp_servers.mine.command", "npx")
+    assert json.loads(hermes("config", "get", "mcp_servers.mine").out)["command"] == "npx"
+    assert hermes("config", "unset", "mcp_servers.mine").err == "mcp_servers.mine is removed\n"
+    assert hermes("config", "unset", "mcp_servers.mine").err == "mcp_servers.mine was not set\n"
 
 
 SECRETS = {
@@ -74,7 +84,9 @@ SECRETS = {
     "MY_SERVICE_TOKEN": "canary-token-0003",
     "model.api_key": "canary-model-0004",
     "database.url": "postgresql://me:canary-0005@db/x",
-    "mcp_servers.x": '{"env": {"API_TOKEN": "canary-mcp-0006"}}',
+    "mcp_servers.x.env": '{"API_TOKEN": "canary-mcp-0006"}',
+    "mcp_servers.y.headers": '{"Authorization": "Bearer canary-mcp-0011"}',
+    "mcp_servers.y.url": "https://me:canary-mcp-0012@mcp.example/sse",
     "model_routes.fast.api_key": "canary-route-0007",
     "fallback_models": '[{"default": "m", "api_key": "canary-fallback-0008"}]',
     "model.base_url": "http://me:canary-0009@127.0.0.1/v1",
