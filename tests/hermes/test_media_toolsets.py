@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from hermes.app import open_engine
 from hermes.app.engine import Engine
 from hermes.app.media import endpoint_of
+from hermes.core.message import Message
+from hermes.core.run import RunRequest
 from hermes.core.toolset import CATALOGUE
 from hermes.home.paths import Home, create_home
 from hermes.home.settings import TtsSettings, load_settings
@@ -42,6 +45,16 @@ async def states(
 ) -> dict[str, tuple[bool, str]]:
     async with engine(folder, config, environ) as running:
         return {s.name: (s.is_enabled, s.problem) for s in running.registry.toolsets() if s.name in MEDIA}
+
+
+async def test_what_the_settings_list_and_cannot_work_is_offered_only_to_a_request_that_names_it(
+    tmp_path: Path,
+) -> None:
+    async with engine(tmp_path, {"toolsets": ["todo", "image_gen"]}) as running:
+        said = RunRequest(owner="owner", source="api", messages=(Message("user", "hi"),))
+        assert list(running.agent.tools(said)) == ["todo"]
+        assert [spec.name for spec in running.agent.opening()[0]] == ["todo"]
+        assert list(running.agent.tools(replace(said, toolsets=("image_gen",)))) == ["image_generate"]
 
 
 async def test_every_toolset_of_the_catalogue_is_there(tmp_path: Path) -> None:

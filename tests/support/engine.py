@@ -34,7 +34,9 @@ class Tools:
     async def close_session(self, session_id: str) -> None:
         pass
 
-    def select(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]:
+    def select(
+        self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = (), *, is_setting: bool = False
+    ) -> dict[str, Tool]:
         return dict(self.tools)
 
     def brought(self, session_id: str) -> dict[str, Tool]:

@@ -81,7 +81,7 @@ class Agent:
 
         Raises InvalidInput for a toolset that does not exist.
         """
-        tools = self.toolbox.select(*self._choice(request))
+        tools = self.toolbox.select(*self._choice(request), is_setting=request.toolsets is None)
         session_id = session_id or request.session_id
         if session_id is not None and request.toolsets is None and COMPOSITES.keys().isdisjoint(self.toolsets or ()):
             tools |= self.toolbox.brought(session_id)
@@ -132,7 +132,7 @@ class Agent:
 
     def beginning(self, model: Model | None = None) -> tuple[Shortlist, str]:
         """`opening`, with the tools that are loaded on demand."""
-        tools = self.toolbox.select(self.toolsets)
+        tools = self.toolbox.select(self.toolsets, is_setting=True)
         reads_memory = is_read(MEMORY, self.toolsets)
         known = self._known(tools, model, None, OWNER, None, reads_memory=reads_memory)
         tools = self._for(model, tools, None)

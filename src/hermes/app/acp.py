@@ -82,7 +82,7 @@ def _reading_toolsets(engine: Engine) -> tuple[str, ...]:
     """Of what the agent is offered here, the toolsets that only read."""
     return tuple(
         state.name
-        for state in engine.registry.toolsets(engine.agent.toolsets)
+        for state in engine.registry.toolsets(engine.agent.toolsets, is_setting=True)
         if state.is_enabled and (state.name == READS_AND_WRITES or all(_only_reads(tool) for tool in state.tools))
     )
 

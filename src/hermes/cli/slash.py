@@ -95,9 +95,8 @@ async def _model(chat: Chat, argument: str) -> str:
 
 
 async def _tools(chat: Chat, argument: str) -> str:
-    agent = chat.talk.engine.agent
-    enabled = chat.talk.wishes.toolsets or agent.toolsets
-    states = chat.talk.engine.registry.toolsets(enabled)
+    engine, asked = chat.talk.engine, chat.talk.wishes.toolsets
+    states = engine.registry.toolsets(engine.agent.toolsets if asked is None else asked, is_setting=asked is None)
     rows = [
         (state.name, "on" if state.is_enabled else "off", state.problem or ", ".join(state.tools)) for state in states
     ]

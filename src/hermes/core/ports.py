@@ -137,13 +137,16 @@ class Tool(Protocol):
 class Toolbox(Protocol):
     """The tools there are.
 
-    `select`: None means what is on by default; raises InvalidInput naming an unknown toolset. `brought` are tools that
-    came with the session, for its runs alone. `ready` waits, a few seconds at most, for tools that are still being
-    looked for. `end_run`: the run was stopped, so whatever it started ends, what runs in the background too.
+    `select`: None means what is on by default; raises InvalidInput naming an unknown toolset. With `is_setting` the
+    names are the home's, not a request's, and what cannot work here is left out. `brought` are tools that came with
+    the session, for its runs alone. `ready` waits, a few seconds at most, for tools that are still being looked for.
+    `end_run`: the run was stopped, so whatever it started ends, what runs in the background too.
     `close_session`: the session is gone, so whatever it started ends, and what it left on disk goes.
     """
 
-    def select(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]: ...
+    def select(
+        self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = (), *, is_setting: bool = False
+    ) -> dict[str, Tool]: ...
 
     def brought(self, session_id: str) -> dict[str, Tool]: ...
 

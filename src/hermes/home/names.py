@@ -115,7 +115,7 @@ def find_setting(name: str) -> Setting | None:
 
 
 def below(name: str) -> tuple[str, ...]:
-    """The leaves of a section, or of an entry that the user named, such as `mcp_servers.mine`; of anything else none."""
+    """The leaves of a section, or of an entry of the user such as `mcp_servers.mine`; of anything else none."""
     parts = name.split(".")
     patterns = (known.split(".") for known in known_settings())
     return tuple(

@@ -96,9 +96,12 @@ class Registry:
         """All tools by name, whatever is enabled."""
         return {tool.spec.name: tool for toolset in self._toolsets.values() for tool in toolset.tools}
 
-    def select(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = ()) -> dict[str, Tool]:
-        """What a run is offered. None: what is on by default. Raises InvalidInput for a name that is not there."""
-        names = self._selected(enabled, disabled)
+    def select(
+        self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...] = (), *, is_setting: bool = False
+    ) -> dict[str, Tool]:
+        """What a run is offered. None: what is on by default. `is_setting`: the names are the home's, and what cannot
+        work here is left out; a request gets what it names. Raises InvalidInput for a name that is not there."""
+        names = self._selected(enabled, disabled, is_setting)
         return {tool.spec.name: tool for name in names for tool in self._toolsets[name].tools}
 
     def brought(self, session_id: str) -> dict[str, Tool]:
@@ -111,9 +114,11 @@ class Registry:
         if self.servers is not None:
             await self.servers.ready(enabled)
 
-    def toolsets(self, enabled: tuple[str, ...] | None = None, disabled: tuple[str, ...] = ()) -> list[ToolsetState]:
-        """The state of every toolset, given what a run would be offered."""
-        selected = self._selected(enabled, disabled)
+    def toolsets(
+        self, enabled: tuple[str, ...] | None = None, disabled: tuple[str, ...] = (), *, is_setting: bool = False
+    ) -> list[ToolsetState]:
+        """The state of every toolset, given what a run would be offered, as `select` has it."""
+        selected = self._selected(enabled, disabled, is_setting)
         return [
             ToolsetState(
                 name,
@@ -178,21 +183,21 @@ class Registry:
     def _lasting(self) -> list[Lasting]:
         return [toolset.lasting for toolset in self._toolsets.values() if toolset.lasting is not None]
 
-    def _selected(self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...]) -> list[str]:
+    def _selected(
+        self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...], is_setting: bool = False
+    ) -> list[str]:
         for param, names in (("toolsets", enabled or ()), ("disabled_toolsets", disabled)):
             for name in names:
                 if name not in self._toolsets and name not in COMPOSITES:
                     known = ", ".join([*self._toolsets, *COMPOSITES])
                     raise InvalidInput(f"no toolset {name!r}; there are {known}", code="unknown_toolset", param=param)
         members = expanded(enabled or ())
+        asked = () if enabled is None or is_setting else enabled
         chosen = [
             name
             for name, toolset in self._toolsets.items()
-            if (
-                toolset.info.is_default and toolset.is_usable
-                if enabled is None
-                else name in enabled or (name in members and toolset.is_usable)
-            )
+            if name in asked
+            or (toolset.is_usable and (toolset.info.is_default if enabled is None else name in members))
         ]
         left_out = expanded(disabled)
         return [name for name in chosen if name not in left_out]

@@ -26,7 +26,7 @@ class Lasting(Protocol):
 class Toolset:
     """A toolset of this build with its tools. `problem` says what it lacks to work whole, empty when nothing.
 
-    `is_usable` False: nothing of it can work, so that it is offered to nobody who did not name it. `lasting`: what
+    `is_usable` False: nothing of it can work, so that only a request that names it gets it. `lasting`: what
     the registry ends with runs, sessions and itself.
     """
 

@@ -129,10 +129,13 @@ def test_safe_is_shown_beside_the_toolsets_with_what_it_gives(registry: Registry
     assert [state.is_enabled for state in registry.composites(None)] == [True]
 
 
-def test_what_cannot_work_here_is_offered_to_nobody_who_did_not_name_it(tmp_path: Path) -> None:
+def test_what_cannot_work_here_is_offered_only_to_a_request_that_names_it(tmp_path: Path) -> None:
     registry = build_registry(run_dir=tmp_path)
     assert not {"memory", "session_search", "todo", "skill_view"} & set(registry.select(None))
     assert list(registry.select(("memory",))) == ["memory"]
+    assert list(registry.select(("terminal", "memory"), is_setting=True)) == ["terminal", "process"]
+    listed = registry.toolsets(("terminal", "memory"), is_setting=True)
+    assert [state.name for state in listed if state.is_enabled] == ["terminal"]
     states = {state.name: state for state in registry.toolsets()}
     assert (states["memory"].is_enabled, states["memory"].is_configured) == (False, False)
     assert states["memory"].problem == "it is kept in a home, and there is none"
