@@ -6,6 +6,8 @@ import json
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import from_json
+
 from hermes.core.errors import ToolFailed
 from hermes.core.model import ToolSpec
 from hermes.core.ports import Action, ActionKind, ToolContext, ToolResult
@@ -43,7 +45,7 @@ class McpTool:
 
     def parse(self, arguments: str) -> dict[str, Any]:
         try:
-            given = json.loads(arguments.strip() or "{}")
+            given = from_json(arguments.strip() or "{}")  # as for tools of our own: half a character is no JSON
         except ValueError as error:
             raise ToolFailed(f"{self.spec.name}: the arguments are not valid JSON ({error})") from error
         if not isinstance(given, dict):

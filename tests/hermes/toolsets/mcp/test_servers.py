@@ -129,6 +129,8 @@ async def test_what_a_tool_gives_is_made_text_and_cut(tmp_path: Path) -> None:
             await there.call("mcp_s_raises")
         with pytest.raises(ToolFailed, match="mcp_s_echo: the arguments are not valid JSON"):
             await there.call("mcp_s_echo", '{"text": ')
+        with pytest.raises(ToolFailed, match="mcp_s_echo: the arguments are not valid JSON"):
+            await there.call("mcp_s_echo", r'{"text": "\ud83d"}')
 
 
 async def test_a_server_that_dies_in_a_call_is_started_again_for_the_next(tmp_path: Path) -> None:
