@@ -301,7 +301,6 @@ def test_a_chat_and_a_gateway_share_a_home(start_gateway: StartGateway, model: S
     assert gateway.stop() == 0
 
 
-@pytest.mark.sqlite("on PostgreSQL a process is gone once it was silent for seconds: the gateways tell of its runs")
 def test_a_chat_that_is_killed_leaves_a_run_that_the_next_one_tells_as_interrupted(
     open_chat: OpenChat, place: Gateway, model: ScriptedModelServer
 ) -> None:
