@@ -524,6 +524,21 @@ async def test_files_and_pictures_of_the_editor_reach_the_model(home: Gateway, m
         assert kinds == ["text", "text", "resource_link", "resource_link", "image"]
 
 
+async def test_a_prompt_that_comes_while_its_session_is_loaded_again_can_be_cancelled(
+    home: Gateway, model: ScriptedModelServer
+) -> None:
+    model.add(Step("Hello."), Step("I am", hang=True))
+    async with open_editor(home) as desk:
+        session_id = await desk.new(home.workdir)
+        await desk.say(session_id, "hi")
+        loading = asyncio.create_task(desk.agent.load_session(str(home.workdir), session_id))
+        saying = asyncio.create_task(desk.say(session_id, "and?"))
+        await loading
+        await desk.window.until(lambda: desk.window.text(session_id).endswith("I am"))
+        await desk.agent.cancel(session_id)
+        assert (await asyncio.wait_for(saying, 20)).stop_reason == "cancelled"
+
+
 async def test_half_a_character_is_kept_as_a_question_mark(home: Gateway, model: ScriptedModelServer) -> None:
     model.add(Step("Read."))
     async with open_editor(home) as desk:

@@ -27,7 +27,7 @@ from hermes.core.key import OWNER
 Servers = Sequence[Given]
 
 AUTH_METHOD = "home"
-CLOSE_SECONDS = 1.5
+CLOSE_SECONDS = 1.0
 
 
 class Editor(Agent):
@@ -264,7 +264,8 @@ class Editor(Agent):
         await self._services.runner.open_session(session_id)
         notes = await connect(self._services.servers, session_id, servers or (), folder)
         self._services.modes.set(session_id, Mode.DEFAULT)
-        session = self._sessions[session_id] = OpenSession(session_id, folder, notes=tuple(notes))
+        session = self._sessions.setdefault(session_id, OpenSession(session_id, folder))  # a turn may have begun
+        session.workdir, session.notes = folder, tuple(notes)
         return session
 
     async def _open_kept(self, session_id: str, folder: Path, mcp_servers: Servers | None) -> OpenSession:
