@@ -334,6 +334,7 @@ async def test_a_sandbox_has_no_network_writes_its_workspace_and_does_not_see_th
         "secret-in" not in (await bench.sh(f"unshare -Urm sh -c 'umount {bench.home}; cat {bench.home}/.env'")).content
     )
     assert (await bench.sh("ls /run")).content == "hermes\n[exit code 0]"
+    assert (await bench.sh("test -w /proc/sys/kernel/core_pattern")).is_error  # root's to write, and then a way out
     assert (await bench.sh("grep CapEff /proc/self/status")).content == "CapEff:\t0000000000000000\n[exit code 0]"
 
 

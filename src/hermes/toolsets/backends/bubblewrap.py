@@ -117,7 +117,9 @@ def sandbox(settings: BubblewrapSettings, workspace: Path, tmp: Path) -> Iterato
     yield from ("bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL")
     if settings.network:
         yield "--share-net"
-    yield from ("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run")
+    # what is set in /proc/sys is root's to write, without any capability: kernel.core_pattern would be a way out
+    yield from ("--ro-bind", "/", "/", "--proc", "/proc", "--ro-bind-try", "/proc/sys", "/proc/sys")
+    yield from ("--dev", "/dev", "--tmpfs", "/run")
     yield from ("--ro-bind-try", "/run/current-system", "/run/current-system")
     if settings.network:
         for file in RESOLVERS:
