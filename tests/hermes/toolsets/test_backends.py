@@ -378,6 +378,7 @@ async def test_a_snapshot_that_a_command_made_a_trap_of_is_none(bench_of: Callab
         await bench.call("process", action="wait", session_id=process)
         result = await bench.sh("trap '' EXIT; exec true")
         assert "secret-words" not in result.content
+        assert (await bench.sh(f"{trap}; trap '' EXIT; exec true")).content == "[exit code 0]"
     assert (await bench.sh("echo fine")).content.startswith("fine\n")
 
 

@@ -109,11 +109,13 @@ def _read(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return b""
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             return b""
-        file.seek(max(0, os.fstat(descriptor).st_size - SNAPSHOT_BYTES))
-        return file.read(SNAPSHOT_BYTES)
+        return os.pread(descriptor, SNAPSHOT_BYTES, max(0, found.st_size - SNAPSHOT_BYTES))
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
