@@ -31,6 +31,8 @@ MARK = "HERMES_PROCESS"
 SUPERVISOR_DIR = str(Path(supervisor.__file__).parent)
 
 LONGEST_PENDING = 10_000
+LONGEST_TOLD = 64
+"""Of a line that a supervisor tells."""
 _LINE_ENDS = re.compile(r"(?<!\\)\n")
 
 KEPT_ENDED = 16
@@ -109,9 +111,12 @@ class Process(asyncio.SubprocessProtocol):
         self._control = cast(asyncio.SubprocessTransport, transport)  # uvloop's is none by its class
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        *lines, self._heard = (self._heard + data).split(b"\n")
+        *lines, heard = (self._heard + data).split(b"\n")
+        self._heard = heard[-LONGEST_TOLD:]
         for line in lines:
-            word, _, number = line.decode("ascii", "replace").partition(" ")
+            word, _, number = line[-LONGEST_TOLD:].decode("ascii", "replace").partition(" ")
+            if word != "gone" and not number.removeprefix("-").isdecimal():
+                continue  # of a command that found our pipe
             if word == "pid":
                 self.pid = int(number)
             elif word == "exit":

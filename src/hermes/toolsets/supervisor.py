@@ -309,14 +309,18 @@ class Supervisor:
             *lines, self.heard = (self.heard + data).split(b"\n")
             for line in lines:
                 word, _, value = line.partition(b" ")
+                number = int(value) if value.lstrip(b"-").isdigit() and len(value) < 20 else 0
                 if word == TOLD + b"exit":
-                    self.far_code = int(value)
+                    self.far_code = number
                 elif word == TOLD + b"left":
                     self.pump(reading)
-                    if int(value) and not self.is_reported:
-                        self.report(int(value))
+                    if number and not self.is_reported:
+                        self.report(number)
                 elif not word.startswith(TOLD):
                     self.log.write(line + b"\n")
+            if len(self.heard) > READ_BYTES:  # no line of ours
+                self.log.write(self.heard)
+                self.heard = b""
 
     def drain(self, pipe: int) -> None:
         try:

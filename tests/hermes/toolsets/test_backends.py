@@ -17,8 +17,9 @@ import pytest
 from hermes.core.errors import ToolFailed
 from hermes.toolsets.backends.bubblewrap import BubblewrapSettings, find_problem
 from hermes.toolsets.backends.choice import Place
-from hermes.toolsets.backends.docker import DockerSettings, owner, remove_leftovers
+from hermes.toolsets.backends.docker import Docker, DockerSettings, owner, remove_leftovers
 from hermes.toolsets.backends.ssh import SshSettings
+from hermes.toolsets.processes import Processes
 from hermes.toolsets.settings import TerminalSettings
 from tests.support import waiting
 from tests.support.sshd import SSHD, Sshd, running_sshd
@@ -298,6 +299,28 @@ async def test_a_killed_supervisor_takes_everything_along(bench: Bench) -> None:
     os.kill(int(record.read_text().split()[2]), signal.SIGKILL)
 
     assert await asyncio.to_thread(gone_within, 3, f"sleep {nap}")
+
+
+@pytest.mark.parametrize("backend", ["local", "docker"], indirect=True)
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+async def test_a_command_that_talks_into_our_own_pipes_is_no_trouble(bench: Bench, backend: str) -> None:
+    pipe = f"/proc/$PPID/fd/{1 if backend == 'local' else 2}"
+    words = r"exit x\n\036hermes:exit x\n\036hermes:left \nleft 1x\npid\n"
+
+    result = await bench.sh(f"printf '{words}' > {pipe}; head -c 3000000 /dev/zero > {pipe}; echo > {pipe}; exit 3")
+
+    assert result.content.endswith("[exit code 3]")
+    assert (await bench.sh("echo again")).content == "again\n[exit code 0]"
+
+
+async def test_an_endless_answer_of_the_other_side_is_not_kept(tmp_path: Path) -> None:
+    other = Docker(DockerSettings(image="python:3"), Processes(tmp_path / "run"), {"PATH": os.environ["PATH"]})
+
+    with pytest.raises(ToolFailed, match=r"docker: yes answered with more than 1,048,576 bytes\."):
+        await other.ask(("yes",), b"x" * 200_000, seconds=60)
+    with pytest.raises(ToolFailed, match=r"docker: sleep did not answer within 0\.1 s\."):
+        await other.ask(("sleep", "60.25"), seconds=0.1)
+    assert gone_within(1, "sleep 60.25")
 
 
 @needs_bubblewrap

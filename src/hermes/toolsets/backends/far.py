@@ -25,6 +25,8 @@ from hermes.toolsets.supervisor import BASH, SH
 READY = "hermes-is-ready"
 POLL_SECONDS = 0.02
 LOOK_SECONDS = 15.0
+LONGEST_ANSWER = 1 << 20
+"""Of a short program. What answers over there may be anything by now: a command could have changed it."""
 PASSED_ON = (
     "PATH",
     "HOME",
@@ -153,7 +155,8 @@ class Far:
     async def ask(
         self, argv: Sequence[str], sent: bytes = b"", seconds: float = LOOK_SECONDS
     ) -> tuple[int, bytes, str]:
-        """Exit code, output and complaint of a short program. Raises ToolFailed when it cannot run, or is too slow."""
+        """Exit code, output and complaint of a short program. Raises ToolFailed when it cannot run, or is too slow
+        or too talkative."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
@@ -167,9 +170,11 @@ class Far:
             raise ToolFailed(f"{self.name}: cannot run {argv[0]}: {error.strerror or error}") from error
         try:
             async with asyncio.timeout(seconds):
-                said, complained = await process.communicate(sent)
+                said, complained = await _converse(process, sent)
         except TimeoutError:
             raise ToolFailed(f"{self.name}: {argv[0]} did not answer within {seconds:g} s.") from None
+        except _TooLong:
+            raise ToolFailed(f"{self.name}: {argv[0]} answered with more than {LONGEST_ANSWER:,} bytes.") from None
         finally:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
@@ -210,3 +215,26 @@ class Far:
     def _said(self, process: Process) -> str:
         said = output.read(process.log, self._processes.piece_bytes, 0, 4096).decode("utf-8", "replace")
         return " ".join(output.clean(said).split())[-600:]
+
+
+class _TooLong(Exception):
+    pass
+
+
+async def _converse(process: asyncio.subprocess.Process, sent: bytes) -> tuple[bytes, bytes]:
+    """Output and complaint. Raises _TooLong."""
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    process.stdin.write(sent)
+    process.stdin.close()
+    said = await asyncio.gather(_read(process.stdout), _read(process.stderr))
+    await process.wait()
+    return said[0], said[1]
+
+
+async def _read(stream: asyncio.StreamReader) -> bytes:
+    said = b""
+    while piece := await stream.read(1 << 16):
+        said += piece
+        if len(said) > LONGEST_ANSWER:
+            raise _TooLong
+    return said
