@@ -49,6 +49,8 @@ NOT_BY_HTTP = {
     "database_not_found",
     "file_exists",
     "transfer_failed",
+    # of `hermes update`: the same
+    "update_refused",
 }
 
 
