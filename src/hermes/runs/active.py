@@ -16,7 +16,7 @@ from hermes.runs.approvals import Desk
 from hermes.runs.clarify import ClarifyDesk
 from hermes.runs.events import Recorder
 from hermes.runs.line import Place
-from hermes.runs.resume import Progress
+from hermes.runs.resume import Progress, resumable
 
 
 @dataclass(slots=True)
@@ -47,8 +47,8 @@ class Steers:
 
 @dataclass(slots=True)
 class Family:
-    """What a run has delegated. `places`: so many children at once. `waiting` are those that have none yet,
-    `allowances` what each running one may use, `spent` what each ended one has. `told`: names of events and ids of
+    """What a run has delegated. `places`: so many children at once. `waiting` are those that have not begun,
+    `allowances` what each open one may use, `spent` what each ended one has. `told`: names of events and ids of
     children.
     """
 
@@ -57,6 +57,15 @@ class Family:
     allowances: dict[str, Limits] = field(default_factory=dict)
     spent: dict[str, Usage] = field(default_factory=dict)
     told: set[tuple[str, str]] = field(default_factory=set)
+
+    def found(self, children: Sequence[Run]) -> None:
+        """The run is resumed, and had these: what an open one was given is its own still, whenever it goes on."""
+        for child in children:
+            request = None if child.status.is_final else resumable(child)
+            if request is None:
+                self.spent[child.id] = child.usage
+            else:
+                self.allowances[child.id] = request.limits
 
     def used(self) -> Usage:
         return sum(self.spent.values(), Usage())

@@ -77,7 +77,7 @@ class Delegation:
         if family.places is None:
             family.places = asyncio.Semaphore(self._settings.max_children)
         works = [_Work(parent, call_id, index, request, tasks[index].goal) for index, request in enumerate(requests)]
-        family.waiting.update(work.child_id for work in works)
+        family.waiting.update({work.child_id for work in works} - set(family.allowances) - set(family.spent))
         try:
             async with asyncio.TaskGroup() as group:
                 results = [group.create_task(self._result(work)) for work in works]
@@ -150,7 +150,8 @@ class Delegation:
 
     async def _ended(self, work: _Work) -> Run | None:
         """The child's record, once it has ended; it is begun or taken up where it is neither. None: it was deleted."""
-        conductor, has_begun = self._conductor, False
+        conductor = self._conductor
+        has_begun = (events.SubagentStarted.name, work.child_id) in work.parent.family.told
         while True:
             run = await conductor.database.read(run_store.get, work.child_id)
             if run is None and has_begun:
@@ -173,7 +174,6 @@ class Delegation:
             family.allowances[work.child_id] = limits
             taking = asyncio.ensure_future(self._taken(work, self._begin(replace(work.request, limits=limits), mirror)))
         else:
-            family.spent.pop(work.child_id, None)
             taking = asyncio.ensure_future(self._taken(work, self._go_on(run, mirror, CALL_STILL_OPEN)))
         family.waiting.discard(work.child_id)
         try:
@@ -183,9 +183,6 @@ class Delegation:
             if not taking.cancelled() and taking.exception() is None:
                 await self._until_done(work, is_over=True)
             raise
-        active = self._conductor.active.get(work.child_id)
-        if active is not None:
-            family.allowances[work.child_id] = active.request.limits
 
     async def _taken(self, work: _Work, taking: Awaitable[None]) -> None:
         await taking
@@ -219,7 +216,7 @@ class Delegation:
             self._conductor.end(child, events.RunCancelled("the run that delegated it goes no further"))
 
     def _share(self, work: _Work) -> Limits:
-        """Of the tokens and the money that the parent has left, an equal part for each child that has none yet. Its
+        """Of the tokens and the money that the parent has left, an equal part for each child that has not begun. Its
         time needs no part: it ends them with itself."""
         parent, family = work.parent, work.parent.family
         used, allowed = parent.recorder.usage + family.used(), family.allowances.values()

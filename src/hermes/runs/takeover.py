@@ -168,7 +168,7 @@ class TakeOver:
         conductor.line.settle(place, run)
         active = Active(run, request, None, recorder, desk, questions, place, steering, clock.monotonic())
         active.family.told.update(progress.children_told)
-        active.family.spent.update({child.id: child.usage for child in children})
+        active.family.found(children)
         if has_begun:
             active.progress, recorder.lost = progress, unfinished_text(kept, progress.void_after)
         conductor.active[run.id] = active  # from here on words about it find it

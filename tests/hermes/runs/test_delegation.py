@@ -361,10 +361,12 @@ async def test_a_child_is_hidden_from_lists_and_goes_with_its_parents_session():
 
 
 @asynccontextmanager
-async def killed(tmp_path: Path, model: Cast, *tools: EchoTool) -> AsyncIterator[tuple[Runner, list[str]]]:
+async def killed(
+    tmp_path: Path, model: Cast, *tools: EchoTool, settings: RunnerSettings | None = None
+) -> AsyncIterator[tuple[Runner, list[str]]]:
     """A durable run, and where to put the names of tasks whose children are asked before the kill."""
     database = await Database.open(new_url(tmp_path / "state.db"))
-    async with delegating(model, *tools, database=database, identity=Identity("gateway")) as runner:
+    async with delegating(model, *tools, database=database, identity=Identity("gateway"), settings=settings) as runner:
         yield runner, []
         copy_of(tmp_path / "state.db", tmp_path / "copy.db")
     await database.close()
@@ -465,6 +467,44 @@ async def test_a_run_that_is_parked_parks_its_children(tmp_path: Path):
         children = await children_of(runner, run)
         assert [(child.status, child.resumed) for child in children] == [(RunStatus.COMPLETED, 1)] * 2
     await database.close()
+
+
+async def test_a_child_that_was_deleted_is_not_run_again_after_a_kill(tmp_path: Path):
+    first = Cast(hello=[delegates("a", "b")], a=[says("1")], b=[[asyncio.Event()]])
+    async with killed(tmp_path, first) as (runner, _):
+        run = await runner.start(ask(is_durable=True))
+        await until(runner, run.id, events.SubagentCompleted)
+        while "b" not in first.asked_by:
+            await asyncio.sleep(0)
+        [ended] = [child for child in await children_of(runner, run) if child.status.is_final]
+        await runner._database.write(session_store.delete, ended.session_id)
+    second = Cast(hello=[says("Done.")], b=[says("2")])
+    there = await Database.open(new_url(tmp_path / "copy.db"))
+    async with delegating(second, database=there, identity=Identity("gateway")) as runner:
+        await runner.recover()
+        assert names(await told(runner, run.id))[-1] == "run.completed"
+        assert [child.id for child in await children_of(runner, run)] == [child_id(run.id, "c1", 0, 1)]
+    await there.close()
+    assert "cancelled (its session was deleted)" in result_of(second) and result_of(second).endswith("completed\n2")
+
+
+async def test_after_a_kill_what_open_children_were_given_is_not_given_again(tmp_path: Path):
+    first = Cast(hello=[delegates("a", "b", "c")], a=[says("1")], b=[[asyncio.Event()]])
+    settings = RunnerSettings(delegation=DelegationSettings(max_children=1))
+    async with killed(tmp_path, first, settings=settings) as (runner, _):
+        run = await runner.start(ask(is_durable=True, limits=Limits(max_tokens=100)))
+        await until(runner, run.id, events.SubagentCompleted)
+        while "b" not in first.asked_by:
+            await asyncio.sleep(0)
+    second = Cast(hello=[says("Done.")], b=[says("2")], c=[says("3")])
+    there = await Database.open(new_url(tmp_path / "copy.db"))
+    settings = RunnerSettings(delegation=DelegationSettings(max_children=3))
+    async with delegating(second, database=there, identity=Identity("gateway"), settings=settings) as runner:
+        await runner.recover()
+        await told(runner, run.id)
+    await there.close()
+    given = {one.messages[1].text: one.params.get("max_tokens") for one in (*first.requests, *second.requests)}
+    assert given == {"hello": 40, "a": 28, "b": 35, "c": 35}  # of 100, and 15 for each call of a model
 
 
 async def test_an_id_that_the_model_uses_again_is_another_call():
