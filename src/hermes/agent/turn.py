@@ -7,24 +7,20 @@ is recorded, so that the list of events and messages is always a place to go on 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hermes.agent.calls import run_calls
 from hermes.agent.compaction import Compaction, CompactionSettings, RecentSummaries, tokens_of_text
-from hermes.agent.history import LOST
 from hermes.agent.limits import Meter
 from hermes.agent.marks import marked
 from hermes.agent.tool_search import Shortlist
 from hermes.core import event as events
 from hermes.core.clock import Clock
-from hermes.core.errors import LimitReached, ToolFailed, UpstreamError
+from hermes.core.errors import LimitReached, UpstreamError
 from hermes.core.event import RunCompleted
-from hermes.core.message import Message, ToolCall
+from hermes.core.message import Message
 from hermes.core.model import (
     Model,
     ModelDone,
@@ -34,18 +30,12 @@ from hermes.core.model import (
     TextDelta,
     ToolSpec,
 )
-from hermes.core.ports import ApprovalGate, NoSteering, Sink, Steering, Summaries, Tool, ToolContext, ToolResult
+from hermes.core.ports import ApprovalGate, NoSteering, Sink, Steering, Summaries, Tool, ToolContext
 from hermes.core.redact import Redactor
 from hermes.core.run import Ask, Limits, Usage
-from hermes.core.toolset import Risk, info_of
 
-log = logging.getLogger(__name__)
-
-PREVIEW_CHARACTERS = 200
 ANSWER_TOKENS = 1_024
 """Left free in the model's window where the caller does not say how long the answer may be."""
-DENIED_WITHOUT_A_PERSON = frozenset({"approval_denied_by_policy", "approval_blocked"})
-"""Codes of a gate's refusal that nobody was asked about: the caller learns of it too (spec: api-server section 3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +169,7 @@ async def _finish_step(
     """Run the calls that have no result yet. True when calls are left that are the client's to run."""
     answered = {result.tool_call_id for result in step.results}
     own = [call for call in step.answer.tool_calls if call.name not in client_names and call.id not in answered]
-    said.extend(await _run_calls(turn, own, step, meter, sink))
+    said.extend(await run_calls(turn, own, step, meter, sink))
     theirs = [call for call in step.answer.tool_calls if call.name in client_names]
     if theirs:
         told = (call for call in theirs if call.id not in step.announced)
@@ -288,167 +278,6 @@ async def _hear(steered: Sequence[Message], said: list[Message], sink: Sink) -> 
     for message in steered:
         said.append(message)
         await sink.record(events.RunSteered(message.text), message)
-
-
-@dataclass(frozen=True, slots=True)
-class _Account:
-    """`core.ports.Account` of one turn."""
-
-    model: Model
-    meter: Meter
-    sink: Sink
-
-    def may_spend(self) -> bool:
-        try:
-            self.meter.before_call()
-        except LimitReached:
-            return False
-        return True
-
-    async def spent(self, usage: Usage) -> None:
-        self.meter.add(usage, is_step=False)
-        await self.sink.record(usage=usage)
-
-    async def happened(self, *what: events.RunEvent) -> None:
-        await self.sink.record(*what)
-
-
-async def _run_calls(turn: Turn, calls: Sequence[ToolCall], step: OpenStep, meter: Meter, sink: Sink) -> list[Message]:
-    """Run the calls of one step side by side; those that write or run take their turns, in the order of the step."""
-    if not calls:
-        return []
-    prepared = [_prepare(turn, call, is_lost=call.id in step.started) for call in calls]
-    await sink.record(*(call.started for call in prepared if call.call.id not in step.announced))
-    writing = asyncio.Lock()
-    account = _Account(turn.model, meter, sink)
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_run_call(turn, call, writing, account)) for call in prepared]
-    return [task.result() for task in tasks]
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    call: ToolCall
-    started: events.ToolStarted
-    tool: Tool | None
-    arguments: Any
-    problem: str | None
-
-
-def _prepare(turn: Turn, call: ToolCall, *, is_lost: bool = False) -> _Prepared:
-    info = info_of(call.name)
-    emoji, label = (info.emoji, info.label) if info else ("🔌", call.name)
-    tool = turn.tools.get(call.name)
-    if is_lost and not (tool is not None and tool.is_idempotent):
-        return _Prepared(call, events.ToolStarted(call.name, call.id, call.name, {}, emoji, label), None, None, LOST)
-    if tool is None:
-        known = ", ".join(sorted({*turn.tools, *(spec.name for spec in turn.client_tools)})) or "none"
-        started = events.ToolStarted(call.name, call.id, call.name, {}, emoji, label)
-        return _Prepared(call, started, None, None, f"There is no tool {call.name!r}. The tools are: {known}.")
-    try:
-        arguments = tool.parse(call.arguments)
-    except ToolFailed as failed:
-        started = events.ToolStarted(call.name, call.id, call.name, {}, emoji, label)
-        return _Prepared(call, started, tool, None, failed.message)
-    preview, args = tool.preview(arguments), turn.redactor.value(arguments_data(arguments))
-    started = events.ToolStarted(call.name, call.id, preview, args, emoji, label)
-    return _Prepared(call, started, tool, arguments, None)
-
-
-def arguments_data(arguments: Any) -> dict[str, Any]:
-    """Parsed arguments as JSON values, for the event; what was left at its default is left out."""
-    dump = getattr(arguments, "model_dump", None)
-    return dump(mode="json", exclude_unset=True) if dump else dict(arguments)
-
-
-async def _run_call(turn: Turn, prepared: _Prepared, writing: asyncio.Lock, account: _Account) -> Message:
-    call = prepared.call
-    began = turn.clock.monotonic()
-    result = await _result(turn, prepared, writing, account, _Calls(turn, call, account))
-    message = Message("tool", result.content, tool_call_id=call.id, name=call.name)
-    await account.sink.record(message, _completed_call(turn, call, began, result))
-    return message
-
-
-class _Calls:
-    """`core.ports.Calls` for one call of a tool. It has its turn to write already, so those that it makes need none."""
-
-    def __init__(self, turn: Turn, call: ToolCall, account: _Account) -> None:
-        self._turn, self._call, self._account = turn, call, account
-
-    @property
-    def names(self) -> Mapping[str, Sequence[str]]:
-        specs = {name: tool.spec for name, tool in self._turn.tools.items()}
-        return {name: tuple(spec.parameters.get("properties", ())) for name, spec in specs.items()}
-
-    async def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
-        # No id comes twice, not even where a model uses one again: an approval of this call must not speak for another.
-        call = ToolCall(f"{self._call.id}.{secrets.token_hex(4)}", name, json.dumps(arguments))
-        prepared = _prepare(self._turn, call)
-        await self._account.sink.record(prepared.started)
-        began = self._turn.clock.monotonic()
-        result = await _result(self._turn, prepared, asyncio.Lock(), self._account, None)
-        await self._account.sink.record(_completed_call(self._turn, call, began, result))
-        return result
-
-
-def _completed_call(turn: Turn, call: ToolCall, began: float, result: ToolResult) -> events.ToolCompleted:
-    duration = round(turn.clock.monotonic() - began, 3)
-    error = (first_line(result.content) or "failed") if result.is_error else None
-    return events.ToolCompleted(call.name, call.id, duration, error, result.preview or first_line(result.content))
-
-
-async def _result(
-    turn: Turn, prepared: _Prepared, writing: asyncio.Lock, account: _Account, calls: _Calls | None
-) -> ToolResult:
-    """What the call gave, as text that can be stored and sent: half a character, which JSON and some encodings can
-    carry, is in none of it."""
-    result = await _given(turn, prepared, writing, account, calls)
-    return replace(result, content=_encodable(result.content), preview=_encodable(result.preview))
-
-
-async def _given(
-    turn: Turn, prepared: _Prepared, writing: asyncio.Lock, account: _Account, calls: _Calls | None
-) -> ToolResult:
-    if prepared.tool is None or prepared.problem is not None:
-        return ToolResult(prepared.problem or "", is_error=True)
-    context = replace(turn.context(prepared.call.id), account=account, calls=calls)
-    try:
-        action = prepared.tool.action(prepared.arguments, context)
-        if action is not None:
-            await turn.gate.check(
-                tool=prepared.call.name,
-                tool_call_id=prepared.call.id,
-                action=action,
-                run_id=turn.run_id,
-                session_id=turn.session_id,
-                ask=turn.ask,
-                account=account,
-            )
-        info = info_of(prepared.call.name)
-        only_reads = getattr(prepared.tool, "only_reads", info is not None and info.risk is Risk.READ)
-        in_turn: AbstractAsyncContextManager[Any] = nullcontext() if only_reads else writing
-        async with in_turn:
-            if not prepared.tool.is_idempotent and calls is not None:  # one made by a tool is lost with that tool's
-                await account.sink.starting(prepared.call.id)
-            return await prepared.tool.run(prepared.arguments, context)
-    except ToolFailed as failed:
-        if failed.code in DENIED_WITHOUT_A_PERSON:
-            await account.sink.record(events.Warned(f"{prepared.call.name} was denied: {failed.message}"))
-        return ToolResult(failed.message, is_error=True)
-    except Exception:
-        # A fault of ours in one tool is told to the model and to the log; it does not end the conversation.
-        log.exception("tool %s failed", prepared.call.name)
-        return ToolResult(f"{prepared.call.name} failed inside the server; its log says why.", is_error=True)
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
-
-
-def first_line(text: str) -> str:
-    line = text.lstrip().split("\n", 1)[0]
-    return line if len(line) <= PREVIEW_CHARACTERS else line[: PREVIEW_CHARACTERS - 1] + "…"
 
 
 def _completed(output: str, finish_reason: str, meter: Meter, model: str) -> RunCompleted:

@@ -16,7 +16,7 @@ from hermes.core.errors import StreamCut, ToolFailed
 from hermes.core.event import RunEvent
 from hermes.core.message import Message, ToolCall
 from hermes.core.model import ModelDone, ModelRetried, ReasoningDelta, TextDelta, ToolSpec
-from hermes.core.ports import ToolContext
+from hermes.core.ports import Action, ActionKind, ToolContext, ToolResult
 from hermes.core.run import Limits, Usage
 from hermes.core.untrusted import mark
 from tests.support.clock import FakeClock
@@ -177,6 +177,40 @@ async def test_calls_that_write_take_their_turns_in_the_order_of_the_step():
     await run_turn(turn(model, EchoTool(works=works)), Collected())
     assert order == ["a begins", "a ends", "b begins", "b ends"]
     assert [message.tool_call_id for message in model.requests[1].messages[-2:]] == ["1", "2"]
+
+
+class Walker(EchoTool):
+    """Goes somewhere else with its first call, as a terminal does with `cd`."""
+
+    place = "work"
+
+    def action(self, arguments: dict[str, Any], context: ToolContext) -> Action:
+        return Action(ActionKind.COMMAND, f"{arguments['text']} in {self.place}")
+
+    async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
+        await asyncio.sleep(0)
+        self.ran.append(f"{arguments['text']} in {self.place}")
+        self.place = "a forbidden place"
+        return ToolResult("done")
+
+
+async def test_a_call_is_judged_again_when_one_of_its_step_made_something_else_of_it():
+    tool = Walker("terminal")
+    model = ScriptedModel(
+        [
+            calls(("c1", "terminal", '{"text": "cd away"}'), ("c2", "terminal", '{"text": "rm -rf *"}')),
+            says("Done."),
+        ]
+    )
+    sink = Collected()
+
+    await run_turn(turn(model, tool), sink)
+
+    assert tool.ran == ["cd away in work"]
+    assert [item.content for item in sink.items if isinstance(item, Message) and item.role == "tool"] == [
+        "done",
+        "denied by the user",
+    ]
 
 
 async def test_a_client_tool_ends_the_turn_and_the_server_s_part_of_the_step_is_kept():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hermes.agent.turn import arguments_data
+from hermes.agent.calls import arguments_data
 from hermes.core.errors import ToolFailed
 from hermes.core.ports import Action, ActionKind
 from hermes.toolsets.homeassistant import HomeServer, homeassistant_toolset
