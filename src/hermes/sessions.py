@@ -139,9 +139,10 @@ class Sessions:
         return await self._database.write(_change, owner, session_id, changed, durable=True)
 
     async def delete(self, owner: str, session_id: str) -> None:
-        """With its messages, runs and events. Raises Conflict `session_busy` while a run of it is open."""
-        await self._database.write(_delete, owner, session_id, durable=True)
-        await self._let_go(session_id)
+        """With its messages, runs and events, and the sessions of those that it delegated. Raises Conflict
+        `session_busy` while a run in one of them is open."""
+        for deleted in await self._database.write(_delete, owner, session_id, durable=True):
+            await self._let_go(deleted)
 
     async def messages(
         self,
@@ -381,17 +382,21 @@ def _change(conn: Connection, owner: str, session_id: str, values: Mapping[str, 
     return replace(session, **values)
 
 
-def _delete(conn: Connection, owner: str, session_id: str) -> None:
+def _delete(conn: Connection, owner: str, session_id: str) -> list[str]:
     turns.wait_for(conn, "session", session_id)  # a run may just begin there, on any node
     _owned(conn, owner, session_id)
-    run_id = session_store.open_run(conn, session_id)
-    if run_id is not None:
-        raise Conflict(
-            f"the session {session_id!r} has an open run; stop it first (POST /v1/runs/{run_id}/stop, "
-            f"or hermes runs stop {run_id}), or wait for its end",
-            code="session_busy",
-        )
+    deleted = session_store.family(conn, session_id)
+    for one in deleted:
+        turns.wait_for(conn, "session", one)
+        run_id = session_store.open_run(conn, one)
+        if run_id is not None:
+            raise Conflict(
+                f"the session {one!r} has an open run; stop it first (POST /v1/runs/{run_id}/stop, "
+                f"or hermes runs stop {run_id}), or wait for its end",
+                code="session_busy",
+            )
     session_store.delete(conn, session_id)
+    return deleted
 
 
 class KeptSummaries:

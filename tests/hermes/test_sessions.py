@@ -13,8 +13,10 @@ import pytest
 from hermes.core.clock import Clock
 from hermes.core.errors import Conflict, InvalidInput, NotFound
 from hermes.core.message import Message
+from hermes.core.run import RunStatus
 from hermes.sessions import SEARCHES_AT_ONCE, Sessions
 from hermes.store import keys as key_store
+from hermes.store import runs as run_store
 from hermes.store import search as search_store
 from hermes.store import sessions as session_store
 from hermes.store.database import Connection, Database
@@ -135,6 +137,26 @@ async def test_searches_leave_connections_to_a_postgres_for_the_others(postgres_
         blocker.rollback()
         assert {len((await one).hits) for one in many} == {1}
     await database.close()
+
+
+async def test_a_session_stays_while_a_run_goes_on_in_one_of_its_sub_agents_and_goes_with_all_of_them(
+    database: Database,
+) -> None:
+    def fill(conn: Connection) -> None:
+        keep_run(conn)
+        keep_run(conn, "r1", "child", parent_run_id="r")
+        keep_run(conn, "r2", "child")
+        for run_id in ("r", "r1"):
+            run_store.set_status(conn, run_id, RunStatus.CANCELLED, 2.0)
+
+    await database.write(fill)
+    forgotten: list[str] = []
+    sessions = Sessions(database, FakeClock(), forget=noting(forgotten))
+    with pytest.raises(Conflict, match=r"'child' has an open run; .*/runs/r2/stop"):
+        await sessions.delete("alice", "s")
+    await database.write(run_store.set_status, "r2", RunStatus.CANCELLED, 3.0)
+    await sessions.delete("alice", "s")
+    assert forgotten == ["s", "child"]
 
 
 async def test_who_holds_something_of_a_session_is_told_when_it_is_deleted_and_only_then(database: Database) -> None:

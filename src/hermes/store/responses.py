@@ -17,7 +17,8 @@ from hermes.core.errors import Conflict
 from hermes.core.message import Message
 
 from . import messages as message_rows
-from . import search, turns
+from . import sessions as session_store
+from . import turns
 from .encoding import from_json, to_json
 from .problems import is_duplicate
 from .schema import messages, response_chains, responses, runs, sessions
@@ -150,8 +151,7 @@ def purge_chains(conn: Connection, keep: int, limit: int = 50) -> int:
 def _drop(conn: Connection, session_id: str) -> None:
     _DROP_CHAIN.run(conn, {"session": session_id})
     if _MADE_FOR_CHAIN.first(conn, {"session": session_id}):
-        search.forget(conn, session_id)
-    _DROP_SESSION.run(conn, {"session": session_id})
+        session_store.delete(conn, session_id)
 
 
 def _end_of(conn: Connection, session_id: str, run_id: str) -> int:
@@ -213,9 +213,6 @@ _USED = Statement(sa.select(response_chains.c.used_at).where(_OF_CHAIN))
 _DROP_CHAIN = Statement(sa.delete(response_chains).where(_OF_CHAIN))
 _MADE_FOR_CHAIN = Statement(
     sa.select(sessions.c.id).where(sessions.c.id == bindparam("session"), sessions.c.source == sa.literal("responses"))
-)
-_DROP_SESSION = Statement(
-    sa.delete(sessions).where(sessions.c.id == bindparam("session"), sessions.c.source == sa.literal("responses"))
 )
 
 _ranked = sa.select(

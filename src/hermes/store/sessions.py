@@ -124,11 +124,20 @@ def open_run(conn: Connection, session_id: str) -> str | None:
 
 def delete(conn: Connection, session_id: str) -> bool:
     """With its messages, runs and events, and the sessions of runs that these delegated. False when there was none."""
-    for (child,) in _CHILDREN.all(conn, {"session": session_id}):
-        search.forget(conn, child)
-        _DELETE.run(conn, {"session": child})
-    search.forget(conn, session_id)
-    return _DELETE.run(conn, {"session": session_id}) > 0
+    count = 0
+    for one in reversed(family(conn, session_id)):
+        search.forget(conn, one)
+        count = _DELETE.run(conn, {"session": one})
+    return count > 0
+
+
+def family(conn: Connection, session_id: str) -> list[str]:
+    """The session, and behind it those of the runs that were delegated in it, or in one of these: whoever opens such a
+    session and goes on there may delegate again."""
+    found = [session_id]
+    for one in found:
+        found += [child for (child,) in _CHILDREN.all(conn, {"session": one}) if child not in found]
+    return found
 
 
 def purge_stateless(conn: Connection, idle_since: float, limit: int = 200) -> int:

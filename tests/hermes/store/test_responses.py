@@ -147,6 +147,17 @@ async def test_the_last_response_takes_its_chain_and_session_along(database: Dat
     assert await database.read(runs.get, "run_s1") is None
 
 
+async def test_the_sessions_of_delegated_runs_go_with_the_chain(database: Database) -> None:
+    def fill(conn: Connection) -> None:
+        keep(conn, 1)
+        keep_session(conn, "child", source="subagent", parent_session_id="s")
+        keep_run(conn, "run_child", "child", parent_run_id="run_s1")
+
+    await database.write(fill)
+    assert await database.write(responses.delete, "resp_s1", "alice") is True
+    assert await database.read(sessions.get, "child") is None
+
+
 async def test_a_session_of_another_way_in_stays_when_its_chain_goes(database: Database) -> None:
     def fill(conn: Connection) -> None:
         keep_session(conn, "chat", source="api")

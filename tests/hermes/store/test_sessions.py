@@ -124,6 +124,21 @@ async def test_deleting_a_session_takes_its_messages_runs_and_events_with_it(dat
     assert await database.read(events.after, "r") == []
 
 
+async def test_deleting_a_session_takes_those_of_delegated_runs_and_what_these_delegated(database: Database) -> None:
+    def fill(conn: Connection) -> None:
+        keep_run(conn)
+        keep_run(conn, "r1", "child", parent_run_id="r")
+        keep_run(conn, "r2", "child")
+        keep_run(conn, "r3", "grandchild", parent_run_id="r2")
+        keep_session(conn, "other")
+
+    await database.write(fill)
+    assert await database.read(sessions.family, "s") == ["s", "child", "grandchild"]
+    assert await database.write(sessions.delete, "s") is True
+    left = [await database.read(sessions.get, one) for one in ("s", "child", "grandchild", "other")]
+    assert [one and one.id for one in left] == [None, None, None, "other"]
+
+
 def _say_in_new_session(conn: Connection, session_id: str) -> None:
     keep_session(conn, session_id)
     sessions.add_messages(conn, session_id, None, [Message("user", "hello")], 1.0)
