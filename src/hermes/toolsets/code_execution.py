@@ -23,7 +23,8 @@ from hermes.toolsets.toolset import Toolset
 
 GRACE_SECONDS = 5.0
 """What the sandbox gets beyond its time to tell that this is over; then it is killed."""
-LARGEST_LINE = 16 << 20
+LARGEST_LINE = 2 * code_worker.LONGEST_CALL
+"""What is passed on of it; the sandbox itself refuses to send more."""
 NOT_FROM_CODE = frozenset({"execute_code", "clarify", "delegate_task", "tool_search"})
 """What asks a person, or begins something of its own, the model calls itself."""
 

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from typing import Any
 
 STUB = "import sys; sys.path.append(sys.argv[1]); import code_worker; code_worker.main()"
+LONGEST_CALL = 1 << 20
+"""Characters of JSON. All of it is told in an event, kept, and sent to whoever follows the run."""
 SPACE_BYTES = 4 << 30
 """Address space, of which the interpreter's threads reserve a good part without using it."""
 
@@ -87,9 +89,11 @@ def _function(name: str, answers: queue.SimpleQueue[dict[str, Any]]) -> Callable
     def call(*args: Any, **kwargs: Any) -> str:
         try:
             line = {"call": name, "args": args, "kwargs": kwargs}
-            json.dumps(line)
+            length = len(json.dumps(line))
         except (TypeError, ValueError) as error:
             raise TypeError(f"{name}: arguments are text, numbers, lists and dicts ({error})") from None
+        if length > LONGEST_CALL:
+            raise ValueError(f"{name}: {length:,} characters of arguments; at most {LONGEST_CALL:,} are passed on")
         _tell(line)
         answer = answers.get()
         if "error" in answer:

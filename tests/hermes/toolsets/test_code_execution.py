@@ -167,6 +167,11 @@ async def test_a_tool_that_fails_raises_what_the_code_may_catch() -> None:
     assert (await run("read(1, 2, 3)", calls)).preview == "RuntimeError: read takes at most 2 arguments: path, limit"
     assert (await run("read(1, path=2)", calls)).preview == "RuntimeError: read: path is given twice"
     assert "TypeError: read: arguments are text, numbers" in (await run("read({1, 2})", calls)).content
+    made = len(calls.made)
+    assert (await run("read('x' * 3_000_000)", calls)).preview == (
+        "ValueError: read: 3,000,044 characters of arguments; at most 1,048,576 are passed on"
+    )
+    assert len(calls.made) == made
 
 
 @pytest.mark.parametrize("name", ["execute_code", "clarify", "nothing"])
