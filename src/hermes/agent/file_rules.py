@@ -64,10 +64,13 @@ WRITE_RULES: tuple[FileRule, ...] = (
     FileRule(
         "own-gate",
         Level.BLOCKED,
-        "changes the agent's keys, its settings or its conversations",
+        "changes the agent's keys, its settings, its conversations or what its shells start from",
         lambda place, ground: (part := ground.own_part(place)) is not None and OWN_BLOCKED.fullmatch(part) is not None,
-        ("~/.hermes/.env", "~/.hermes/config.yaml", "~/.hermes/state.db", "~/.hermes/profiles/alice/.env"),
-        ("~/project/.env", "~/project/config.yaml"),
+        (
+            *("~/.hermes/.env", "~/.hermes/config.yaml", "~/.hermes/state.db", "~/.hermes/profiles/alice/.env"),
+            "~/.hermes/run/terminal/0a1b/shell/environment",
+        ),
+        ("~/project/.env", "~/project/config.yaml", "~/.hermes/run/terminal/0a1b/proc_1.log"),
     ),
     FileRule(
         "password-files",

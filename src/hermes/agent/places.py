@@ -41,7 +41,9 @@ STARTED_BY_ITSELF = re.compile(
 GIT_HOOKS = re.compile(r".*/\.git/(?:hooks/.*|config)")
 SSH_FILES = re.compile(r".*/\.ssh(?:/.*)?")
 
-OWN_BLOCKED = re.compile(r"config\.ya?ml|\.env(?:\..*)?|state\.db.*|auth.*|run/gateway\.pid")
+OWN_BLOCKED = re.compile(
+    r"config\.ya?ml|\.env(?:\..*)?|state\.db.*|auth.*|run/gateway\.pid|run/terminal/[^/]+/(?:shell(?:/.*)?|[^/]*\.sh)"
+)
 """In HERMES_HOME: what decides who may do what. Not to be written by the agent in any mode."""
 
 
