@@ -174,6 +174,18 @@ def test_ctrl_c_stops_the_turn_and_keeps_what_was_being_written(
     assert [request["messages"][-1]["content"] for request in model.requests] == ["wait for it", "next time"]
 
 
+def test_ctrl_c_stops_a_turn_from_its_first_moment(open_chat: OpenChat, model: ScriptedModelServer) -> None:
+    model.add(Step(text="never", hang="before", times=0))
+    tty = open_chat()
+    for turn in ("one", "two", "three"):
+        tty.write(f"{turn}\r")
+        tty.wait_for(f"❯ {turn}\n")
+        tty.wait_for("thinking")
+        tty.write("\x03")
+        tty.wait_for(f"❯ {turn}\n\n✗ stopped: stopped by the user\n\n❯")
+    leave(tty)
+
+
 def test_ctrl_c_empties_a_prompt_and_twice_in_an_empty_one_leaves(open_chat: OpenChat) -> None:
     tty = open_chat()
     tty.write("half a thought")

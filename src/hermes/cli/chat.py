@@ -80,18 +80,20 @@ async def _turn(chat: Chat, text: str, terminal: Terminal, progress: _Progress) 
     """What the person had begun to write when it ended, and whether he leaves. Raises what `Talk.start` does."""
     from hermes.cli.conversing import Conversing
 
-    started = await chat.talk.start(text, ask=Ask.WAIT)
-    view: View
-    if terminal.can_move:
-        view = TurnView(terminal, shows_reasoning=chat.shows_reasoning)
-    else:
-        view = PlainTurnView(terminal, shows_reasoning=chat.shows_reasoning)
-    progress.view = view
-    try:
-        ended = await Conversing(chat.talk, started, view).to_its_end()
-    finally:
-        progress.view = None
-        view.close()
+    presses: asyncio.Queue[None] = asyncio.Queue()
+    with interrupts(lambda: presses.put_nowait(None)):
+        started = await chat.talk.start(text, ask=Ask.WAIT)
+        view: View
+        if terminal.can_move:
+            view = TurnView(terminal, shows_reasoning=chat.shows_reasoning)
+        else:
+            view = PlainTurnView(terminal, shows_reasoning=chat.shows_reasoning)
+        progress.view = view
+        try:
+            ended = await Conversing(chat.talk, started, view, presses).to_its_end()
+        finally:
+            progress.view = None
+            view.close()
     _say(terminal, "")
     return ended.typed, ended.leaves
 

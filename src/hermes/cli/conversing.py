@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from hermes.cli.keyboard import interrupts, pressed_keys
+from hermes.cli.keyboard import pressed_keys
 from hermes.cli.live import View
 from hermes.cli.talk import Talk
 from hermes.core import event as events
@@ -37,38 +37,35 @@ class Ended:
 
 @dataclass(slots=True)
 class Conversing:
-    """What the person does while a run goes on."""
+    """What the person does while a run goes on. `presses` has one item for each Ctrl-C, since before the run began."""
 
     talk: Talk
     run: Run
     view: View
+    presses: asyncio.Queue[None]
     monotonic: Callable[[], float] = time.monotonic
     _typed: str = ""
     _questions: list[events.ApprovalRequested] = field(default_factory=list)
     _clarifications: list[events.ClarifyRequested] = field(default_factory=list)
     _asked_at: float = 0.0
     _pressed_at: float = 0.0
-    _stops: int = 0
     _has_keys: bool = False
 
     async def to_its_end(self) -> Ended:
         final: RunEvent | None = None
-        left = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            with (
-                pressed_keys(lambda text: self._hear(text, group)) as has_keys,
-                interrupts(lambda: self._interrupted(group, left)),
-            ):
+            with pressed_keys(lambda text: self._hear(text, group)) as has_keys:
                 self._has_keys = has_keys
                 ticking = group.create_task(self._tick())
                 showing = group.create_task(self._show(group))
-                leaving = group.create_task(left.wait())
+                leaving = group.create_task(self._pressed_twice(group))
                 await asyncio.wait((showing, leaving), return_when=asyncio.FIRST_COMPLETED)
+                is_left = leaving.done()
                 for task in (ticking, leaving, showing):
                     task.cancel()
                 await asyncio.wait((showing,))
                 final = None if showing.cancelled() else showing.result()
-        return Ended(final, self._typed, left.is_set())
+        return Ended(final, self._typed, is_left)
 
     async def _show(self, group: asyncio.TaskGroup) -> RunEvent | None:
         try:
@@ -163,9 +160,8 @@ class Conversing:
         if not await self.talk.steer(self.run, text):
             self._typed = text  # too late: it is in the next prompt
 
-    def _interrupted(self, group: asyncio.TaskGroup, left: asyncio.Event) -> None:
-        self._stops += 1
-        if self._stops > 1:
-            left.set()
-        else:
-            self._do(self.talk.stop(self.run), group)
+    async def _pressed_twice(self, group: asyncio.TaskGroup) -> None:
+        """Ctrl-C stops the run; once more leaves it."""
+        await self.presses.get()
+        self._do(self.talk.stop(self.run), group)
+        await self.presses.get()
