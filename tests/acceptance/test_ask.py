@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,6 +93,12 @@ def test_what_is_piped_in_comes_behind_the_question(ask: AskHermes, model: Scrip
 )
 def test_what_cannot_be_asked_exits_2_before_anything_is_done(ask: AskHermes, stdin: bytes, reason: str) -> None:
     assert ask("-q", "-", stdin=stdin) == Asked(2, "", f"hermes: {reason}\n")
+
+
+def test_bytes_that_are_no_utf8_do_not_end_it(ask: AskHermes, model: ScriptedModelServer) -> None:
+    model.add("Hello.")
+    assert ask("-q", os.fsdecode(b"h\xe4llo")).out == "Hello.\n"
+    assert questions(model) == ["h\ufffdllo"]
 
 
 def test_a_dangerous_call_is_denied_and_said(ask: AskHermes, place: Gateway, model: ScriptedModelServer) -> None:

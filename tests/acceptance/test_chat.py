@@ -248,6 +248,25 @@ def test_slash_commands_are_about_the_conversation(open_chat: OpenChat, model: S
     assert [len(request["messages"]) for request in model.requests] == [2, 4, 6]
 
 
+def test_a_locale_that_knows_no_umlaut_takes_one(open_chat: OpenChat, model: ScriptedModelServer) -> None:
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    model.add(Step(text="Read.", times=0))
+    tty = open_chat(environ=locale)
+    tty.write("grün\r")
+    tty.wait_for("Read.")
+    leave(tty, ">")
+    assert model.requests[-1]["messages"][-1]["content"] == "grün"
+
+
+def test_why_a_turn_failed_is_shown_whole(open_chat: OpenChat, model: ScriptedModelServer) -> None:
+    model.add(Step(status=401, error="no such key", times=0))
+    tty = open_chat(columns=60)
+    tty.write("hi\r")
+    tty.wait_for("✗ failed: ")
+    tty.wait_for("no such key\n\n❯")
+    assert "does not accept the API key (401): no such key" in " ".join(leave(tty).split())
+
+
 def test_tab_completes_a_command(open_chat: OpenChat) -> None:
     tty = open_chat()
     tty.write("/usa")

@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from hermes.cli.context import plain
+from hermes.cli.context import plain, repaired
 from hermes.cli.talk import Wishes, open_talk
 from hermes.core import event as events
 from hermes.core.errors import InvalidInput
@@ -150,7 +150,7 @@ def _tool(started: events.ToolStarted, told: list[RunEvent]) -> dict[str, Any]:
 
 def _asked(question: str) -> str:
     """`-` is stdin alone; what is piped in comes behind a question. Raises InvalidInput."""
-    piped = _piped()
+    piped, question = _piped(), repaired(question)
     text = piped if question == "-" else "\n\n".join(part for part in (question.strip(), piped) if part)
     if not text.strip():
         raise InvalidInput("there is nothing to ask: hermes -q 'your question', or text on stdin with -q -")

@@ -73,6 +73,11 @@ def plain(text: str) -> str:
 _MOVES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
+def repaired(text: str) -> str:
+    """What a person wrote, as UTF-8, whatever the locale made of its bytes; those that are none are shown as such."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def table(rows: Sequence[tuple[str, ...]]) -> str:
     """Columns of text, two spaces apart; the last one is as long as it is."""
     if not rows:

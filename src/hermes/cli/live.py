@@ -157,7 +157,8 @@ class TurnView:
                     self._end_tools()
                 text = PlainView().show({"event": event.name, **event_data(event)}).rstrip("\n")
                 if text:
-                    self._line(text, "red" if isinstance(event, events.RunFailed) else "yellow")
+                    style = "red" if isinstance(event, events.RunFailed) else "yellow"
+                    self._keep(self._draw.wrapped(text, self._width, style), "line")
         self._redraw()
 
     def tick(self) -> None:
@@ -181,7 +182,7 @@ class TurnView:
     def note(self, text: str) -> None:
         """A line of ours among those of the run."""
         self._end_block()
-        self._line(text, "dim")
+        self._keep(self._draw.wrapped(text, self._width, "dim"), "line")
         self._redraw()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from hermes.cli.context import repaired
 from hermes.cli.keyboard import interrupts
 from hermes.home.files import open_private
 
@@ -52,7 +53,7 @@ class EditedPrompt:
 
     async def read(self, begun: str = "") -> str:
         """`begun` is there already. In a prompt that is not empty, Ctrl-C empties it."""
-        return (await self._session.prompt_async(self._mark, default=begun)).strip()
+        return repaired(await self._session.prompt_async(self._mark, default=begun)).strip()
 
 
 class PlainPrompt:
