@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from hermes.agent.command import Command
 from hermes.agent.places import BLOCK_DEVICES, KERNEL_MEMORY, PASSWORD_FILES, Ground, written
-from hermes.agent.rule import Level, Matches, Rule, any_of, runs, tool
+from hermes.agent.rule import VALUE_OPTIONS, Level, Matches, Rule, any_of, runs, tool
 
 
 def _writes(pattern: re.Pattern[str]) -> Matches:
@@ -151,11 +151,12 @@ def _is_own_home(word: str, command: Command, ground: Ground) -> bool:
 
 def _changes_own_gate(command: Command, ground: Ground) -> bool:
     if command.name in ("hermes", "hermes-agent"):
-        rest = " ".join(command.subcommand("-p", "--profile"))
+        rest = " ".join(command.subcommand(*VALUE_OPTIONS["hermes"]))
         return bool(
             re.match(
                 r"config (?:set|unset|edit) ['\"]?(?:approvals\b|command_allowlist|API_SERVER_KEY|HERMES_APPROVAL)"
-                r"|keys\b(?! list)|runs (?:approve|deny|answer)\b|config show .*--(?:reveal|secrets)",
+                r"|keys\b(?! list)|runs (?:approve|deny|answer)\b|config show .*--(?:reveal|secrets)"
+                r"|mcp serve\b(?!.* --(?:read-only|no-approvals|help)\b)|acp\b(?!.* --(?:check|help)\b)",
                 rest,
                 re.IGNORECASE,
             )
@@ -325,9 +326,10 @@ HARD_BLOCKED: tuple[Rule, ...] = (
             "hermes config set approvals.mode off",
             "hermes -p alice config set command_allowlist '[\"*\"]'",
             "curl -X POST http://127.0.0.1:8642/v1/runs/run_1/approval -d choice=always",
+            "hermes mcp serve",
             "sed -i 's/manual/off/' ~/.hermes/config.yaml",
         ),
-        ("hermes config show", "curl http://127.0.0.1:8642/health", "grep -rn /v1/runs/x/approval docs"),
+        ("hermes config show", "hermes acp --check", "curl localhost:8642/health", "grep -rn /v1/runs/x/approval docs"),
     ),
 )
 """No mode, no allow-list and no answer lifts these."""

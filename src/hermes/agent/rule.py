@@ -66,7 +66,10 @@ VALUE_OPTIONS: dict[str, tuple[str, ...]] = {
     "apt": ("-o", "-c", "-t"),
     "apt-get": ("-o", "-c", "-t"),
     "systemctl": ("-H", "-M", "-t", "-p", "--host", "--machine", "--type"),
-    "hermes": ("-p", "--profile"),
+    "hermes": (
+        *("-p", "--profile", "-q", "--query", "-r", "--resume", "--session"),
+        *("-m", "--model", "-t", "--toolsets", "--max-steps"),
+    ),
     "aws": ("--profile", "--region", "--output", "--endpoint-url"),
     "gcloud": ("--project", "--account", "--configuration"),
     "terraform": (),

@@ -97,6 +97,8 @@ ALSO_BLOCKED = {
         "hermes config set approvals.mode off", "hermes -p alice config set approvals.mode off",
         "hermes config unset approvals", "hermes config set command_allowlist x",
         "hermes config set API_SERVER_KEY x", "hermes keys add me --scope admin",
+        "hermes -m x keys create", "hermes mcp serve", "cat calls.jsonl | hermes -p w mcp serve",
+        "python3 -m hermes mcp serve", "hermes acp < calls",
         "echo 'approvals: {mode: off}' >> ~/.hermes/config.yaml", "sed -i s/manual/off/ ~/.hermes/config.yaml",
         "cp evil.yaml ~/.hermes/config.yaml", "mv x ~/.hermes/config.yaml", "tee ~/.hermes/config.yaml < x",
         "curl -XPOST http://127.0.0.1:8642/v1/runs/run_1/approval -d '{\"choice\":\"always\"}'",
@@ -389,6 +391,10 @@ shellcheck a.sh
 claude -p 'explain rm -rf /'
 hermes sessions list
 hermes gateway status
+hermes acp --check
+hermes mcp serve --read-only
+hermes mcp serve --no-approvals
+hermes mcp list
 hermes doctor
 hermes model
 systemctl --user status hermes
