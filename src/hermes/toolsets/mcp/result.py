@@ -50,6 +50,6 @@ def _is_same(text: str, structured: object) -> bool:
     """Servers that give structure send it as text too, for clients that do not know it."""
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the second: brackets by the thousand
         given = text
     return given == structured or (isinstance(structured, Mapping) and dict(structured) == {"result": given})

@@ -7,6 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Any
 
 from hermes.core.injection import suspicion
@@ -18,9 +19,12 @@ LARGEST_SCHEMA = 12_000
 """Characters of a tool's schema as JSON."""
 DEEPEST = 8
 MOST_ENTRIES = 200
-"""Properties or choices of one place in a schema."""
+"""Properties or choices of one place in a schema that are looked at."""
+LONGEST_REFERENCE = 500
+MOST_PLACES = 3_000
+MOST_READ = 100_000
+"""Characters of a schema that are looked at: whoever makes it larger must not make us slow."""
 
-_LEFT_OUT = frozenset({"title", "examples", "deprecated", "readOnly", "writeOnly", "contentMediaType"})
 _SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties"})
 _SCHEMAS = frozenset({"items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else"})
 _LISTS_OF_SCHEMAS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
@@ -28,6 +32,8 @@ _SINGLE = frozenset(
     {"format", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength"}
     | {"maxLength", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties", "const", "default"}
 )
+_OTHERS = frozenset({"$ref", "type", "description", "required", "enum"})
+_KEYWORDS = sorted(_SCHEMAS_BY_NAME | _SCHEMAS | _LISTS_OF_SCHEMAS | _SINGLE | _OTHERS)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
 
 
@@ -76,7 +82,8 @@ class _Slimmer:
         self._root = root
         self._with_descriptions = with_descriptions
         self._deepest = deepest
-        self._left = 3_000
+        self._places_left = MOST_PLACES
+        self._left_to_read = MOST_READ
 
     def whole(self) -> dict[str, Any]:
         schema = self._schema(self._root, 0, ())
@@ -89,9 +96,10 @@ class _Slimmer:
     def _schema(self, value: object, depth: int, seen: tuple[str, ...]) -> Any:
         if isinstance(value, bool):
             return value
-        self._left -= 1
-        if not isinstance(value, Mapping) or depth > self._deepest or self._left < 0:
+        self._places_left -= 1
+        if not isinstance(value, Mapping) or depth > self._deepest or self._places_left < 0:
             return {}
+        value = _keywords(value)
         reference = value.get("$ref")
         if isinstance(reference, str):
             if reference in seen:
@@ -114,31 +122,53 @@ class _Slimmer:
         if key == "type":
             return _type(inner)
         if key == "description":
-            return described(inner, LONGEST_INNER_DESCRIPTION) or None if self._with_descriptions else None
+            if not self._with_descriptions or not isinstance(inner, str) or not self._may_read(inner):
+                return None
+            return described(inner, LONGEST_INNER_DESCRIPTION) or None
         if key in _SCHEMAS_BY_NAME and isinstance(inner, Mapping):
-            names = [name for name in inner if isinstance(name, str) and _is_name(name)][:MOST_ENTRIES]
+            names = [name for name in islice(inner, MOST_ENTRIES) if self._is_name(name)]
             return {name: self._schema(inner[name], depth + 1, seen) for name in names}
         if key in _SCHEMAS and isinstance(inner, Mapping | bool):
             return self._schema(inner, depth + 1, seen)
         if key in _LISTS_OF_SCHEMAS and isinstance(inner, list):
             return [self._schema(one, depth + 1, seen) for one in inner[:MOST_ENTRIES]] or None
         if key == "required" and isinstance(inner, list):
-            return [name for name in inner if isinstance(name, str)]
+            return [name for name in inner[:MOST_ENTRIES] if isinstance(name, str)]
         if key == "enum" and isinstance(inner, list):
-            return [one for one in inner if _is_small(one)][:MOST_ENTRIES] or None
-        if key in _SINGLE and _is_small(inner):
+            return [one for one in inner[:MOST_ENTRIES] if self._is_small(one)] or None
+        if key in _SINGLE and self._is_small(inner):
             return inner
         return None
+
+    def _may_read(self, text: str) -> bool:
+        self._left_to_read -= len(text)
+        return self._left_to_read >= 0
+
+    def _is_small(self, value: object) -> bool:
+        """A single value of a schema that shows a model nothing but itself."""
+        if isinstance(value, str):
+            return len(value) <= 200 and self._may_read(value) and suspicion(value) is None
+        return value is None or isinstance(value, int | float)
+
+    def _is_name(self, name: object) -> bool:
+        if not isinstance(name, str) or not 0 < len(name) <= 128 or not self._may_read(name):
+            return False
+        return all(_is_visible(c) for c in name) and suspicion(name) is None
 
     def _there(self, reference: str) -> Mapping[str, Any]:
         """What a reference within the schema leads to; any other allows anything."""
         place: object = self._root
-        if not reference.startswith("#/"):
+        if not reference.startswith("#/") or len(reference) > LONGEST_REFERENCE:
             return {}
         for step in reference[2:].split("/"):
             step = step.replace("~1", "/").replace("~0", "~")
             place = place.get(step) if isinstance(place, Mapping) else None
-        return place if isinstance(place, Mapping) else {}
+        return _keywords(place) if isinstance(place, Mapping) else {}
+
+
+def _keywords(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """One with more names than there are keywords, without the others: it may be gone through often."""
+    return schema if len(schema) <= MOST_ENTRIES else {key: schema[key] for key in _KEYWORDS if key in schema}
 
 
 def _type(value: object) -> Any:
@@ -146,19 +176,8 @@ def _type(value: object) -> Any:
     if isinstance(value, str):
         return value if value in known else None
     if isinstance(value, list):
-        return [one for one in value if isinstance(one, str) and one in known] or None
+        return [one for one in value[:MOST_ENTRIES] if isinstance(one, str) and one in known] or None
     return None
-
-
-def _is_small(value: object) -> bool:
-    """A single value of a schema that shows a model nothing but itself."""
-    if isinstance(value, str):
-        return len(value) <= 200 and suspicion(value) is None
-    return value is None or isinstance(value, int | float)
-
-
-def _is_name(name: str) -> bool:
-    return 0 < len(name) <= 128 and all(_is_visible(c) for c in name) and suspicion(name) is None
 
 
 def _is_visible(c: str) -> bool:

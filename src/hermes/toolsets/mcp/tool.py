@@ -46,7 +46,7 @@ class McpTool:
     def parse(self, arguments: str) -> dict[str, Any]:
         try:
             given = from_json(arguments.strip() or "{}")  # as for tools of our own: half a character is no JSON
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ToolFailed(f"{self.spec.name}: the arguments are not valid JSON ({error})") from error
         if not isinstance(given, dict):
             raise ToolFailed(f"{self.spec.name}: the arguments must be a JSON object")
