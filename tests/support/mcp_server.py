@@ -1,6 +1,7 @@
 """A small MCP server with some good tools and some that behave badly: `python -m tests.support.mcp_server`.
 
-Over stdio, or over HTTP with `--http PORT`. `--legacy` speaks the protocol of before 2026; `--dead` ends at once.
+Over stdio, or over HTTP with `--http PORT`, in the older way with `--sse PORT`. `--legacy` speaks the protocol of
+before 2026; `--dead` ends at once.
 Started with a path in MCP_TEST_MARK, it writes its pid there, a line for each start.
 """
 
@@ -154,6 +155,23 @@ async def over_stdio(server: Server[Any]) -> None:
             await server.run(asked, write, options)
 
 
+def sse_app(server: Server[Any]) -> Any:
+    from mcp.server.sse import SseServerTransport
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Mount, Route
+
+    transport = SseServerTransport("/messages/")
+
+    async def listen(request: Request) -> Response:
+        async with transport.connect_sse(request.scope, request.receive, request._send) as (read, write):
+            await server.run(read, write, server.create_initialization_options())
+        return Response()
+
+    return Starlette(routes=[Route("/sse", listen), Mount("/messages/", transport.handle_post_message)])
+
+
 def be_stubborn() -> None:
     """Neither SIGTERM nor the end of its input ends it, nor what it started, which holds its output open."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -175,6 +193,12 @@ def main() -> None:
     if "--stubborn" in sys.argv:
         be_stubborn()
     server = serve()
+    if "--sse" in sys.argv:
+        import uvicorn
+
+        port = int(sys.argv[sys.argv.index("--sse") + 1])
+        uvicorn.run(sse_app(server), port=port, log_level="warning")
+        return
     if "--http" in sys.argv:
         import uvicorn
 

@@ -164,9 +164,9 @@ class Registry:
 
     async def drop_session(self, session_id: str) -> None:
         """Let go of the toolsets that a session brought; the session itself may go on."""
-        self._of_sessions.pop(session_id, None)
         if self.servers is not None:
             await self.servers.close_session(session_id)
+        self._of_sessions.pop(session_id, None)
 
     async def close(self) -> None:
         if self.servers is not None:

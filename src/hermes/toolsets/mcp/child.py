@@ -222,6 +222,7 @@ async def _line(stdout: asyncio.StreamReader, complaints: Complaints) -> bytes:
         while line := await stdout.readline():
             if line.strip():
                 return line
+            await asyncio.sleep(0)  # a flood of empty ones would leave nobody else a turn
     except ValueError:
         await asyncio.to_thread(complaints.add, f"sent a message of more than {LARGEST_MESSAGE >> 20} MB")
     return b""

@@ -102,6 +102,12 @@ class Connection:
         """Until it is cancelled. No failure of the server ends it."""
         if self.state is State.OFF:
             return
+        try:
+            await self._keep()
+        finally:
+            self._end_attempt()
+
+    async def _keep(self) -> None:
         wait = FIRST_WAIT_SECONDS
         while True:
             began = self._clock.monotonic()

@@ -65,13 +65,17 @@ def _client(
             await asyncio.to_thread(complain, line)
 
     timeout = timeout or httpx2.Timeout(min(connect_seconds, 30.0), read=IDLE_STREAM_SECONDS)
+    headers = {"Accept-Encoding": "identity", **(headers or {})}
     return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, event_hooks={"response": [note, _limit]})
 
 
 async def _limit(response: httpx2.Response) -> None:
-    """A body that is read whole must not fill the memory."""
+    """A body that is read whole must not fill the memory, neither as it comes nor unpacked."""
     import httpx2
 
+    packed = response.headers.get("content-encoding", "identity").strip().lower()
+    if packed not in ("", "identity"):
+        raise httpx2.ReadError(f"the answer is packed ({packed[:40]}), which was not asked for")
     if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
         return
     inner: Any = response.stream

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,21 +85,16 @@ class McpServers:
         for server in self._servers:
             self._held[server.name] = self._hold(server, None)
 
-    async def ready(self, names: Iterable[str] | None = None, session_id: str | None = None) -> None:
-        """Wait for servers of these toolsets (None: all) that were not tried yet, a few seconds after the start at
-        most. The session's own are waited for as long as they take to connect."""
+    async def ready(self, names: Iterable[str] | None = None) -> None:
+        """Wait for the owner's servers of these toolsets (None: all) that were not tried yet, a few seconds after the
+        start at most."""
         wanted = None if names is None else set(names)
         left = self._started_at + READY_SECONDS - self._clock.monotonic()
-        first = [
-            held.connection.tried.wait()
-            for held in self._held.values()
-            if not held.connection.tried.is_set() and (wanted is None or held.connection.server.toolset in wanted)
-        ]
-        if first and left > 0:
-            await asyncio.wait([asyncio.ensure_future(one) for one in first], timeout=left)
-        else:
-            for one in first:
-                one.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(left, 0)):
+                for held in tuple(self._held.values()):
+                    if wanted is None or held.connection.server.toolset in wanted:
+                        await held.connection.tried.wait()
 
     async def try_once(self, server: McpServer) -> Connection:
         """The connection after its first attempt; it lives until `close`."""
@@ -121,7 +116,12 @@ class McpServers:
         return [_state(one.connection) for one in held.values()]
 
     async def close_session(self, session_id: str) -> None:
-        await _end(self._of_sessions.pop(session_id, {}).values())
+        """Nothing of what the session brought is offered any more."""
+        held = self._of_sessions.pop(session_id, {}).values()
+        await _end(held)
+        for one in held:
+            one.connection.found = None
+            self._offer(toolset_of(one.connection), session_id)
 
     def states(self) -> list[ServerState]:
         """Of the owner's servers, in the order of the settings."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import subprocess
 import sys
 import time
@@ -31,16 +32,26 @@ def rough() -> McpServer:
 @pytest.fixture
 def http_server() -> Iterator[str]:
     """The address of the server over HTTP."""
+    yield from _over_http("--http", "mcp")
+
+
+@pytest.fixture
+def sse_server() -> Iterator[str]:
+    """The same over the older transport."""
+    yield from _over_http("--sse", "sse")
+
+
+def _over_http(option: str, path: str) -> Iterator[str]:
     import socket
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    argv = [sys.executable, "-m", "tests.support.mcp_server", "--http", str(port)]
+    argv = [sys.executable, "-m", "tests.support.mcp_server", option, str(port)]
     with subprocess.Popen(argv, cwd=ROOT) as process:
         try:
             eventually(lambda: _answers(port), 30)
-            yield f"http://127.0.0.1:{port}/mcp"
+            yield f"http://127.0.0.1:{port}/{path}"
         finally:
             process.kill()
 
@@ -55,7 +66,7 @@ def _lives(pid: int) -> bool:
 
 def _answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/mcp").status_code > 0
+        return httpx.get(f"http://127.0.0.1:{port}/").status_code > 0
     except httpx.TransportError:
         return False
 
@@ -209,6 +220,51 @@ async def test_a_server_over_http_is_one_like_any_other(tmp_path: Path, http_ser
         async with asyncio.timeout(10):
             while there.state("h").startswith("connected"):
                 await asyncio.sleep(0.01)
+
+
+async def test_a_server_of_the_older_kind_over_http_is_one_like_any_other(tmp_path: Path, sse_server: str) -> None:
+    async with room(tmp_path, McpServer(name="h", transport=Transport.SSE, url=sse_server)) as there:
+        assert there.state("h") == "connected 12"
+        assert (await there.call("mcp_h_echo", '{"text": "hi"}')).content == "echo: hi"
+        with pytest.raises(ToolFailed, match="went away during the call"):
+            await there.call("mcp_h_die")
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("mcp-")]
+
+
+async def test_an_answer_over_http_that_is_packed_is_refused_unread(tmp_path: Path) -> None:
+    bomb = gzip.compress(b" " * (64 << 20))
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        head = f"content-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: {len(bomb)}"
+        writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + bomb)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
+        bad = McpServer(name="h", transport=Transport.HTTP, url=url)
+        async with room(tmp_path, bad, clock=FakeClock()) as there:
+            assert there.state("h") == "failed 0 the answer is packed (gzip), which was not asked for"
+    assert b"accept-encoding: identity" in asked[0].lower()
+
+
+async def test_a_session_that_brings_fewer_servers_is_offered_no_more_of_the_others(tmp_path: Path) -> None:
+    async with room(tmp_path) as there:
+        await there.servers.connect_session("sess_acp", [a_server("one"), a_server("two")])
+        await there.servers.connect_session("sess_acp", [a_server("one")])
+        assert set(there.registry.brought("sess_acp")) == {f"mcp_one_{name}" for name in NAMES}
+
+
+async def test_who_waits_for_a_server_that_is_given_up_goes_on(tmp_path: Path) -> None:
+    silent = McpServer(name="silent", transport=Transport.STDIO, command="sleep", args=("600",))
+    async with room(tmp_path) as there, asyncio.timeout(10):
+        first = asyncio.create_task(there.servers.connect_session("sess_acp", [silent]))
+        while not any(tmp_path.joinpath("processes").glob("proc_*")):
+            await asyncio.sleep(0.01)
+        assert await there.servers.connect_session("sess_acp", []) == []
+        [state] = await first
+        assert (state.name, state.tools) == ("silent", 0)
 
 
 async def test_a_child_gets_no_environment_but_its_own_and_its_words_are_redacted(tmp_path: Path) -> None:
