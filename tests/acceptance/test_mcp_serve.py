@@ -164,6 +164,23 @@ async def test_who_stops_waiting_stops_the_turn_and_who_waits_less_finds_it_agai
         assert (await agent("run_wait", run_id=run["run_id"]))["status"] == "cancelled"
 
 
+async def test_a_question_of_the_model_is_answered_and_a_turn_that_goes_on_is_steered(
+    home: Gateway, model: ScriptedModelServer
+) -> None:
+    asks = Call("clarify", {"question": "Which?", "choices": ["a", "b"]})
+    model.add(Step(when="ask", after_tool=False, tool_calls=(asks,)), TELL)
+    async with serving(home) as agent:
+        asked = await agent("send", message="ask me")
+        [question] = asked["questions"]
+        assert (question["question"], question["choices"], asked["approvals"]) == ("Which?", ["a", "b"], [])
+        assert await agent("run_steer", run_id=asked["run_id"], text="b") == {"done": True}
+        ended = await agent("run_wait", run_id=asked["run_id"])
+        assert (ended["status"], ended["questions"]) == ("completed", [])
+        assert "b" in ended["output"]
+        late = await agent("run_steer", run_id=asked["run_id"], text="c")
+        assert late["failed"].startswith("run_not_accepting_steer: ")
+
+
 async def test_it_stands_beside_a_running_gateway_and_sees_and_answers_its_runs(
     start_gateway: StartGateway, model: ScriptedModelServer
 ) -> None:
