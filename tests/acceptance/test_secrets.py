@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import re
+import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
-from tests.acceptance.conftest import StartGateway
+from tests.acceptance.conftest import StartGateway, make_gateway
+from tests.support.terminal import hermes_tty
+from tests.support.waiting import eventually
 
 PROVIDER_KEY = "canary-provider-5f2c9a1e7b"
 ENV_SECRET = "canary-environment-88d1f0a3"
@@ -92,6 +96,34 @@ def test_no_secret_stands_where_commands_of_the_agent_can_read_it(
     texts = [shown, *(text.encode() for text in seen), *(decoded for text in seen for decoded in decodings(text))]
     for secret in (ENV_SECRET, FILE_SECRET, gateway.key):
         assert not any(secret.encode() in text or secret[::-1].encode() in text for text in texts), secret[:12]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows it in /proc")
+@pytest.mark.parametrize("way", [("mcp", "serve"), ("acp",), ()], ids=lambda way: " ".join(way) or "chat")
+def test_no_way_in_shows_secrets_of_its_environment(
+    tmp_path: Path, model: ScriptedModelServer, way: tuple[str, ...]
+) -> None:
+    home = make_gateway(tmp_path, model)
+    environ = home.environ | {"DEPLOY_TOKEN": ENV_SECRET, "PLAIN": "plain-value"}
+    with ExitStack() as stack:
+        if way:
+            command = [sys.executable, "-m", "hermes", *way]
+            pipe = subprocess.PIPE
+            process = stack.enter_context(
+                subprocess.Popen(command, env=environ, cwd=home.workdir, stdin=pipe, stdout=pipe, stderr=pipe)
+            )
+            stack.callback(process.kill)
+            pid = process.pid
+        else:
+            tty = stack.enter_context(hermes_tty(environ, home.workdir))
+            tty.wait_for_prompt()
+            pid = tty.pid
+        environment = Path(f"/proc/{pid}/environ")  # empty once the process has ended
+        eventually(lambda: b"DEPLOY_TOKEN=\0" in environment.read_bytes(), 30)
+        shown = environment.read_bytes()
+        assert b"PLAIN=plain-value\0" in shown
+        assert ENV_SECRET.encode() not in shown
+        assert home.key.encode() not in shown
 
 
 def decodings(text: str) -> list[bytes]:

@@ -177,6 +177,10 @@ class Tty:
         self._process.wait()
         os.close(self._handle)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()

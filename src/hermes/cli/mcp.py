@@ -178,6 +178,7 @@ def serve(
     from hermes.app.mcp import serve_agents
     from hermes.core.redact import Redactor
     from hermes.home.logs import configure_logging
+    from hermes.home.own_process import hide_secrets
     from hermes.home.paths import create_home
     from hermes.home.settings import load_settings, secret_values
 
@@ -185,6 +186,7 @@ def serve(
     home = call.home()
     create_home(home)
     settings = load_settings(home, call.environ)
+    hide_secrets(settings, call.environ)
     redactor = Redactor(secret_values(settings, {**call.environ, **settings.environ}))
     configure_logging(home, settings.logging.level, redactor=redactor, name=LOG_NAME)
     asyncio.run(
