@@ -16,7 +16,9 @@ from hermes.core.injection import suspicion
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, make_gateway
+from tests.support.mcp_servers import in_config
 from tests.support.stand_in import Answer, Pages
+from tests.support.waiting import eventually
 
 DEADLINE_SECONDS = 60.0
 ASKS, BLOCKS = "asks", "blocks"
@@ -125,6 +127,10 @@ def as_page(served: Served, name: str, text: str) -> Call:
     return Call("web_extract", {"urls": [f"{served.pages.url}/{name}"]})
 
 
+def as_mcp(served: Served, name: str, text: str) -> Call:
+    return Call("mcp_notes_echo", {"text": text})
+
+
 WAYS: dict[str, Bring] = {
     "file": as_file,
     "search": as_search,
@@ -135,6 +141,7 @@ WAYS: dict[str, Bring] = {
     "session": as_session,
     "title": as_title,
     "page": as_page,
+    "mcp": as_mcp,
 }
 """A new way in is a row."""
 
@@ -146,11 +153,21 @@ CASES = [("file", order) for order in ORDERS] + [
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, module_database: str | None) -> Iterator[Served]:
     with ScriptedModelServer((Step(when="^remember", text="Yes."),)) as model, Pages({}) as pages:
-        config = {"approvals": {"timeout": 0.2}, "web": {"allow_private_hosts": [pages.host]}}
+        config = {
+            "approvals": {"timeout": 0.2},
+            "web": {"allow_private_hosts": [pages.host]},
+            "mcp_servers": {"notes": in_config(trust="read_only")},
+        }
         root = tmp_path_factory.mktemp("injected")
         gateway = make_gateway(root, model, config, database_url=module_database).start()
+        eventually(lambda: "notes: connected" in mcp_state(gateway), DEADLINE_SECONDS)
         yield Served(gateway, model, pages)
         gateway.close()
+
+
+def mcp_state(gateway: Gateway) -> str:
+    body = gateway.client.get("/health/detailed").raise_for_status().json()
+    return str(body["readiness"]["checks"]["mcp"]["detail"])
 
 
 @pytest.mark.parametrize(("way", "kind"), CASES)
