@@ -115,7 +115,7 @@ def _not_judged(case: Case) -> str | None:
         return "such actions are for a person"
     if len(case.text) > LONGEST_JUDGED:
         return "it is too long"
-    smell = suspicion(case.text)
+    smell = suspicion(case.text) or suspicion(case.workdir)
     return None if smell is None else f"its text {smell}"
 
 
