@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from hermes.agent.command import Command
 from hermes.agent.places import Ground
-from hermes.agent.rule import Level, Matches, Rule, any_of, is_known, program, runs, tool
+from hermes.agent.rule import VALUE_OPTIONS, Level, Matches, Rule, any_of, exact, is_known, program, runs, tool
 from hermes.agent.wrappers import SHELLS, constant_output
 
 
@@ -14,10 +15,34 @@ def _deletes_trees(command: Command, ground: Ground) -> bool:
     if command.name == "rm":
         return command.has("r", "R", "recursive")
     if command.name == "find":
-        return "-delete" in command.words
+        return "-delete" in command.words and not _finds_by_name(command, ground)
     if command.name == "rsync":
         return any(word.startswith("--del") for word in command.arguments)
     return command.name in ("shred", "srm", "wipe", "rimraf")
+
+
+def _finds_by_name(command: Command, ground: Ground) -> bool:
+    """`find . -name '*.pyc' -delete` in a directory of one's own: single files, as `rm *.pyc`."""
+    words = list(command.arguments)
+    before = words[: words.index("-delete")]
+    starts = before[: next((at for at, word in enumerate(before) if word.startswith(("-", "(", "!"))), len(before))]
+    tests = before[len(starts) :]
+    names = [after for word, after in pairwise(tests) if word in ("-name", "-iname")]
+    is_plain = set(tests) <= {"-type", "f", "-name", "-iname", *names} and words[-1] == "-delete"
+    places = [place for word in starts or ["."] for place in ground.places(word, command.directory)]
+    return (
+        is_plain
+        and len(names) == 1
+        and re.fullmatch(r"\*?\.?[\w.-]{2,}\*?", names[0]) is not None
+        and all(map(is_known, starts))
+        and bool(places)
+        and all(_is_own(place, ground) for place in places)
+    )
+
+
+def _is_own(place: str, ground: Ground) -> bool:
+    workdir = str(ground.workdir)
+    return not ground.is_root(workdir) and (place == workdir or place.startswith(workdir + "/"))
 
 
 def _where(command: Command, ground: Ground) -> str:
@@ -27,7 +52,7 @@ def _where(command: Command, ground: Ground) -> str:
     is_inside = bool(places) and all(place.startswith(workdir + "/") for place in places)
     if command.name == "rm" and is_inside and all(is_known(word) for word in command.operands):
         return f"rm in {workdir}"
-    return f"`{' '.join(command.words)}`" + ("" if command.directory is None else f" in {command.directory}")
+    return exact(command, ground) + ("" if command.directory is None else f" in {command.directory}")
 
 
 def _runs_piped(command: Command, ground: Ground) -> bool:
@@ -39,6 +64,8 @@ def _runs_piped(command: Command, ground: Ground) -> bool:
 
 def _kills(command: Command, ground: Ground) -> bool:
     if command.name == "kill":
+        if "xargs" in command.through:
+            return not (command.piped_from and all(before.name == "jobs" for before in command.piped_from))
         own = re.compile(r"-\w+|%.*|\$(?!PPID$)(?:[A-Za-z_]\w*|[!$])|\$\(jobs -p\)|--")
         checks = command.arguments[:1] in (("-0",), ("-l",), ("-L",))
         return not checks and any(own.fullmatch(word) is None for word in command.arguments)
@@ -99,7 +126,7 @@ def _breaks_containers(command: Command, ground: Ground) -> bool:
     return bool(
         re.match(
             r"(?:(?:system|volume|image|container|builder|network|buildx) )?prune|volume rm|rmi\b|image rm|"
-            r"rm\b.*-\w*[fv]|(?:compose )?down\b.*(?:-v\b|--volumes|--rmi)|swarm|secret|context",
+            r"rm\b.*-\w*[fv]|(?:compose )?down\b.*(?:-v\b|--volumes|--rmi)|swarm|(?:secret|context)(?! (?:ls|show|inspect)\b)",
             rest,
         )
         or re.search(
@@ -114,17 +141,62 @@ def _breaks_containers(command: Command, ground: Ground) -> bool:
 
 VALUE_OPTIONS_OF_DOCKER = ("-H", "--host", "--context", "-l", "--config", "-f", "--file")
 
+
+def _discards(command: Command, ground: Ground) -> bool:
+    """`git restore`, but of what is staged alone."""
+    if command.name != "git" or (words := command.subcommand(*VALUE_OPTIONS["git"]))[:1] != ["restore"]:
+        return False
+    options = Command(tuple(words))
+    return not options.has("S", "staged") or options.has("W", "worktree")
+
+
+_CONFIG_FLAGS = re.compile(r"--(?:global|system|local|worktree|null|bool|int|type=\w+|show-\w+|name-only)|-z")
+_READS_CONFIG = re.compile(r"--get\S*|--list|-l|get|list|-h|--help")
+_HARMLESS_KEYS = re.compile(
+    r"user\.(?:name|email|signingkey)|init\.defaultbranch|pull\.(?:rebase|ff)|push\.(?:default|autosetupremote)|"
+    r"fetch\.prune|rerere\.enabled|color\..+|core\.(?:autocrlf|eol|filemode|ignorecase|quotepath)|commit\.gpgsign|"
+    r"rebase\.auto\w+|merge\.conflictstyle|diff\.algorithm|help\.autocorrect",
+    re.IGNORECASE,
+)
+_RUNNING_KEYS = re.compile(
+    r"core\.(?:hookspath|fsmonitor|sshcommand|pager|editor|askpass|gitproxy)|alias\.|credential\.|sequence\.|pager\.|"
+    r"(?:diff|merge)\..*(?:command|driver|textconv|external)|(?:diff|merge)tool\.|filter\.|gpg\.|include|url\.|"
+    r"remote\..*(?:url|vcs|pack)|browser\.|man\.|web\.|init\.templatedir|protocol\.",
+    re.IGNORECASE,
+)
+
+
+def _configures(command: Command, ground: Ground) -> bool:
+    """Settings of git for everything, but for harmless ones, and those anywhere that name a program or a place."""
+    if command.name != "git" or (words := command.subcommand(*VALUE_OPTIONS["git"]))[:1] != ["config"]:
+        return False
+    is_wide = any(re.match(r"--(?:gl|sy)", word) for word in words)
+    said = [word for word in words[1:] if _CONFIG_FLAGS.fullmatch(word) is None]
+    if not said or _READS_CONFIG.fullmatch(said[0]) or (len(said) == 1 and not said[0].startswith("-")):
+        return False
+    said = said[1:] if said[0] == "set" else said
+    if len(said) == 2 and _HARMLESS_KEYS.fullmatch(said[0]):
+        return False
+    return is_wide or any(_RUNNING_KEYS.match(word) for word in said)
+
+
+def _git_scope(command: Command, ground: Ground) -> str:
+    """A yes to one setting is none to all."""
+    return exact(command, ground) if program(command, ground) == "git config" else program(command, ground)
+
+
 _GIT: Matches = any_of(
+    _discards,
+    _configures,
     lambda command, ground: (
         command.name == "git" and any(word.startswith("--exec-path=") or "ext::" in word for word in command.arguments)
     ),
     tool(
         "git",
-        r"push\b.*(?: --force| -\w*f\w*\b(?!\w)| --mirror| --delete| -\w*d\b| --prune| \+\S| :\S)",
-        r"reset\b.* --(?:hard|merge|keep)",
-        r"clean\b.* -\w*[fdxX]|clean\b.* --force",
+        r"push\b.*(?: --force| -\w*f\w*\b(?!\w)| --mi| --de| -\w*d\b| --pru| \+\S| :\S)",
+        r"reset\b.* --(?:ha|me|k)\w*",
+        r"clean\b.* -\w*[fdxX]|clean\b.* --f",
         r"checkout\b.* (?:-- .|(?:\.|:/|\*)(?: |$)|-f\b|--force\b)",
-        r"restore\b(?!.*--staged(?!.*--worktree))",
         r"switch\b.* (?:-f|--force|--discard-changes)\b",
         r"branch\b.* (?:-D|-\w*D\w*|--delete .*--force)\b",
         r"stash (?:drop|clear)",
@@ -136,8 +208,6 @@ _GIT: Matches = any_of(
         r"worktree remove\b.*(?:-f|--force)",
         r"submodule deinit\b.*(?:-f|--force)",
         r"remote (?:add|set-url|remove|rm)\b",
-        r"config\b(?!.* (?:--get|--list|-l\b)).*"
-        r"(?:--global|--system|(?i:core\.(?:hookspath|fsmonitor|sshcommand|pager|editor)|alias\.|credential\.))",
     ),
 )
 
@@ -152,11 +222,11 @@ INWARD: tuple[Rule, ...] = (
         (
             "rm -rf build",
             "rm -r node_modules",
-            "find . -name '*.o' -delete",
+            "find build -delete",
             "rsync -a --delete a/ b/",
             "shred notes.txt",
         ),
-        ("rm a.txt", "rm -f a.txt", "find . -name '*.o'"),
+        ("rm a.txt", "rm -f a.txt", "find . -name '*.o'", "find . -name '*.pyc' -delete"),
         _where,
     ),
     Rule(
@@ -193,8 +263,10 @@ INWARD: tuple[Rule, ...] = (
             "git restore --staged a.txt",
             "git status",
             "git config user.name",
+            "git config --global user.email me@example.net",
+            "git config --global core.pager",
         ),
-        program,
+        _git_scope,
     ),
     Rule(
         "becomes-root",

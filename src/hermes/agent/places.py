@@ -237,7 +237,7 @@ def written(command: Command) -> Iterator[str]:
         yield command.value_of("-C", "--directory") or "."
         if command.has("P", "absolute-names") or _is_old_style(command, "P"):
             yield "/"
-    elif name == "ssh-keygen":
+    elif name == "ssh-keygen" and not _only_shows_key(command):
         yield from (v for v in (command.value_of("-f"),) if v)
     elif name == "find":
         yield from (after for word, after in pairwise(command.arguments) if word in _FIND_WRITES)
@@ -250,6 +250,11 @@ def written(command: Command) -> Iterator[str]:
         yield from _AWK_WRITES.findall(" ".join(command.arguments))
     elif name == "unzip" and not command.has("l", "t", "p", "v", "Z"):
         yield command.value_of("-d") or "."
+
+
+def _only_shows_key(command: Command) -> bool:
+    options = {word for word in command.arguments if word.startswith("-")}
+    return bool(options & {"-l", "-lf", "-lv", "-y", "-B"}) and options <= {"-l", "-lf", "-lv", "-y", "-B", "-v", "-f"}
 
 
 _FIND_WRITES = ("-fprint", "-fprintf", "-fprint0", "-fls")

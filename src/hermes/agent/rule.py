@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from hermes.agent.command import UNKNOWN, Command
 from hermes.agent.places import Ground
@@ -22,8 +23,9 @@ Scope = Callable[[Command, Ground], str]
 
 
 def exact(command: Command, ground: Ground) -> str:
-    """This command with these arguments and no other."""
-    return f"`{' '.join(command.words)}`"
+    """This command with these arguments and no other. What xargs adds to them is what is piped into it."""
+    fed = [before.line for before in command.piped_from] if "xargs" in command.through else []
+    return f"`{' | '.join((*fed, ' '.join(command.words)))}`"
 
 
 def program(command: Command, ground: Ground) -> str:
@@ -33,11 +35,60 @@ def program(command: Command, ground: Ground) -> str:
 
 
 def host(command: Command, ground: Ground) -> str:
-    """The program and the other machine."""
-    for word in command.operands:
-        if (found := re.match(r"(?:[a-z]+://)?(?:[^/@\s]+@)?([\w.-]+)", word)) is not None:
-            return f"{command.name} {found[1]}"
-    return exact(command, ground)
+    """The program and the other machine, where its words name one and no way around it; else this very command."""
+    words = " ".join(command.arguments)
+    if command.name in _LOGS_IN:
+        rest = command.subcommand(*_LOGIN_VALUES)
+        named = [re.fullmatch(r"(?:[\w.-]+@)?([\w.-]+)", rest[0])] if rest and not _LOGIN_DETOUR.search(words) else []
+    elif command.name in ("scp", "rsync", "sshfs"):
+        far = [word for word in command.operands if ":" in word.partition("/")[0]]
+        named = [re.match(r"(?:[\w.-]+@)?([\w.-]+):(?!:)", word) for word in far]
+        named = [] if re.search(r"(?:^| )-(?:\w*[eoJFS]|-rsh)", words) else named
+    else:
+        urls = [word for word in command.arguments if "://" in word]
+        named = [re.match(r"\w+://(?:[^/@\s\\?#]*@)?([\w.-]+)(?::\d+)?(?:[/?#]|$)", word) for word in urls]
+        loose = [word for before, word in pairwise(("", *command.arguments)) if before not in _SENT_VALUES]
+        named = [] if any("://" not in word and not word.startswith("-") for word in loose) else named
+        named = [] if _DETOUR.search(words) else named
+    machines = {found[1] if found is not None else "" for found in named}
+    return f"{command.name} {machines.pop()}" if len(machines) == 1 and "" not in machines else exact(command, ground)
+
+
+_SENT_VALUES = frozenset(
+    [
+        "-H",
+        "--header",
+        "-d",
+        "--data",
+        "--data-binary",
+        "--data-raw",
+        "--data-urlencode",
+        "-F",
+        "--form",
+        "-T",
+        "--upload-file",
+        "-o",
+        "--output",
+        "-O",
+        "-X",
+        "--request",
+        "-u",
+        "--user",
+        "-A",
+        "--user-agent",
+        "-m",
+        "--max-time",
+        "--post-file",
+        "--post-data",
+        "--body-file",
+        "-w",
+        "--write-out",
+    ]
+)
+_LOGS_IN = ("ssh", "sftp", "mosh", "telnet", "ftp", "ssh-copy-id", "lftp")
+_LOGIN_VALUES = ("-B", "-b", "-c", "-D", "-e", "-I", "-i", "-L", "-l", "-m", "-P", "-p", "-R", "-W", "-w")
+_LOGIN_DETOUR = re.compile(r"(?:^| )-\w*[FJOoS]")
+_DETOUR = re.compile(r"(?:^| )(?:-\w*[xK]|--(?:\w*proxy|preproxy|socks|connect-to|resolve|config|next|doh)|-:)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,8 +116,13 @@ def _judge_text(text: str, ground: Ground) -> Verdict:
         findings += _judge_command(command, ground)
         ground = replace(ground, links=(*ground.links, *_links(command, ground)))
     findings += [
-        Finding(REMOTE_CODE.id, REMOTE_CODE.level, REMOTE_CODE.description, f"{REMOTE_CODE.id}: `{command.line}`")
-        for command in runs_downloaded(reading.commands, ground)
+        Finding(
+            REMOTE_CODE.id,
+            REMOTE_CODE.level,
+            REMOTE_CODE.description,
+            f"{REMOTE_CODE.id}: `{source}`, `{command.line}`",
+        )
+        for command, source in runs_downloaded(reading.commands, ground)
     ]
     if reading.hidden and not any(finding.rule in ("remote-code", "unknown-code") for finding in findings):
         findings.append(_hidden(reading))
