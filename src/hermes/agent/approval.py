@@ -7,6 +7,7 @@ somebody (spec: api-server section 3): in the mode smart a model first, which al
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import unicodedata
 from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -30,6 +31,10 @@ SMART = "smart"
 """Who answered, in the events of a run, where a model did."""
 LONGEST_SHOWN = 4_000
 """Characters of a command that a question shows; the rest is counted."""
+
+SHORT = 4_000
+"""Characters of a command that is read in a few milliseconds. A longer one, a script in a here-document, may take a
+second and is read beside everything else."""
 
 AllowAlways = Callable[[str], Awaitable[None]]
 AllowedBefore = Callable[[str], Awaitable[Collection[str]]]
@@ -109,7 +114,10 @@ class Gate:
         account: Account | None = None,
     ) -> ApprovalAnswer | None:
         """None when nobody had to be asked, else the answer that allowed it. Raises ToolFailed with the reason."""
-        verdict = classify(action, home=self._home)
+        if len(action.text) <= SHORT:
+            verdict = classify(action, home=self._home)
+        else:
+            verdict = await asyncio.to_thread(classify, action, home=self._home)
         self._refuse(action, verdict)
         if verdict.level is Level.ALLOWED or self._mode == "off":
             return None

@@ -56,6 +56,8 @@ class Ground:
     user_home: Path = field(default_factory=Path.home)
     links: tuple[tuple[str, str], ...] = ()
     """Links that the same text makes: the link, and where it leads."""
+    own_parts: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
+    """What `own_part` found: commands of one text name the same places, and each is looked at by many rules."""
 
     @property
     def variables(self) -> dict[str, str]:
@@ -119,11 +121,10 @@ class Ground:
 
     def own_part(self, place: str) -> str | None:
         """Where in HERMES_HOME a place is, None outside of it."""
-        for home in self.hermes_homes:
-            inside = home_parts(Path(place), home)
-            if inside is not None:
-                return inside
-        return None
+        if place not in self.own_parts:
+            found = (home_parts(Path(place), home) for home in self.hermes_homes)
+            self.own_parts[place] = next((inside for inside in found if inside is not None), None)
+        return self.own_parts[place]
 
     def secret(self, place: str) -> str | None:
         return secret_reason(Path(place), self.hermes_home)

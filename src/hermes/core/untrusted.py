@@ -18,6 +18,11 @@ _HIDDEN = re.compile(
     "|[\u00ad\u034f\u061c\u200c-\u200f\ufe00-\ufe0f]{3,}"
 )
 """What nobody sees and a model reads. Joiners, direction marks and emoji selectors are hidden only in rows."""
+_MAY_HIDE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
+"""All of these characters as one class, which is searched for many times faster."""
 _BLOCK = re.compile(r'<untrusted-([0-9a-f]{8}) from="[^"]*">\n(.*)\n</untrusted-\1>', re.DOTALL)
 
 
@@ -40,7 +45,7 @@ def unmarked(text: str) -> str:
 
 def visible(text: str) -> str:
     """With a word in place of characters that nobody sees: zero width, tags, turned reading direction."""
-    return text if text.isascii() else _HIDDEN.sub(_word, text)
+    return text if text.isascii() or _MAY_HIDE.search(text) is None else _HIDDEN.sub(_word, text)
 
 
 def _word(found: re.Match[str]) -> str:

@@ -67,12 +67,14 @@ def within(path: Path, root: Path) -> bool:
 
 def home_parts(path: Path, home: Path) -> str | None:
     """Where in HERMES_HOME a path is, a profile's own home taken for the home; None outside it."""
-    root = Path(os.path.realpath(home))
-    if root.parent.name == "profiles":
-        root = root.parent.parent
-    if not within(path, root):
+    root = os.path.realpath(home)
+    above, _, name = root.rpartition("/")
+    if name and above.endswith("/profiles"):
+        root = above.removesuffix("/profiles")
+    text, start = str(path), root.rstrip("/") + "/"
+    if text != root and not text.startswith(start):
         return None
-    inside = path.relative_to(root).parts
+    inside = text[len(start) :].split("/") if text != root else []
     if len(inside) >= 2 and inside[0] == "profiles":
         inside = inside[2:]
     return "/".join(inside)
