@@ -47,7 +47,7 @@ FURTHER = (
 SCOPES: dict[Scope, str] = {
     exact: "this very command",
     program: "the program and its subcommand",
-    host: "the program and the host",
+    host: "the program and the host, where its words name one alone; else this very command",
 }
 
 GATE = """\
@@ -401,6 +401,8 @@ def _scope(rule: Rule) -> str:
         or {
             "recursive-delete": "`rm` of anything in the working directory, else this very command",
             "becomes-root": "the program and the next two words",
+            "git-loses-work": "the program and its subcommand; of `git config`, this very command",
+            "remote-code": "what is run, from the same machine",
         }[rule.id]
     )
 

@@ -126,7 +126,8 @@ def _breaks_containers(command: Command, ground: Ground) -> bool:
     return bool(
         re.match(
             r"(?:(?:system|volume|image|container|builder|network|buildx) )?prune|volume rm|rmi\b|image rm|"
-            r"rm\b.*-\w*[fv]|(?:compose )?down\b.*(?:-v\b|--volumes|--rmi)|swarm|(?:secret|context)(?! (?:ls|show|inspect)\b)",
+            r"rm\b.*-\w*[fv]|(?:compose )?down\b.*(?:-v\b|--volumes|--rmi)|swarm|"
+            r"(?:secret|context)(?! (?:ls|show|inspect)\b)",
             rest,
         )
         or re.search(

@@ -46,8 +46,8 @@ _PLAIN_MODULES = (
     r"(?:json|sys|re|csv|math|datetime|collections|itertools|statistics|textwrap|pprint|html|base64|hashlib)"
 )
 _PLAIN_PYTHON = re.compile(
-    rf"(?:import +{_PLAIN_MODULES}(?: *, *{_PLAIN_MODULES})*(?= *(?:;|\n|$))|(?!import|exec|eval|compil|getattr|globals|"
-    r"locals|vars|builtins|modules|breakpoint|open|input|help|__|\$).)+",
+    rf"(?:import +{_PLAIN_MODULES}(?: *, *{_PLAIN_MODULES})*(?= *(?:;|\n|$))|"
+    r"(?!import|exec|eval|compil|getattr|globals|locals|vars|builtins|modules|breakpoint|open|input|help|__|\$).)+",
     re.DOTALL,
 )
 """No word of it runs text, finds by name what would, or keeps what it read: it can do no more than print."""

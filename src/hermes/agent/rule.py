@@ -47,44 +47,22 @@ def host(command: Command, ground: Ground) -> str:
     else:
         urls = [word for word in command.arguments if "://" in word]
         named = [re.match(r"\w+://(?:[^/@\s\\?#]*@)?([\w.-]+)(?::\d+)?(?:[/?#]|$)", word) for word in urls]
-        loose = [word for before, word in pairwise(("", *command.arguments)) if before not in _SENT_VALUES]
+        valued = _CURL_VALUES if command.name == "curl" else frozenset()
+        loose = [word for before, word in pairwise(("", *command.arguments)) if before not in valued]
         named = [] if any("://" not in word and not word.startswith("-") for word in loose) else named
         named = [] if _DETOUR.search(words) else named
     machines = {found[1] if found is not None else "" for found in named}
     return f"{command.name} {machines.pop()}" if len(machines) == 1 and "" not in machines else exact(command, ground)
 
 
-_SENT_VALUES = frozenset(
-    [
-        "-H",
-        "--header",
-        "-d",
-        "--data",
-        "--data-binary",
-        "--data-raw",
-        "--data-urlencode",
-        "-F",
-        "--form",
-        "-T",
-        "--upload-file",
-        "-o",
-        "--output",
-        "-O",
-        "-X",
-        "--request",
-        "-u",
-        "--user",
-        "-A",
-        "--user-agent",
-        "-m",
-        "--max-time",
-        "--post-file",
-        "--post-data",
-        "--body-file",
-        "-w",
-        "--write-out",
-    ]
+_CURL_VALUES = frozenset(
+    (
+        *("-H", "--header", "-d", "--data", "--data-binary", "--data-raw", "--data-urlencode", "-F", "--form", "-T"),
+        *("--upload-file", "-o", "--output", "-X", "--request", "-u", "--user", "-A", "--user-agent", "-m"),
+        *("--max-time", "-w", "--write-out"),
+    )
 )
+"""Options of curl with a value that names no machine."""
 _LOGS_IN = ("ssh", "sftp", "mosh", "telnet", "ftp", "ssh-copy-id", "lftp")
 _LOGIN_VALUES = ("-B", "-b", "-c", "-D", "-e", "-I", "-i", "-L", "-l", "-m", "-P", "-p", "-R", "-W", "-w")
 _LOGIN_DETOUR = re.compile(r"(?:^| )-\w*[FJOoS]")

