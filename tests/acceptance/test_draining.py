@@ -39,7 +39,7 @@ BEGIN_RUNS: dict[str, dict[str, Any]] = {
 """By name in the table of routes, with a body that starts a run."""
 
 OTHER_WRITES = {
-    *("run_approval", "run_steer", "run_stop", "response_delete", "response_cancel"),
+    *("run_approval", "run_clarify", "run_steer", "run_stop", "response_delete", "response_cancel"),
     *("session_create", "session_update", "session_delete", "session_fork"),
     *("job_create", "job_update", "job_delete", "job_pause", "job_resume"),
     *("files", "file_delete"),

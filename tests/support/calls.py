@@ -16,6 +16,7 @@ from hermes.models.script import DEFAULT_SCRIPT, Call, Step
 SCRIPT = (
     Step(when=r"^hang$", hang=True, text="I wait", times=0),
     Step(when=r"^delete (\S+)$", after_tool=False, tool_calls=(Call("terminal", {"command": "rm -rf {{1}}"}),)),
+    Step(when="^which one$", after_tool=False, tool_calls=(Call("clarify", {"question": "Which one?"}),), times=0),
     *DEFAULT_SCRIPT,
 )
 DEADLINE_SECONDS = 20.0
@@ -108,6 +109,12 @@ def resumed_job(client: Client) -> httpx.Response:
     return client.post(f"/api/jobs/{job(client, paused=True)}/resume")
 
 
+def answered_question(client: Client) -> httpx.Response:
+    run_id = started(client, "which one")
+    until(lambda: client.get(f"/v1/runs/{run_id}").json()["clarifications"], "a run that asks")
+    return client.post(f"/v1/runs/{run_id}/clarify", json={"answer": "the red one"})
+
+
 CALLS: dict[str, Make] = {
     "chat_completions": lambda client: client.post("/v1/chat/completions", json=HI),
     "health": get("/health"),
@@ -122,6 +129,7 @@ CALLS: dict[str, Make] = {
     "run_status": of_a_run("", text="delete old", status="waiting_for_approval"),
     "run_events": of_a_run("/events"),
     "run_approval": of_a_run("/approval", {"choice": "deny"}, text="delete old", status="waiting_for_approval"),
+    "run_clarify": answered_question,
     "run_steer": of_a_run("/steer", {"input": "shorter"}, text="hang", status="running"),
     "run_stop": of_a_run("/stop", {}, text="hang", status="running"),
     "responses": lambda client: client.post("/v1/responses", json={"input": "hello"}),
