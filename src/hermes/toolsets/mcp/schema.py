@@ -37,10 +37,17 @@ _KEYWORDS = sorted(_SCHEMAS_BY_NAME | _SCHEMAS | _LISTS_OF_SCHEMAS | _SINGLE | _
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
 
 
-def tool_name(server: str, tool: str, taken: Collection[str] = ()) -> str:
-    """`mcp_SERVER_TOOL` in the letters that every provider takes; a hash parts what would be the same or too long."""
-    name = f"mcp_{_plain(server)}_{_plain(tool)}"
-    if len(name) <= LONGEST_NAME and name not in taken:
+def tool_name(server: str, tool: str, taken: Collection[str] = (), others: Collection[str] = ()) -> str:
+    """`mcp_SERVER_TOOL` in the letters that every provider takes; a hash parts what would be the same or too long.
+
+    `others` are the servers beside it. What could be read as a tool of one of them has the hash, whichever of the two
+    is connected first: a yes for always, or a deny list, goes by the name.
+    """
+    own = f"mcp_{_plain(server)}_"
+    name = f"{own}{_plain(tool)}"
+    theirs = (f"mcp_{_plain(other)}_" for other in others)
+    is_own = not any(len(prefix) >= len(own) and name.startswith(prefix) for prefix in theirs)
+    if len(name) <= LONGEST_NAME and name not in taken and is_own:
         return name
     for number in range(len(taken) + 1):
         digest = hashlib.sha256(f"{server}\0{tool}\0{number}".encode("utf-8", "replace")).hexdigest()[:8]

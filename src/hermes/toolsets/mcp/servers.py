@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +111,7 @@ class McpServers:
         held = self._of_sessions[session_id] = {}
         for server in servers:
             self._redactor.add(server.secrets)
-            held[server.name] = self._hold(server, session_id)
+            held[server.name] = self._hold(server, session_id, [other.name for other in servers])
         await asyncio.gather(*(one.connection.tried.wait() for one in held.values()))
         return [_state(one.connection) for one in held.values()]
 
@@ -133,14 +133,16 @@ class McpServers:
         self._held, self._of_sessions = {}, {}
         await _end(held)
 
-    def _hold(self, server: McpServer, session_id: str | None) -> _Held:
+    def _hold(self, server: McpServer, session_id: str | None, beside: Collection[str] = ()) -> _Held:
         logs = self._surroundings.logs_dir
         complaints = Complaints(logs / f"mcp-{server.name}.log" if logs is not None else None, self._redactor)
         streams = open_streams(server, self._surroundings, complaints)
 
+        others = {*(other.name for other in self._servers), *beside} - {server.name}
+
         def changed() -> None:
             taken = {name for other, names in self._names.items() if other != server.name for name in names}
-            toolset = toolset_of(connection, taken)
+            toolset = toolset_of(connection, taken, others)
             if session_id is None:
                 self._names[server.name] = frozenset(tool.spec.name for tool in toolset.tools)
             self._offer(toolset, session_id)

@@ -68,11 +68,11 @@ class McpTool:
         return ToolResult(text)
 
 
-def toolset_of(connection: Connection, taken: Collection[str] = ()) -> Toolset:
-    """The toolset as it stands now. `taken` are names that tools of other servers have."""
+def toolset_of(connection: Connection, taken: Collection[str] = (), others: Collection[str] = ()) -> Toolset:
+    """The toolset as it stands now. `taken` are names that tools of other servers have, `others` those servers."""
     server, found = connection.server, connection.found
     wanted = [tool for tool in found.tools if server.wants(tool.name)] if found is not None else []
-    tools = _named(wanted[:MOST_TOOLS], connection, taken)
+    tools = _named(wanted[:MOST_TOOLS], connection, taken, others)
     info = ToolsetInfo(
         server.toolset,
         f"MCP: {server.name}",
@@ -87,7 +87,9 @@ def toolset_of(connection: Connection, taken: Collection[str] = ()) -> Toolset:
     return Toolset(info, tuple(tools), problem, connection.is_usable)
 
 
-def _named(given: Sequence[McpToolInfo], connection: Connection, taken: Collection[str]) -> list[McpTool]:
+def _named(
+    given: Sequence[McpToolInfo], connection: Connection, taken: Collection[str], others: Collection[str]
+) -> list[McpTool]:
     """Of two tools of one name the first counts: which of them a call would meet is the server's secret."""
     names = set(taken)
     seen: set[str] = set()
@@ -96,7 +98,7 @@ def _named(given: Sequence[McpToolInfo], connection: Connection, taken: Collecti
         if tool.name in seen:
             continue
         seen.add(tool.name)
-        name = tool_name(connection.server.name, tool.name, names)
+        name = tool_name(connection.server.name, tool.name, names, others)
         names.add(name)
         tools.append(McpTool(name, tool, connection))
     return tools

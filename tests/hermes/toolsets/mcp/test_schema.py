@@ -9,7 +9,7 @@ import pytest
 from mcp_types import CallToolResult, TextContent
 
 from hermes.toolsets.mcp.result import as_text
-from hermes.toolsets.mcp.schema import parameters
+from hermes.toolsets.mcp.schema import parameters, tool_name
 
 MANY = 200_000
 HIDDEN: dict[str, Any] = {f"\u200b{number}": {} for number in range(MANY)}
@@ -42,3 +42,22 @@ def test_text_that_nests_without_end_is_text_like_any_other() -> None:
     deep = "[" * 20_000
     result = CallToolResult(content=[TextContent(type="text", text=deep)], structured_content={"a": 1})
     assert as_text(result) == f'{deep}\n\n{{"a": 1}}'
+
+
+@pytest.mark.parametrize(
+    ("server", "tool", "others", "is_plain"),
+    [
+        ("github", "enterprise_x", ["github-enterprise"], False),
+        ("github-enterprise", "x", ["github"], True),
+        ("github", "issues", ["github-enterprise"], True),
+        ("a-b", "x", ["a_b"], False),
+        ("a_b", "x", ["a-b"], False),
+        ("github", "enterprise_x", ["gitlab"], True),
+    ],
+)
+def test_a_name_that_another_server_may_have_is_parted_whoever_comes_first(
+    server: str, tool: str, others: list[str], is_plain: bool
+) -> None:
+    name = tool_name(server, tool, (), others)
+    assert (name == f"mcp_{server.replace('-', '_')}_{tool}") is is_plain
+    assert name != tool_name(others[0], tool.removeprefix("enterprise_"), (), [server])
