@@ -17,10 +17,10 @@ TELL = Step(after_tool=True, text="{{tool}}")
 NO_BUBBLEWRAP = find_problem()
 
 
-def told(gateway: Gateway, text: str, session: str = "s") -> tuple[str, list[Any]]:
-    """The answer, and how the tool's call ended."""
+def told(gateway: Gateway, text: str, session: str = "s", **fields: Any) -> tuple[str, list[Any]]:
+    """The answer, and how the tool's call ended. `fields` are further ones of the run."""
     headers = {"X-Hermes-Session-Id": session}
-    started = gateway.client.post("/v1/runs", json={"input": text}, headers=headers).raise_for_status()
+    started = gateway.client.post("/v1/runs", json={"input": text, **fields}, headers=headers).raise_for_status()
     lines = gateway.client.get(f"/v1/runs/{started.json()['run_id']}/events").raise_for_status().text.splitlines()
     events = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
     assert events[-1]["event"] == "run.completed", events[-1]
@@ -61,10 +61,11 @@ def test_a_gateway_without_its_backend_starts_says_so_and_runs_nothing(
     problem = "terminal.backend is ssh, and terminal.ssh.host is not set"
 
     listed = {one["name"]: one for one in gateway.client.get("/v1/toolsets").raise_for_status().json()["data"]}
-    answer, errors = told(gateway, "try")
+    answer, errors = told(gateway, "try", toolsets=["terminal"])
 
     assert listed["terminal"]["configured"] is False
     assert answer == f"No command runs: {problem}."
     assert errors == [answer]
+    assert told(gateway, "try", "another")[0].startswith("There is no tool 'terminal'."), "the settings' list offers it"
     assert not (gateway.workdir / "ran").exists()
     assert problem in (gateway.home / "logs" / "gateway.log").read_text()
