@@ -121,8 +121,11 @@ def _breaks_containers(command: Command, ground: Ground) -> bool:
     if command.name not in ("docker", "podman", "nerdctl", "docker-compose"):
         return False
     rest = " ".join(command.subcommand(*VALUE_OPTIONS_OF_DOCKER))
-    if not ground.is_root(str(ground.workdir)):
-        rest = re.sub(rf"{re.escape(str(ground.workdir))}(?=[/:,])", ".", rest)  # "$PWD":/src
+    home, workdir = str(ground.user_home), str(ground.workdir)
+    if not ground.is_root(workdir):
+        rest = re.sub(rf"{re.escape(workdir)}(?=[/:,])", ".", rest)  # "$PWD":/src
+    if home != "/":
+        rest = re.sub(rf"{re.escape(home)}(?=[/:,])", "~", rest)  # wherever homes are: /Users, /var/lib/hermes
     return bool(
         re.match(
             r"(?:(?:system|volume|image|container|builder|network|buildx) )?prune|volume rm|rmi\b|image rm|"
@@ -134,7 +137,7 @@ def _breaks_containers(command: Command, ground: Ground) -> bool:
             r"--privileged|--cap-add|--pid[= ]host|--net(?:work)?[= ]host|--userns[= ]host|--security-opt|--device|"
             r"(?:-v|--volume)[= ]?(?:/|/etc|/root|/home|~|/var/run|/run|/usr|/var|/proc|/sys|/dev)(?:/[^ :]*)?:|"
             r"docker\.sock|"
-            r"source=(?:/|/etc|/root|/home|/var/run/[^,]*)(?:,|$)",
+            r"source=(?:/|~|/etc|/root|/home|/var/run/[^,]*)(?:,|$)",
             rest,
         )
     )

@@ -193,7 +193,7 @@ class Conductor:
         try:
             taken = await self._take_up(active, timeout)
         except TimeoutError:
-            if await self.database.read(node_store.has_left, active.run.session_id):
+            if await self.database.read(node_store.has_left, active.run.session_id, active.run.id):
                 raise Conflict(
                     "a run of this session was left by a gateway that is gone, and goes on when one starts: "
                     "hermes gateway; or go on in a fork of the session",

@@ -152,9 +152,9 @@ def is_in_use(conn: Connection, session_id: str, node_id: str) -> bool:
     return _IN_USE.first(conn, {"session": session_id, "node": node_id}) is not None
 
 
-def has_left(conn: Connection, session_id: str) -> bool:
-    """Whether an open run of the session is nobody's."""
-    return _LEFT.first(conn, {"session": session_id}) is not None
+def has_left(conn: Connection, session_id: str, run_id: str) -> bool:
+    """Whether an open run of the session, besides this one, is nobody's."""
+    return _LEFT.first(conn, {"session": session_id, "run": run_id}) is not None
 
 
 _COLUMNS = tuple(column.name for column in nodes.columns)
@@ -231,6 +231,11 @@ _IN_USE = Statement(
 )
 _LEFT = Statement(
     sa.select(runs.c.id)
-    .where(runs.c.session_id == bindparam("session"), _IS_OPEN, sa.or_(runs.c.node.is_(None), ~_IS_SOMEBODYS))
+    .where(
+        runs.c.session_id == bindparam("session"),
+        runs.c.id != bindparam("run"),
+        _IS_OPEN,
+        sa.or_(runs.c.node.is_(None), ~_IS_SOMEBODYS),
+    )
     .limit(1)
 )

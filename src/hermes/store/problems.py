@@ -46,10 +46,7 @@ def is_duplicate(error: BaseException) -> bool:
 def is_damage(error: BaseException) -> bool:
     """The file itself is broken; what else SQLite may say of it (a full disk, a lock) passes."""
     origin = _origin(error)
-    return isinstance(origin, sqlite3.Error) and getattr(origin, "sqlite_errorcode", 0) & 0xFF in (
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-    )
+    return isinstance(origin, sqlite3.Error) and (_code(origin) in _DAMAGE or _is_undecodable(origin))
 
 
 def may_be_done_again(error: BaseException) -> bool:
@@ -160,9 +157,28 @@ def _origin(error: BaseException) -> BaseException:
     return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The low byte is the kind, the rest its finer reason."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_undecodable(error: sqlite3.Error) -> bool:
+    """All text is written as UTF-8, so what cannot be read so was not written. The driver has no code for it."""
+    return str(error).startswith("Could not decode to UTF-8")
+
+
 def _unavailable(error: sqlite3.Error, place: str) -> StoreUnavailable:
     file, what = Path(place), f"the database {place}"
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the low byte is the kind, the rest its finer reason
+    if is_damage(error):
+        why = "text in it is no text" if _is_undecodable(error) else str(error)  # the driver would quote that text
+        return StoreCorrupt(
+            f"{what} is damaged ({why}): stop the gateway and restore a backup (hermes db restore), or move the "
+            "file away and begin with an empty one; `hermes db check` tells how bad it is"
+        )
+    match _code(error):
         case sqlite3.SQLITE_FULL:
             return StoreUnavailable(no_room(file, what))
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if is_full(file):  # SQLite's files beside it found none
@@ -177,11 +193,6 @@ def _unavailable(error: sqlite3.Error, place: str) -> StoreUnavailable:
             holder = holder_of(file)
             who = f"another process ({holder})" if holder is not None else "another process"
             return StoreUnavailable(f"{who} holds {what} locked: try again when it is done, or stop it")
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return StoreCorrupt(
-                f"{what} is damaged ({error}): stop the gateway and restore a backup (hermes db restore), or move the "
-                "file away and begin with an empty one; `hermes db check` tells how bad it is"
-            )
         case sqlite3.SQLITE_IOERR:
             return StoreUnavailable(f"the disk failed under {what} ({error}): the system's log says more (dmesg)")
         case _:

@@ -10,6 +10,8 @@ import pytest
 from tests.support.cli import Hermes
 from tests.support.mcp_servers import ROOT, ROUGH
 
+pytestmark = pytest.mark.sqlite("the command's own database is in memory, whatever the home's is")
+
 TOKEN = "ghp_" + "a1B2" * 9
 
 

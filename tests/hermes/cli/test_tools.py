@@ -13,6 +13,8 @@ from hermes.core.toolset import CATALOGUE, COMPOSITES, TOOLSETS
 from hermes.home.paths import create_home
 from tests.support.cli import Hermes
 
+pytestmark = pytest.mark.sqlite("the command's own database is in memory, whatever the home's is")
+
 DEFAULTS = [toolset.name for toolset in CATALOGUE if toolset.is_default]
 
 

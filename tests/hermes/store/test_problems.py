@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import psycopg
@@ -80,6 +80,14 @@ def test_only_damage_is_called_damage() -> None:
     assert is_damage(sqlite_error(sqlite3.SQLITE_NOTADB, "file is not a database"))
     for code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN):
         assert not is_damage(sqlite_error(code))
+
+
+def test_text_that_is_none_is_damage_and_is_not_shown(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(":memory:")) as conn, pytest.raises(sqlite3.OperationalError) as raised:
+        conn.execute("SELECT CAST(X'ff' || 'a secret' AS TEXT) AS text").fetchone()
+    assert is_damage(raised.value) and "secret" in str(raised.value)
+    problem = translated(raised.value, str(tmp_path / "state.db"))
+    assert isinstance(problem, StoreCorrupt) and "secret" not in problem.message
 
 
 def test_damage_names_the_commands_that_mend_it(tmp_path: Path) -> None:
