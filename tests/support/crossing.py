@@ -13,7 +13,7 @@ from hermes.api.routes import ROUTES, ApiRoute
 BODIES: dict[str, object] = {
     "runs.approve": {"choice": "once"},
     "runs.steer": {"input": "stop that"},
-    "runs.clarify": {"answer": "the red one"},
+    "runs.handlers.clarify": {"answer": "the red one"},
     "sessions.change": {"title": "mine now"},
     "session_chat.chat": {"message": "hello"},
     "session_chat.stream": {"message": "hello"},

@@ -60,6 +60,7 @@ def test_every_tool_is_there_under_the_name_that_the_catalogue_gives_it(registry
     assert list(states) == [name for name in listed if name in states]
 
 
+@pytest.mark.sqlite("its database is in memory: nothing is kept in it")
 async def test_every_toolset_of_the_catalogue_is_in_a_gateway(tmp_path: Path) -> None:
     async with open_engine(Settings(), home=None, environ={}, database_url="sqlite://") as engine:
         assert [(state.name, state.tools) for state in engine.registry.toolsets()] == [
