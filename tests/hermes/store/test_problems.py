@@ -82,6 +82,7 @@ def test_only_damage_is_called_damage() -> None:
         assert not is_damage(sqlite_error(code))
 
 
+@pytest.mark.sqlite("what its driver says")
 def test_text_that_is_none_is_damage_and_is_not_shown(tmp_path: Path) -> None:
     with closing(sqlite3.connect(":memory:")) as conn, pytest.raises(sqlite3.OperationalError) as raised:
         conn.execute("SELECT CAST(X'ff' || 'a secret' AS TEXT) AS text").fetchone()
