@@ -12,6 +12,7 @@ from hermes.core.errors import Conflict, InvalidInput
 from hermes.core.ports import ApprovalAnswer, ApprovalQuestion
 from hermes.core.run import Run, RunStatus
 from hermes.runs.events import Recorder
+from hermes.runs.questions import Questions
 from hermes.store import approvals as approval_store
 from hermes.store import audit
 from hermes.store import runs as run_store
@@ -61,37 +62,32 @@ class Desk:
         asked: Asked | None = None,
         mirror: Mirror | None = None,
     ) -> None:
-        self._database = database
         self._recorder = recorder
         self._clock = clock
-        self._timeout_seconds = timeout_seconds
         self._asked = dict(asked or {})
         self._mirror = mirror
-        self._waiting: dict[str, asyncio.Future[ApprovalAnswer]] = {}
         self._of_children: dict[str, str] = {}
+        self._questions = Questions(
+            database,
+            recorder,
+            clock,
+            timeout_seconds,
+            get_answer=approval_store.get_answer,
+            resolve=approval_store.resolve,
+            tell=self._tell,
+            late=ApprovalAnswer("deny", "timeout", None, f"nobody answered within {timeout_seconds:g} s"),
+        )
 
     async def ask(self, question: ApprovalQuestion) -> ApprovalAnswer:
         earlier = self._asked.pop(question.tool_call_id, None)
         if earlier is None:
             return await self._ask(question)
         approval_id, answer = earlier
-        if answer is not None:
-            return answer
-        given = await self._database.read(approval_store.get_answer, approval_id)
-        if given is not None:  # while nobody conducted the run
-            await self._tell(approval_id, given)
-            return given
-        return await self._ask(replace(question, id=approval_id))
+        answer = answer or await self._questions.given(approval_id)
+        return answer or await self._ask(replace(question, id=approval_id))
 
     async def _ask(self, question: ApprovalQuestion) -> ApprovalAnswer:
-        now = self._clock.now()
-        expires_at = now + self._timeout_seconds
-        answer: asyncio.Future[ApprovalAnswer] = asyncio.get_running_loop().create_future()
-
-        def show() -> None:
-            self._waiting[question.id] = answer
-
-        try:
+        async def record(now: float, expires_at: float, before_sent: Callable[[], None]) -> None:
             requested = _requested(question, expires_at)
             recorded = self._recorder.record(
                 requested,
@@ -100,46 +96,15 @@ class Desk:
                     self._set_status(RunStatus.WAITING_FOR_APPROVAL),
                 ),
                 is_durable=True,
-                before_sent=show,
+                before_sent=before_sent,
             )
             mirrored = () if self._mirror is None else (self._mirror.asked(requested, self._recorder.run_id),)
             await asyncio.gather(recorded, *mirrored)  # at once, so that one transaction keeps both
-            await self.settle()  # answered in the moment in which it was asked
-            timer = asyncio.ensure_future(self._clock.sleep(self._timeout_seconds))
-            try:
-                await asyncio.wait((answer, timer), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                timer.cancel()
-            if not answer.done():
-                await self._expire(question.id)
-            return await answer
-        finally:
-            self._waiting.pop(question.id, None)
+
+        return await self._questions.ask(question.id, record)
 
     async def settle(self) -> None:
-        """Take up the answers that are kept: each is an event of the run, and goes to whoever waits for it."""
-        for approval_id in tuple(self._waiting):
-            given = await self._database.read(approval_store.get_answer, approval_id)
-            answer = self._waiting.pop(approval_id, None) if given is not None else None
-            if given is None or answer is None:
-                continue
-            try:
-                await self._tell(approval_id, given)
-            finally:
-                if not answer.done():
-                    answer.set_result(given)
-
-    async def _expire(self, approval_id: str) -> None:
-        """Nobody answered, unless somebody does in this moment: of the two one wins."""
-        late = ApprovalAnswer("deny", "timeout", None, f"nobody answered within {self._timeout_seconds:g} s")
-        fence, now = self._recorder.fence, self._clock.now()
-
-        def resolve(conn: Connection) -> None:
-            fence(conn)
-            approval_store.resolve(conn, approval_id, late, now)
-
-        await self._database.write(resolve, durable=True)
-        await self.settle()
+        await self._questions.settle()
 
     async def _tell(self, approval_id: str, answer: ApprovalAnswer) -> None:
         responded = events.ApprovalResponded(approval_id, answer.choice, answer.by, answer.outcome)
@@ -147,7 +112,7 @@ class Desk:
         await asyncio.gather(self._record_answer(responded), *mirrored)
 
     async def _record_answer(self, responded: events.ApprovalResponded) -> None:
-        is_over = not self._waiting and not self._of_children
+        is_over = not self._questions.are_open and not self._of_children
         operations = (self._set_status(RunStatus.RUNNING),) if is_over else ()
         await self._recorder.record(responded, operations=operations, is_durable=True)
 

@@ -5,7 +5,6 @@ Other calls of the step may be under way meanwhile, so the run is `running`, as 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from hermes.core import event as events
@@ -15,6 +14,7 @@ from hermes.core.ids import new_id
 from hermes.core.ports import ClarifyAnswer, ToolContext
 from hermes.core.run import Ask, Run, RunRequest
 from hermes.runs.events import Recorder
+from hermes.runs.questions import Questions
 from hermes.store import clarifications as clarify_store
 from hermes.store import steers as steer_store
 from hermes.store.database import Connection, Database
@@ -38,78 +38,45 @@ class ClarifyDesk:
         timeout_seconds: float,
         asked: Clarified | None = None,
     ) -> None:
-        self._database = database
         self._recorder = recorder
-        self._clock = clock
-        self._timeout_seconds = timeout_seconds
         self._asked = dict(asked or {})
-        self._waiting: dict[str, asyncio.Future[ClarifyAnswer]] = {}
+        self._questions = Questions(
+            database,
+            recorder,
+            clock,
+            timeout_seconds,
+            get_answer=clarify_store.get_answer,
+            resolve=clarify_store.resolve,
+            tell=self._tell,
+            late=ClarifyAnswer(None, "timeout"),
+        )
 
     async def ask(self, tool_call_id: str, question: str, choices: Sequence[str]) -> ClarifyAnswer:
         """Always returns: a time-out is an answer without a text. It is cancelled with the run."""
         clarify_id, answer = self._asked.pop(tool_call_id, (new_id("clar"), None))
-        if answer is not None:
-            return answer
-        given = await self._database.read(clarify_store.get_answer, clarify_id)
-        if given is not None:  # while nobody conducted the run
-            await self._tell(clarify_id, given)
-            return given
-        return await self._ask(clarify_id, tool_call_id, question, tuple(choices))
+        answer = answer or await self._questions.given(clarify_id)
+        return answer or await self._ask(clarify_id, tool_call_id, question, tuple(choices))
 
     async def _ask(self, clarify_id: str, tool_call_id: str, question: str, choices: tuple[str, ...]) -> ClarifyAnswer:
-        now = self._clock.now()
-        expires_at = now + self._timeout_seconds
         run_id, session_id = self._recorder.run_id, self._recorder.session_id
-        answer: asyncio.Future[ClarifyAnswer] = asyncio.get_running_loop().create_future()
 
-        def keep(conn: Connection) -> None:
-            clarify_store.ask(conn, clarify_id, run_id, session_id, tool_call_id, question, choices, expires_at, now)
+        async def record(now: float, expires_at: float, before_sent: Callable[[], None]) -> None:
+            def keep(conn: Connection) -> None:
+                clarify_store.ask(
+                    conn, clarify_id, run_id, session_id, tool_call_id, question, choices, expires_at, now
+                )
 
-        def show() -> None:
-            self._waiting[clarify_id] = answer
-
-        try:
             await self._recorder.record(
                 events.ClarifyRequested(clarify_id, tool_call_id, question, choices, expires_at),
                 operations=(keep,),
                 is_durable=True,
-                before_sent=show,
+                before_sent=before_sent,
             )
-            await self.settle()  # answered in the moment in which it was asked
-            timer = asyncio.ensure_future(self._clock.sleep(self._timeout_seconds))
-            try:
-                await asyncio.wait((answer, timer), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                timer.cancel()
-            if not answer.done():
-                await self._expire(clarify_id)
-            return await answer
-        finally:
-            self._waiting.pop(clarify_id, None)
+
+        return await self._questions.ask(clarify_id, record)
 
     async def settle(self) -> None:
-        """Take up the answers that are kept: each is an event of the run, and goes to whoever waits for it."""
-        for clarify_id in tuple(self._waiting):
-            given = await self._database.read(clarify_store.get_answer, clarify_id)
-            answer = self._waiting.pop(clarify_id, None) if given is not None else None
-            if given is None or answer is None:
-                continue
-            try:
-                await self._tell(clarify_id, given)
-            finally:
-                if not answer.done():
-                    answer.set_result(given)
-
-    async def _expire(self, clarify_id: str) -> None:
-        """Nobody answered, unless somebody does in this moment: of the two one wins."""
-        fence, now = self._recorder.fence, self._clock.now()
-
-        def resolve(conn: Connection) -> None:
-            fence(conn)
-            clarify_store.resolve(conn, clarify_id, ClarifyAnswer(None, "timeout"), now)
-
-        await self._database.write(resolve, durable=True)
-        await self.settle()
+        await self._questions.settle()
 
     async def _tell(self, clarify_id: str, answer: ClarifyAnswer) -> None:
         responded = events.ClarifyResponded(clarify_id, answer.text, answer.by, answer.outcome)

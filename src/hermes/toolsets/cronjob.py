@@ -59,7 +59,7 @@ class CronjobTool(BaseTool[CronjobArguments]):
         return f"{arguments.action} {about}"
 
     def action(self, arguments: CronjobArguments, context: ToolContext) -> Action | None:
-        """What runs by itself from then on, or no more, is a person's to decide."""
+        """What runs by itself is a person's to decide. To pause, resume or run what a person decided on asks nobody."""
         if arguments.action not in ASKING:
             return None
         fields = _fields(arguments)
