@@ -14,6 +14,7 @@ from typing import BinaryIO
 import orjson
 
 from hermes.core.errors import HermesError
+from hermes.core.reap import reap
 from hermes.files.kinds import Kind, Use, text_encoding
 
 READER = Path(__file__).with_name("reader.py")
@@ -91,7 +92,7 @@ class Documents:
         finally:
             if process.returncode is None:
                 process.kill()
-                await process.wait()
+                await reap(process)
         return _answer(said, code)
 
 

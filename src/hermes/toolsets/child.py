@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from hermes.core.reap import reap
+
 PIECE_BYTES = 64 * 1024
 
 
@@ -49,7 +51,7 @@ async def ask(
     finally:
         with suppress(ProcessLookupError):  # the group too: nothing of it is left behind
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        await reap(process)
     if said is None:
         raise ChildFailed("it gave more than can be taken")
     if code:
@@ -66,13 +68,13 @@ async def _give(process: asyncio.subprocess.Process, data: bytes) -> None:
 
 
 async def _take(process: asyncio.subprocess.Process, most: int) -> bytes | None:
-    """None: more than `most`."""
+    """None: more than `most`; it is killed, and what it left is read to its end."""
     assert process.stdout is not None
     pieces: list[bytes] = []
     while piece := await process.stdout.read(PIECE_BYTES):
-        most -= len(piece)
-        if most < 0:
-            process.kill()
-            return None
-        pieces.append(piece)
-    return b"".join(pieces)
+        if most >= 0:
+            pieces.append(piece)
+            most -= len(piece)
+            if most < 0 and process.returncode is None:
+                process.kill()
+    return b"".join(pieces) if most >= 0 else None

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from hermes.core.errors import ToolFailed
 from hermes.core.ports import ToolContext, ToolResult
+from hermes.core.reap import reap
 from hermes.core.toolset import TOOLSETS
 from hermes.toolsets import code_worker, output
 from hermes.toolsets.tool import Arguments, BaseTool, one_line
@@ -153,7 +154,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     """It and the interpreter that it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    await reap(process)
 
 
 def _say(process: asyncio.subprocess.Process, message: dict[str, Any]) -> None:

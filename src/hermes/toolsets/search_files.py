@@ -15,6 +15,7 @@ from pydantic import Field
 
 from hermes.core.errors import ToolFailed
 from hermes.core.ports import Action, ActionKind, ToolContext, ToolResult
+from hermes.core.reap import reap
 from hermes.toolsets import output
 from hermes.toolsets.paths import Reach, resolve, secret_reason
 from hermes.toolsets.settings import FileSettings
@@ -114,7 +115,7 @@ class SearchFilesTool(BaseTool[SearchFilesArguments]):
         finally:
             if process.returncode is None:
                 process.kill()
-                await process.wait()
+                await reap(process)
         return found, problem
 
     async def _collect(

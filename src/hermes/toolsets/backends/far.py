@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hermes.core.errors import ToolFailed
+from hermes.core.reap import reap
 from hermes.toolsets import output, supervisor
 from hermes.toolsets.backends.backend import Command, Launch, Shell, Start
 from hermes.toolsets.backends.local import directory_in
@@ -66,7 +68,7 @@ def far_shell(shell: str | None) -> list[str]:
     return [shell, *(BASH if PurePosixPath(shell).name == "bash" else SH)]
 
 
-class Far:
+class Far(ABC):
     """A backend by way of a client program. What differs is how the way is opened, and the client's command line."""
 
     name: str
@@ -83,25 +85,26 @@ class Far:
 
     # what a kind of it says
 
+    @abstractmethod
     async def open(self, shell: Shell, workspace: Path) -> bool:
         """Make sure that there is a way; True when it leads somewhere new. Raises ToolFailed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def client(self, session_id: str, words: Sequence[str]) -> tuple[str, ...]:
         """The command line that runs a program over there."""
-        raise NotImplementedError
 
     def far_state(self, session_id: str) -> str:
         """What a session leaves over there for its next command."""
         whose = f"{self._processes.run_dir.absolute()}\0{session_id}"
         return f"{FAR_STATES}/{hashlib.sha256(whose.encode()).hexdigest()[:24]}"
 
+    @abstractmethod
     def first_directory(self, workspace: Path) -> Path | None:
         """Where a session starts. None: where the other side puts us."""
-        raise NotImplementedError
 
+    @abstractmethod
     def problem(self) -> str:
-        raise NotImplementedError
+        """Why no command can run there, empty when none is known."""
 
     # what they share
 
@@ -179,7 +182,7 @@ class Far:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     process.kill()
-                await process.wait()
+                await reap(process)
         return process.returncode or 0, said, " ".join(complained.decode("utf-8", "replace").split())[-600:]
 
     async def carry(self, name: str, argv: Sequence[str], seconds: float) -> Process:
@@ -226,15 +229,19 @@ async def _converse(process: asyncio.subprocess.Process, sent: bytes) -> tuple[b
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     process.stdin.write(sent)
     process.stdin.close()
-    said = await asyncio.gather(_read(process.stdout), _read(process.stderr))
+    said, complained = await asyncio.gather(_read(process.stdout, process), _read(process.stderr, process))
     await process.wait()
-    return said[0], said[1]
+    if said is None or complained is None:
+        raise _TooLong
+    return said, complained
 
 
-async def _read(stream: asyncio.StreamReader) -> bytes:
+async def _read(stream: asyncio.StreamReader, process: asyncio.subprocess.Process) -> bytes | None:
+    """All of it. None when that is too much: the process is killed, and what it left is read to its end."""
     said = b""
     while piece := await stream.read(1 << 16):
-        said += piece
-        if len(said) > LONGEST_ANSWER:
-            raise _TooLong
-    return said
+        if len(said) <= LONGEST_ANSWER:
+            said += piece
+            if len(said) > LONGEST_ANSWER and process.returncode is None:
+                process.kill()
+    return said if len(said) <= LONGEST_ANSWER else None

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hermes.core.ids import new_id
+from hermes.core.reap import reap
 from hermes.home.logs import LineFormatter, PrivateRotatingFile
 from hermes.toolsets import supervisor
 from hermes.toolsets.output import clean
@@ -245,20 +246,10 @@ async def _end(child: _Child) -> None:
             process.kill()
         await asyncio.to_thread(_kill_left, child)
     with suppress(TimeoutError):
-        await asyncio.wait_for(_closed(process), LEAVE_SECONDS)
+        await asyncio.wait_for(reap(process), LEAVE_SECONDS)
 
 
 def _kill_left(child: _Child) -> None:
     kill_marked({child.id})
     if child.record:
         Path(child.record).unlink(missing_ok=True)
-
-
-async def _closed(process: asyncio.subprocess.Process) -> None:
-    """Its output is read to the end, which its end may wait for."""
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            with suppress(ValueError, RuntimeError):
-                while await stream.read(1 << 16):
-                    pass
-    await process.wait()
