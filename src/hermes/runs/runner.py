@@ -461,8 +461,10 @@ class Runner:
         active = self._active.get(run.id)
         if active is not None and not active.is_lost:
             return True
-        is_nobodys = run.node is None or run.node == self.node.id
-        if self.is_draining or (is_nobodys and not self.node.is_shared and not self.node.takes_over):
+        is_on_its_way = self._take_over.is_claiming  # given to this node, and not conducted by it yet
+        is_nobodys = run.node is None or (run.node == self.node.id and not is_on_its_way)
+        waits_for_a_gateway = is_nobodys and run.is_durable and not self.node.is_shared and not self.node.takes_over
+        if self.is_draining or waits_for_a_gateway:  # (of others `_tell_bound` says how they ended)
             return False
         await self._remote.changed(run, mark)
         return True

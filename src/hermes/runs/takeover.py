@@ -66,6 +66,11 @@ class TakeOver:
         async with self._one_at_a_time:
             pass
 
+    @property
+    def is_claiming(self) -> bool:
+        """Whether a run that the rows give to this node may be on its way here, although it is not here yet."""
+        return self._one_at_a_time.locked()
+
     async def claim_all(self, why: str, *, is_bound: bool = False) -> Recovered:
         """Until none is left, or other nodes have them. `why` is told to their readers; `is_bound` as in
         `store.nodes.claim_orphans`. Raises StoreUnavailable."""

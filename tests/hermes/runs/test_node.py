@@ -94,6 +94,8 @@ async def test_whose_lock_is_free_is_dead_and_its_open_runs_are_told_as_interrup
 ):
     async with open_runner(ScriptedModel([[asyncio.Event()]]), database=database) as terminal:
         run = await terminal.start(ask(session_id="s"))
+        while not await database.read(event_store.after, run.id, 0, 10):  # it lives on here, but shall say no more
+            await asyncio.sleep(0.001)
         (tmp_path / "run" / f"{terminal.node.id}.lock").unlink()  # as good as dead: nobody can find its lock held
         clock = FakeClock()
         async with open_runner(
