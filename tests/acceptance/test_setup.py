@@ -56,6 +56,7 @@ def test_five_questions_set_up_a_home(environ: dict[str, str], tmp_path: Path) -
         answer(tty, "Number, name or address", "openai scripted")
         answer(tty, "OPENAI_API_KEY, which is not shown", WRONG)
         tty.wait_for("Refused: ")
+        tty.wait_for_prompt("OPENAI_API_KEY, which is not shown (Enter: later):")  # what is typed before is not read
         tty.write(f"{KEY}\r")
         tty.wait_for("It answers.")
         answer(tty, "Port, or no [8642]", "8700")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,19 @@ async def run(code: str, calls: Recorded | None = None, settings: CodeSettings =
     return await tool.run(tool.parse(json.dumps({"code": code})), context(calls))
 
 
-def sandboxes() -> list[psutil.Process]:
+Sandboxes = Callable[[], list[psutil.Process]]
+
+
+def children() -> list[psutil.Process]:
     """Those that this process started, and what they started."""
     return [each for each in psutil.Process().children(recursive=True) if each.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture
+def sandboxes() -> Sandboxes:
+    """Those of this test: processes of another one may be ending still."""
+    before = {each.pid for each in children()}
+    return lambda: [each for each in children() if each.pid not in before]
 
 
 async def test_what_is_printed_and_the_last_value_come_back() -> None:
@@ -111,7 +121,7 @@ async def test_an_error_is_told_with_its_line_behind_what_was_printed() -> None:
         ("import sys\nsys.modules['os']", "Error"),
     ],
 )
-async def test_hostile_code_gets_an_error_and_nothing_else(code: str, said: str) -> None:
+async def test_hostile_code_gets_an_error_and_nothing_else(code: str, said: str, sandboxes: Sandboxes) -> None:
     result = await run(code)
 
     assert result.is_error
@@ -134,7 +144,9 @@ async def test_a_flood_of_output_is_cut_and_its_size_is_told() -> None:
     )
 
 
-async def test_stopping_ends_an_endless_loop_within_a_second_and_the_event_loop_never_waits() -> None:
+async def test_stopping_ends_an_endless_loop_within_a_second_and_the_event_loop_never_waits(
+    sandboxes: Sandboxes,
+) -> None:
     call = asyncio.create_task(run("while True: pass", settings=replace(SETTINGS, seconds=60)))
     while len(sandboxes()) < 2:
         await asyncio.sleep(0.01)
@@ -225,17 +237,15 @@ def test_a_sandbox_does_not_outlive_a_killed_gateway() -> None:
     assert alive == []
 
 
-async def test_the_sandbox_has_an_empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_sandbox_has_an_empty_environment(monkeypatch: pytest.MonkeyPatch, sandboxes: Sandboxes) -> None:
     monkeypatch.setenv("SOME_API_KEY", "secret-of-the-gateway")
-    before = {each.pid for each in sandboxes()}
     call = asyncio.create_task(run("while True: pass"))
     try:
         names: set[str] | None = None
         async with asyncio.timeout(20):
             while names is None or not names <= {"PATH", "LC_CTYPE"}:  # between fork and exec a child shows ours
                 await asyncio.sleep(0.01)
-                mine = [each for each in sandboxes() if each.pid not in before]
-                if len(mine) >= 2:
+                if len(mine := sandboxes()) >= 2:
                     names = {name for each in mine for name in each.environ()}
         assert names <= {"PATH", "LC_CTYPE"}
     finally:
