@@ -17,7 +17,8 @@ def source_files() -> set[str]:
     """The files below src that make the package, as paths relative to src."""
     return {"run_agent.py"} | {
         path.relative_to(SOURCE).as_posix()
-        for path in (SOURCE / "hermes").rglob("*")
+        for package in ("hermes", "hermeslink")
+        for path in (SOURCE / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
     }
 

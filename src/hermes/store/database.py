@@ -11,10 +11,12 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
 from sqlalchemy import Connection as Connection  # also the type that operations of other layers take
+from sqlalchemy import MetaData, Table
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -23,10 +25,22 @@ from hermes.core.tally import StoreTally
 
 from .signals import NoSignals, Signals
 
-__all__ = ["Connection", "Database"]
+__all__ = ["Connection", "Database", "Schema"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of a database. `version` is the one in which Alembic keeps the revision, and is among `metadata`'s;
+    `migrations` names their folder as `package:folder`, and `program` who else's database it would be."""
+
+    metadata: MetaData
+    version: Table
+    head: str
+    migrations: str
+    program: str
 
 
 class Database(ABC):
@@ -42,13 +56,14 @@ class Database(ABC):
     """What a read met last; a start with a whole file forgets it."""
 
     @staticmethod
-    async def open(url: str) -> Database:
+    async def open(url: str, schema: Schema | None = None) -> Database:
         """`sqlite:////absolute/path/state.db`, `sqlite://` in memory, or `postgresql://user@host/name`. Makes what is
-        missing, or brings it to HEAD. A server that is away, as while a machine starts, is waited for a little.
+        missing, or brings it to its newest revision. A server that is away, as while a machine starts, is waited for a
+        little. `schema` is that of a hermes home where it is not said.
 
         Raises StoreUnavailable or StoreCorrupt, which name the place and the way out, or ConfigError.
         """
-        database = _made(url, is_patient=True)
+        database = _made(url, schema, is_patient=True)
         try:
             await asyncio.wrap_future(database.opened)
         except BaseException:
@@ -57,9 +72,9 @@ class Database(ABC):
         return database
 
     @staticmethod
-    def open_now(url: str) -> Database:
+    def open_now(url: str, schema: Schema | None = None) -> Database:
         """The same, but a server that is away is told at once: somebody looks at a screen."""
-        database = _made(url)
+        database = _made(url, schema)
         database.opened.result()
         return database
 
@@ -117,15 +132,19 @@ class Database(ABC):
     def close_now(self) -> None: ...
 
 
-def _made(url: str, *, is_patient: bool = False) -> Database:
+def _made(url: str, schema: Schema | None, *, is_patient: bool = False) -> Database:
     parsed = parse_url(url)
+    if schema is None:
+        from .revisions import HERMES
+
+        schema = HERMES
     if parsed.get_backend_name() == "sqlite":
         from .sqlite import SqliteDatabase
 
-        return SqliteDatabase(parsed)
+        return SqliteDatabase(parsed, schema)
     from .postgres import PostgresDatabase
 
-    return PostgresDatabase(parsed, is_patient=is_patient)
+    return PostgresDatabase(parsed, schema, is_patient=is_patient)
 
 
 def parse_url(url: str) -> URL:

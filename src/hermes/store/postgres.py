@@ -25,7 +25,7 @@ from sqlalchemy.pool import NullPool
 from hermes.core.errors import ConfigError, StoreUnavailable
 from hermes.core.tally import StoreTally
 
-from .database import Database, without_password
+from .database import Database, Schema, without_password
 from .problems import is_standby, may_be_done_again, standby, translated, was_idle
 from .revisions import bring_to_head
 from .signals import Signals
@@ -50,9 +50,10 @@ OLDEST = 14
 class PostgresDatabase(Database):
     is_shared = True
 
-    def __init__(self, url: URL, *, is_patient: bool = False) -> None:
+    def __init__(self, url: URL, schema: Schema, *, is_patient: bool = False) -> None:
         """Connects in a thread of the pool; `opened` says how that went."""
         self._place = without_password(url)
+        self._schema = schema
         self._engine = make_engine(url)
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hermes-store")
         self._apart = ThreadPoolExecutor(1, thread_name_prefix="hermes-store-apart")  # its thread comes with a call
@@ -134,7 +135,7 @@ class PostgresDatabase(Database):
             try:
                 conn = self._connection()
                 _check_server(conn, self._place)
-                bring_to_head(conn, self._place)
+                bring_to_head(conn, self._place, self._schema)
                 return
             except Exception as error:
                 self._drop()

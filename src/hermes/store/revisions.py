@@ -14,6 +14,7 @@ from sqlalchemy import insert as insert_into
 
 from hermes.core.errors import StoreUnavailable
 
+from .database import Schema
 from .schema import HEAD, alembic_version, metadata
 from .statement import Statement
 
@@ -21,22 +22,25 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
+HERMES = Schema(metadata, alembic_version, HEAD, "hermes.store:migrations", "hermes-server")
+"""Of a home."""
+
 _LOCK = 0x6865726D6573
 """The number by which nodes that start together wait for each other."""
 
 
-def bring_to_head(conn: Connection, place: str) -> None:
+def bring_to_head(conn: Connection, place: str, schema: Schema = HERMES) -> None:
     """Raises StoreUnavailable where the database is not ours, or newer than this program."""
-    if has_version(conn) and revision(conn) == HEAD:
+    if has_version(conn) and revision(conn) == schema.head:
         return
     with _alone(conn):  # of two processes that open it at once, the second finds it done
         if not has_version(conn):
             if inspect(conn).get_table_names():
                 raise StoreUnavailable(f"{place} is a database of another program: move it away, or set database.url")
-            metadata.create_all(conn, checkfirst=False)
-            conn.execute(insert_into(alembic_version).values(version_num=HEAD))
-        elif revision(conn) != HEAD:
-            _upgrade(conn, place)
+            schema.metadata.create_all(conn, checkfirst=False)
+            conn.execute(insert_into(schema.version).values(version_num=schema.head))
+        elif revision(conn) != schema.head:
+            _upgrade(conn, place, schema)
 
 
 def has_version(conn: Connection) -> bool:
@@ -57,27 +61,27 @@ def write_again(conn: Connection) -> None:
 _WRITE_AGAIN = Statement(update(alembic_version).values(version_num=alembic_version.c.version_num))
 
 
-def alembic_config(conn: Connection) -> Config:
+def alembic_config(conn: Connection, schema: Schema = HERMES) -> Config:
     """For Alembic's commands on this connection."""
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", "hermes.store:migrations")
+    config.set_main_option("script_location", schema.migrations)
     config.attributes["connection"] = conn
     return config
 
 
-def _upgrade(conn: Connection, place: str) -> None:
+def _upgrade(conn: Connection, place: str, schema: Schema) -> None:
     from alembic import command
     from alembic.util import CommandError
 
     found = revision(conn)
     try:
-        command.upgrade(alembic_config(conn), "head")
+        command.upgrade(alembic_config(conn, schema), "head")
     except CommandError as error:
         raise StoreUnavailable(
-            f"this program is older than the database {place} (revision {found!r}, known up to {HEAD!r}): "
-            "install the newer hermes-server again, or move the file away"
+            f"this program is older than the database {place} (revision {found!r}, known up to {schema.head!r}): "
+            f"install the newer {schema.program} again, or move the file away"
         ) from error
 
 

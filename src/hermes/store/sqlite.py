@@ -20,7 +20,7 @@ from hermes.core.errors import StoreCorrupt, StoreUnavailable
 from hermes.core.tally import StoreTally
 from hermes.home.disk import refusal
 
-from .database import Database
+from .database import Database, Schema
 from .problems import translated
 from .revisions import bring_to_head
 from .writer import Call, Writer
@@ -48,9 +48,10 @@ _FOR_READER = ("PRAGMA query_only=ON", "PRAGMA cache_size=-4096")
 class SqliteDatabase(Database):
     """One writer thread with group commit, readers beside it. A write is in the file for every later read."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, schema: Schema) -> None:
         """Starts the writer, which opens the file; `opened` says how that went."""
         self._url = url.set(drivername="sqlite")
+        self._schema = schema
         self.path = None if _is_in_memory(self._url) else Path(self._url.database or "")
         self._place = "in memory" if self.path is None else str(self.path)
         self._engine = create_engine(
@@ -170,7 +171,7 @@ class SqliteDatabase(Database):
             _make_file(self.path)
         conn = self._connect(_FOR_ALL + _FOR_WRITER)
         try:
-            bring_to_head(conn, self._place)
+            bring_to_head(conn, self._place, self._schema)
         except BaseException:
             conn.close()
             raise

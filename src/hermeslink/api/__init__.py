@@ -1,0 +1,1 @@
+"""How Link is reached by HTTP. The only Starlette of Link."""

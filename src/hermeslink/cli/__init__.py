@@ -1,0 +1,1 @@
+"""`hermeslink`: one file a command group."""

@@ -1,0 +1,1 @@
+"""Conversations and what happens in them."""

@@ -1,0 +1,1 @@
+"""The way to the API servers of the profiles, by their public interface."""

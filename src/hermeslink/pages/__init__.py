@@ -1,0 +1,1 @@
+"""The pages that Link serves to a browser."""

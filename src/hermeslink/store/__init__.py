@@ -1,0 +1,1 @@
+"""How things are kept in link.db. The only SQL of Link."""
