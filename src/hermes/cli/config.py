@@ -171,12 +171,29 @@ def _masked(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _masked(f"{name}.{key}", inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_masked(f"{name}[]", inner) for inner in value]
+        inside = [_masked(f"{name}[]", inner) for inner in value]
+        return _masked_options(inside) if all(isinstance(word, str) for word in inside) else inside
     setting = find_setting(canonical(name))
     is_secret = setting.is_secret if setting is not None and "*" not in name else False
     if isinstance(value, str) and value and (is_secret or is_secret_name(name.rpartition(".")[2])):
         return MASK
     return Redactor()(value) if isinstance(value, str) else value
+
+
+def _masked_options(words: list[str]) -> list[str]:
+    """Words of a command line, of which options may be called like secrets: `--api-key VALUE`, `--token=VALUE`."""
+    from hermes.core.redact import is_secret_name
+
+    shown: list[str] = []
+    comes_secret = False
+    for word in words:
+        option, equals, _ = word.partition("=")
+        is_secret = option.startswith("-") and is_secret_name(option.strip("-").replace("-", "_"))
+        shown.append(
+            MASK if comes_secret and not word.startswith("-") else f"{option}={MASK}" if is_secret and equals else word
+        )
+        comes_secret = is_secret and not equals
+    return shown
 
 
 def _text(value: Any) -> str:

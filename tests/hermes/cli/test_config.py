@@ -85,6 +85,7 @@ SECRETS = {
     "model.api_key": "canary-model-0004",
     "database.url": "postgresql://me:canary-0005@db/x",
     "mcp_servers.x.env": '{"API_TOKEN": "canary-mcp-0006"}',
+    "mcp_servers.x.args": '["--api-key", "canary-mcp-0013", "--token=canary-mcp-0014"]',
     "mcp_servers.y.headers": '{"Authorization": "Bearer canary-mcp-0011"}',
     "mcp_servers.y.url": "https://me:canary-mcp-0012@mcp.example/sse",
     "model_routes.fast.api_key": "canary-route-0007",
@@ -106,7 +107,7 @@ def test_secrets_are_masked_until_they_are_asked_for(hermes: Hermes) -> None:
     for done in shown:
         assert "canary" not in done.out + done.err
     assert hermes("config", "get", "API_SERVER_KEY", "--reveal").out == "canary-api-key-0001\n"
-    assert hermes("config", "show", "--reveal").out.count("canary") == len(SECRETS) + 1
+    assert hermes("config", "show", "--reveal").out.count("canary") == len(SECRETS) + 2
 
 
 @pytest.mark.sqlite("the environment has nothing but the home")
