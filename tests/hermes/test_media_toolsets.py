@@ -19,7 +19,8 @@ from hermes.core.message import Message
 from hermes.core.run import RunRequest
 from hermes.core.toolset import CATALOGUE
 from hermes.home.paths import Home, create_home
-from hermes.home.settings import TtsSettings, load_settings
+from hermes.home.sections import TtsSettings
+from hermes.home.settings import load_settings
 from tests.support.cli import hermes_in
 from tests.support.database import new_url
 

@@ -18,7 +18,8 @@ from hermes.core.model import Warms
 from hermes.core.run import Ask
 from hermes.files import Files, UploadSettings
 from hermes.home.paths import Home
-from hermes.home.settings import ModelSettings, Settings, secret_values
+from hermes.home.sections import ModelSettings
+from hermes.home.settings import Settings, secret_values
 from hermes.jobs.definition import rules_of
 from hermes.jobs.service import Jobs
 from hermes.jobs.tool import JobTool

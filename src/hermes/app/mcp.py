@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hermes.core.redact import is_secret_name
-from hermes.home.settings import McpServerSettings, Settings
+from hermes.home.sections import McpServerSettings
+from hermes.home.settings import Settings
 from hermes.toolsets.environment import child_environment
 from hermes.toolsets.mcp.server import McpServer, Transport, Trust, UnsetVariable, filled_in, variables
 

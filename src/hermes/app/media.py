@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hermes.core.model import Model
 from hermes.home.paths import Home
-from hermes.home.settings import EndpointSettings, Settings
+from hermes.home.sections import EndpointSettings
+from hermes.home.settings import Settings
 from hermes.models.choice import ModelSetting
 from hermes.models.resolve import Models
 from hermes.toolsets.endpoint import Endpoint

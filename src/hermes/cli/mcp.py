@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hermes.home.paths import Home
-    from hermes.home.settings import McpServerSettings, Settings
+    from hermes.home.sections import McpServerSettings
+    from hermes.home.settings import Settings
     from hermes.toolsets.mcp.connection import Found
 
 app = new_app("Add and test MCP servers, whose tools the agent gets.")
@@ -54,7 +55,7 @@ def add(
     from hermes.home.config_file import change_config
     from hermes.home.env import read_env, set_env
     from hermes.home.paths import create_home
-    from hermes.home.settings import SERVER_NAME, McpServerSettings
+    from hermes.home.sections import SERVER_NAME, McpServerSettings
 
     if SERVER_NAME.fullmatch(name) is None:
         raise InvalidInput(f"{name!r} cannot name a server: use up to 48 letters, digits, dots, _ and -", param="name")

@@ -14,7 +14,8 @@ from hermes.cli.context import Call, call_of, new_app, table
 from hermes.core.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from hermes.home.settings import ModelSettings, Settings
+    from hermes.home.sections import ModelSettings
+    from hermes.home.settings import Settings
     from hermes.models.choice import Candidate, ModelChoice, ModelSetting
 
 app = new_app("Show or choose the language model that answers.")

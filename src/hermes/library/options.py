@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from hermes.core.errors import InvalidInput
 from hermes.core.toolset import COMPOSITES, TOOLSETS
 from hermes.home.paths import Home, resolve_home
-from hermes.home.settings import ModelSettings, Settings, load_settings
+from hermes.home.sections import ModelSettings
+from hermes.home.settings import Settings, load_settings
 
 NOT_IN_THIS_BUILD = frozenset(
     [
