@@ -1,0 +1,46 @@
+"""The composition root: what there is of Link in one process, and who needs what."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hermes.core.clock import Clock, SystemClock
+from hermes.store.database import Database
+from hermeslink.home import LinkHome
+from hermeslink.settings import LinkSettings, load_settings
+from hermeslink.store.schema import LINK
+from hermeslink.system.network import Network
+
+
+@dataclass
+class Link:
+    """What handlers ask. `stopping` is set when the service ends: open streams end then."""
+
+    home: LinkHome
+    hermes_root: Path
+    settings: LinkSettings
+    clock: Clock
+    network: Network
+    database: Database
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@asynccontextmanager
+async def open_link(
+    home: LinkHome, hermes_root: Path, *, clock: Clock | None = None, environ: Mapping[str, str] | None = None
+) -> AsyncIterator[Link]:
+    """Everything at work, and all of it ended after. Raises ConfigError, StoreUnavailable or StoreCorrupt."""
+    environ = os.environ if environ is None else environ
+    clock = clock or SystemClock()
+    home.make()
+    settings = load_settings(home, environ)
+    database = await Database.open(home.database_url, LINK)
+    try:
+        yield Link(home, hermes_root, settings, clock, Network(settings), database)
+    finally:
+        await database.close()
