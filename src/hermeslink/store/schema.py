@@ -301,6 +301,7 @@ usage_days = Table(
     Column("message_count", Integer, nullable=False),
     Column("run_count", Integer, nullable=False),
     Column("cost_usd", Float),  # None: not known of any
+    Column("updated_at", Float, nullable=False),
     PrimaryKeyConstraint("day", "profile", "model"),
 )
 

@@ -1,0 +1,1 @@
+"""What people attach: its bytes, what it is, and how it reaches the agent."""

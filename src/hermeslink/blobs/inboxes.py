@@ -1,0 +1,60 @@
+"""The inbox of a profile, where the agent finds attached files: `inbox/LINK_ID/BLOB_ID/NAME` in the profile's home.
+
+They are copies, since an agent may change what it is given. All of it blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from hermes.home.files import make_private_directory
+from hermes.home.profiles import get_profile, list_profiles
+from hermeslink.blobs.names import clean_name
+from hermeslink.core.blob import Blob
+from hermeslink.core.ids import is_id
+
+FOLDER = "inbox"
+
+
+class Inboxes:
+    """`link_id` keeps apart what several Links put into one home."""
+
+    def __init__(self, hermes_root: Path, link_id: str) -> None:
+        self._root = hermes_root
+        self._link_id = link_id
+
+    def put(self, profile: str, blob: Blob, content: BinaryIO) -> Path:
+        """Where it lies from now on, the same place each time. Raises NotFound for a profile that is gone."""
+        folder = get_profile(self._root, profile).path.absolute() / FOLDER / self._link_id / blob.id
+        place = folder / clean_name(blob.filename)
+        if place.is_file() and not place.is_symlink():
+            return place  # also when the agent changed it: it is his
+        make_private_directory(folder)
+        handle, temporary = tempfile.mkstemp(prefix=".", dir=folder)
+        with os.fdopen(handle, "wb") as copy:
+            shutil.copyfileobj(content, copy, 1 << 20)
+        Path(temporary).replace(place)
+        return place
+
+    def remove(self, blob_ids: Iterable[str]) -> None:
+        """What was put there of them, in every profile."""
+        folders = list(self._folders())
+        for blob_id in blob_ids:
+            for folder in folders:
+                shutil.rmtree(folder / blob_id, ignore_errors=True)
+
+    def blob_ids(self) -> set[str]:
+        return {path.name for folder in self._folders() for path in folder.iterdir() if is_id(path.name, "blob")}
+
+    def _folders(self) -> Iterator[Path]:
+        if not self._root.is_dir():
+            return
+        for profile in list_profiles(self._root):
+            folder = profile.path / FOLDER / self._link_id
+            if folder.is_dir() and not folder.is_symlink():
+                yield folder

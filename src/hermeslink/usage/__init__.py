@@ -1,0 +1,1 @@
+"""What runs used, by the day."""
