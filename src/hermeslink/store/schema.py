@@ -66,6 +66,7 @@ tokens = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("rotated_at", Float),  # a refresh token that was used: good for a little longer
+    Column("salt", Text),  # with the used token itself it makes the next one again
     Index("tokens_by_device", "device_id", "kind"),
 )
 
