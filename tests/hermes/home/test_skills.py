@@ -99,6 +99,7 @@ LINES = st.tuples(
 )
 
 
+@pytest.mark.filterwarnings("ignore::ruamel.yaml.error.ReusedAnchorWarning")
 @given(st.lists(LINES, max_size=4))
 def test_plain_front_matter_is_read_as_yaml_reads_it(lines: list[tuple[str, str]]) -> None:
     matter = "".join(f"{key}: {value}\n" for key, value in lines)
