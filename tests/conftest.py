@@ -1,4 +1,5 @@
 """For every test: which databases it runs on, and hypothesis without a deadline, since machines are slow at times.
+In CI its examples are the same each time, so that red means the change; `make test` looks for new ones.
 
 With `--database=both` a test that used a database is run once more, on PostgreSQL. Which tests those are shows itself:
 they asked `tests.support.database` for a URL. Left out is what is marked `sqlite`, with its reason. A gateway that
@@ -7,6 +8,7 @@ serves a whole module takes `module_database`, which gives its tests a parameter
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -17,7 +19,8 @@ from tests.support import database as databases
 from tests.support.postgres import postgres_database
 
 settings.register_profile("shared-machine", deadline=None)
-settings.load_profile("shared-machine")
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "shared-machine"))
 
 IN_PROCESS = "both-in-process"
 DATABASES = ("sqlite", "postgresql", "both", IN_PROCESS)
