@@ -7,6 +7,7 @@ deleted is told to whoever reads on later.
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     Boolean,
     Column,
     Float,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
 )
 
 from hermes.store.database import Schema
@@ -99,7 +101,8 @@ audit = Table(
 conversations = Table(
     "conversations",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=True),  # the row of the search index
+    Column("id", Text, nullable=False, unique=True),
     Column("title", Text, nullable=False),
     Column("has_own_title", Boolean, nullable=False),  # a person gave it: none is made
     Column("status", Text, nullable=False),  # active, archived
@@ -229,6 +232,7 @@ approvals = Table(
     Column("device_id", Text),
     Column("resolved_at", Float),
     UniqueConstraint("run_id", "remote_id"),
+    Index("approvals_by_conversation", "conversation_id"),
 )
 
 sent = Table(  # messages by what their sender calls them, so that the same one again gives the first answer
@@ -240,6 +244,7 @@ sent = Table(  # messages by what their sender calls them, so that the same one 
     Column("answer", Text, nullable=False),  # JSON
     Column("created_at", Float, nullable=False),
     Index("sent_by_age", "created_at"),
+    Index("sent_by_conversation", "conversation_id"),
 )
 
 plans = Table(
@@ -325,6 +330,17 @@ direct_runs = Table(  # of POST /runs: which API server has it
     Column("created_at", Float, nullable=False),
     Column("is_counted", Boolean, nullable=False),
 )
+
+# --- search: see store/search.py, which writes and asks them ---
+
+for _table in ("title_search", "message_search"):
+    event.listen(
+        metadata,
+        "after_create",
+        DDL(  # type: ignore[no-untyped-call]
+            f"CREATE VIRTUAL TABLE {_table} USING fts5(text, tokenize='unicode61 remove_diacritics 2')"
+        ),
+    )
 
 LINK = Schema(metadata, alembic_version, HEAD, "hermeslink.store:migrations", "hermes-server")
 """Of link.db."""
