@@ -1,0 +1,348 @@
+"""The API servers of the profiles: one for each, found by what its .env says at every call."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import aiohttp
+
+from hermes.core.clock import Clock, SystemClock
+from hermes.core.errors import ConfigError, NotFound
+from hermes.home.paths import DEFAULT_PROFILE, Home
+from hermes.home.profiles import get_profile, list_profiles
+from hermeslink.hermes.capabilities import Capabilities, read_capabilities
+from hermeslink.hermes.client import exchange, open_session, read_object
+from hermeslink.hermes.events import EventStream, RemoteEvent, TooLong, read_event
+from hermeslink.hermes.places import Place, places_of, stamp_of
+from hermeslink.hermes.problems import NotReached, RunGone, ServerRefused, ServerUnauthorized, ServerUnavailable
+
+KNOWN_SECONDS = 60.0
+"""How long a server is believed to be what it said."""
+STATE_SECONDS = 3.0
+
+_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]{1,256}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """`issue`: what is wrong and how to mend it. `version`: the server's, where it says so."""
+
+    state: Literal["online", "offline", "unauthorized"]
+    issue: str | None = None
+    version: str | None = None
+
+
+class ApiServers:
+    """Of all profiles below `hermes_root`. Use as a context manager: its sockets are closed behind it.
+
+    `environ` speaks for the default profile, as it does for its gateway.
+    """
+
+    def __init__(self, hermes_root: Path, clock: Clock | None = None, environ: Mapping[str, str] | None = None) -> None:
+        self.hermes_root = hermes_root
+        self._clock = clock or SystemClock()
+        self._environ = os.environ if environ is None else environ
+        self._servers: dict[str, ApiServer] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> ApiServers:
+        self._session = open_session()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def profiles(self) -> list[str]:
+        """The default first, the others by name."""
+        return [home.name for home in list_profiles(self.hermes_root)]
+
+    def of(self, profile: str = DEFAULT_PROFILE) -> ApiServer:
+        """Raises NotFound `profile_not_found`. That it is here does not say that it answers."""
+        home = self.home(profile)
+        if self._session is None:
+            raise RuntimeError("ApiServers is entered before it is used")
+        server = self._servers.get(profile)
+        if server is None:
+            server = self._servers[profile] = ApiServer(home, self._session, self._clock, self._environ)
+        return server
+
+    def home(self, profile: str) -> Home:
+        """Raises NotFound `profile_not_found`, for what cannot be a name, too."""
+        try:
+            home = get_profile(self.hermes_root, profile)
+        except (ConfigError, NotFound) as exc:
+            self._servers.pop(profile, None)
+            raise NotFound(f"no profile {profile[:64]!r}", code="profile_not_found") from exc
+        if home.is_profile and home.path.is_symlink():
+            raise NotFound(f"no profile {profile[:64]!r}", code="profile_not_found")
+        return home
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    place: Place
+    capabilities: Capabilities
+    stamp: object
+    at: float
+
+
+class ApiServer:
+    """Of one profile. Every call raises ServerUnavailable, ServerUnauthorized or ServerRefused (`problems`)."""
+
+    def __init__(self, home: Home, session: aiohttp.ClientSession, clock: Clock, environ: Mapping[str, str]) -> None:
+        self.home = home
+        self._session = session
+        self._clock = clock
+        self._environ = environ
+        self._found: _Found | None = None
+        self._searching = asyncio.Lock()
+
+    @property
+    def profile(self) -> str:
+        return self.home.name
+
+    # --- what it is ---
+
+    async def capabilities(self) -> Capabilities:
+        return (await self._find()).capabilities
+
+    async def state(self) -> ServerState:
+        """How it is at this moment. Never raises one of its problems."""
+        try:
+            async with asyncio.timeout(STATE_SECONDS):
+                found = await self._find(is_fresh=True)
+                return ServerState("online", None, await self._version(found.place))
+        except ServerUnauthorized as error:
+            return ServerState("unauthorized", error.message)
+        except (ServerUnavailable, ServerRefused) as error:
+            return ServerState("offline", error.message)
+        except TimeoutError:
+            return ServerState("offline", "the API server does not answer in time")
+
+    async def models(self) -> dict[str, Any]:
+        """The list as the server has it."""
+        return await self._ask("GET", "/v1/models")
+
+    # --- runs ---
+
+    async def start_run(
+        self, body: Mapping[str, Any], idempotency_key: str | None = None, session_id: str | None = None
+    ) -> str:
+        """Its id. `body` as POST /v1/runs takes it. With a key, the same call again gives the same run.
+
+        ServerRefused `idempotency_key_conflict`: the key is another body's.
+        """
+        sent = {**body} if session_id is None else {**body, "session_id": session_id}
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        is_repeatable = idempotency_key is not None and (await self.capabilities()).is_idempotent
+        answer = await self._ask("POST", "/v1/runs", sent, headers=headers, may_repeat=is_repeatable)
+        run_id = answer.get("run_id") or answer.get("id")
+        if not isinstance(run_id, str) or _ID.match(run_id) is None:
+            raise ServerUnavailable("the API server started a run and gave no id of it")
+        return run_id
+
+    async def run(self, run_id: str) -> dict[str, Any]:
+        """The run's object. Raises RunGone."""
+        with _of_run(run_id):
+            return await self._ask("GET", f"/v1/runs/{_segment(run_id)}")
+
+    async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[RemoteEvent]:
+        """Every event behind `after`, as they come; ends behind the run's last one.
+
+        Raises RunGone, and ServerUnavailable when the stream breaks off: follow again behind the last event seen.
+        """
+        with _of_run(run_id):
+            path = f"/v1/runs/{_segment(run_id)}/events"
+            headers = {"Accept": "text/event-stream"}
+            if after:
+                path += f"?after={after}"
+                headers["Last-Event-ID"] = str(after)
+            async with self._exchange("GET", path, headers=headers, seconds=None, may_repeat=True) as response:
+                stream, count, has_ended = EventStream(), 0, False
+                async for chunk in response.content.iter_any():
+                    try:
+                        blocks = stream.feed(chunk)
+                    except TooLong as exc:
+                        raise ServerUnavailable("the API server sent an event without an end") from exc
+                    for block in blocks:
+                        if block.comment is not None:
+                            has_ended = has_ended or block.comment == "stream closed"
+                            continue
+                        event = read_event(block, count + 1)
+                        if event is None or event.type == "error":
+                            _raise_told(event)
+                            continue
+                        count += 1
+                        if event.seq > after:
+                            after = event.seq
+                            yield event
+                        has_ended = has_ended or event.is_final
+                if not has_ended:
+                    raise ServerUnavailable("the API server broke off in the middle of a run's events")
+
+    async def approve(self, run_id: str, approval_id: str, choice: str, reason: str | None = None) -> dict[str, Any]:
+        """`choice`: once, session, always, deny. Raises RunGone; ServerRefused 409 `approval_not_pending`."""
+        body = {"choice": choice, "approval_id": approval_id}
+        if reason:
+            body["reason"] = reason
+        with _of_run(run_id):
+            return await self._ask("POST", f"/v1/runs/{_segment(run_id)}/approval", body)
+
+    async def stop(self, run_id: str) -> None:
+        """Raises RunGone; ServerRefused 409 `run_not_active` when it has ended or is stopping."""
+        with _of_run(run_id):
+            await self._ask("POST", f"/v1/runs/{_segment(run_id)}/stop", {})
+
+    # --- jobs and sessions ---
+
+    async def jobs(
+        self, method: str, path: str = "", body: Mapping[str, Any] | None = None, query: str = ""
+    ) -> dict[str, Any]:
+        """`path` behind /api/jobs: "", "/ID", "/ID/pause" …; its parts are checked here. Raises NotFound."""
+        parts = path.strip("/").split("/") if path.strip("/") else []
+        if any(_ID.match(part) is None for part in parts):
+            raise NotFound("no such job", code="job_not_found")
+        there = "/api/jobs" + "".join(f"/{part}" for part in parts) + (f"?{query}" if query else "")
+        return await self._ask(method, there, body)
+
+    async def session(self, session_id: str) -> dict[str, Any]:
+        """The session's object. Raises ServerRefused 404 `session_not_found`."""
+        return _unwrapped(await self._ask("GET", f"/api/sessions/{_segment(session_id)}"), "session")
+
+    async def rename_session(self, session_id: str, title: str) -> None:
+        await self._ask("PATCH", f"/api/sessions/{_segment(session_id)}", {"title": title})
+
+    # --- the way there ---
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        may_repeat: bool = False,
+    ) -> dict[str, Any]:
+        is_read = method == "GET"
+        async with self._exchange(method, path, body=body, headers=headers, may_repeat=may_repeat or is_read) as answer:
+            return await read_object(answer)
+
+    @asynccontextmanager
+    async def _exchange(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """At the place where it was last; when it is not there any more, at the one where it is."""
+        try:
+            async with AsyncExitStack() as stack:
+                yield await self._reached(stack, method, path, options)
+        except ServerUnavailable:
+            self._found = None
+            raise
+
+    async def _reached(
+        self, stack: AsyncExitStack, method: str, path: str, options: Mapping[str, Any]
+    ) -> aiohttp.ClientResponse:
+        known, found = self._found, await self._find()
+        try:
+            return await stack.enter_async_context(exchange(self._session, found.place, method, path, **options))
+        except (NotReached, ServerUnauthorized):
+            if known is not found:  # it was found a moment ago
+                raise
+            self._found = None
+        found = await self._find()
+        return await stack.enter_async_context(exchange(self._session, found.place, method, path, **options))
+
+    async def _find(self, *, is_fresh: bool = False) -> _Found:
+        """The place that answers to the profile's key."""
+        stamp = stamp_of(self.home)
+        known = None if is_fresh else self._known(stamp)
+        if known is not None:
+            return known
+        async with self._searching if not is_fresh else nullcontext():
+            known = None if is_fresh else self._known(stamp)
+            if known is None:
+                known = self._found = await self._search(stamp)
+            return known
+
+    def _known(self, stamp: object) -> _Found | None:
+        found = self._found
+        if found is None or found.stamp != stamp or self._clock.monotonic() - found.at > KNOWN_SECONDS:
+            return None
+        return found
+
+    async def _search(self, stamp: object) -> _Found:
+        """Raises what the first place said; that a key is refused says more than that nothing is there."""
+        problems: list[ServerUnavailable] = []
+        silent: Place | None = None
+        for place in dict.fromkeys(await asyncio.to_thread(places_of, self.home, self._environ)):
+            try:
+                async with exchange(self._session, place, "GET", "/v1/capabilities", may_repeat=True) as response:
+                    said = read_capabilities(await read_object(response))
+                return _Found(place, said, stamp, self._clock.monotonic())
+            except ServerUnavailable as error:
+                problems.append(error)
+            except ServerRefused as error:
+                if error.status != 404:
+                    problems.append(ServerUnavailable(error.message))
+                elif not place.is_shared:
+                    silent = silent or place
+        if silent is not None:  # it answers, and says nothing of itself: it promises nothing
+            return _Found(silent, Capabilities(), stamp, self._clock.monotonic())
+        self._found = None
+        refused = [problem for problem in problems if isinstance(problem, ServerUnauthorized)]
+        raise (refused or problems or [ServerUnavailable(f"no API server answers for the profile {self.profile}")])[0]
+
+    async def _version(self, place: Place) -> str | None:
+        try:
+            async with exchange(self._session, place, "GET", "/health", may_repeat=True) as response:
+                version = (await read_object(response)).get("version")
+        except (ServerUnavailable, ServerRefused):
+            return None
+        return version if isinstance(version, str) else None
+
+
+class _of_run:  # noqa: N801 reads as a word
+    """What a 404 means where a run was asked for."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+
+    def __enter__(self) -> None:
+        if _ID.match(self._run_id) is None:
+            raise RunGone("no such run")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, ServerRefused) and error.status == 404:
+            raise RunGone("the API server knows no such run any more") from error
+
+
+def _segment(text: str) -> str:
+    """As part of a path. Raises NotFound for what would be another path."""
+    if _ID.match(text) is None:
+        raise NotFound("no such id")
+    return text
+
+
+def _unwrapped(answer: dict[str, Any], name: str) -> dict[str, Any]:
+    inner = answer.get(name)
+    return inner if isinstance(inner, dict) else answer
+
+
+def _raise_told(event: RemoteEvent | None) -> None:
+    """An error event ends a stream without ending the run."""
+    if event is None:
+        return
+    error = event.data.get("error")
+    message = error.get("message") if isinstance(error, dict) else None
+    raise ServerUnavailable(message if isinstance(message, str) else "the API server could not go on with a stream")
