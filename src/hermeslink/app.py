@@ -12,6 +12,9 @@ from pathlib import Path
 from hermes.core.clock import Clock, SystemClock
 from hermes.store.database import Database
 from hermeslink.home import LinkHome
+from hermeslink.identity import IdentityFile
+from hermeslink.pairing.devices import Devices
+from hermeslink.pairing.pairing import Pairing
 from hermeslink.settings import LinkSettings, load_settings
 from hermeslink.store.schema import LINK
 from hermeslink.system.network import Network
@@ -27,6 +30,9 @@ class Link:
     clock: Clock
     network: Network
     database: Database
+    identity: IdentityFile
+    devices: Devices
+    pairing: Pairing
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -41,6 +47,10 @@ async def open_link(
     settings = load_settings(home, environ)
     database = await Database.open(home.database_url, LINK)
     try:
-        yield Link(home, hermes_root, settings, clock, Network(settings), database)
+        identity, devices = IdentityFile(home.identity_file, clock), Devices(database, clock)
+        access_seconds = settings.access_token_minutes * 60.0
+        pairing = Pairing(database, clock, identity, devices, access_seconds=access_seconds)
+        async with devices.watched():
+            yield Link(home, hermes_root, settings, clock, Network(settings), database, identity, devices, pairing)
     finally:
         await database.close()

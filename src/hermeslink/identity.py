@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import tempfile
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
@@ -53,11 +52,6 @@ class IdentityFile:
             known = self._known or self._read()
             return known.link_id if known else None
         return None
-
-    @property
-    def display_name(self) -> str:
-        """What people see in a list of Links: the machine's name."""
-        return socket.gethostname().removesuffix(".local") or "Hermes Link"
 
     def get(self) -> Identity:
         """Makes it where there is none. An existing file keeps its link_id, and gets keys where it has none that are

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from hermes.core.clock import Clock
-from hermes.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from hermes.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StoreUnavailable
 from hermes.store.database import Connection, Database
 from hermeslink.core.caller import Caller
 from hermeslink.core.device import Device, DeviceStatus, Scope
@@ -17,6 +18,8 @@ from hermeslink.core.ids import is_id
 from hermeslink.pairing.secrets import ACCESS_PREFIX, hash_of
 from hermeslink.store import audit, tokens
 from hermeslink.store import devices as store
+
+log = logging.getLogger(__name__)
 
 MAX_LABEL_CHARS = 128
 SEEN_EVERY_SECONDS = 60.0
@@ -70,12 +73,12 @@ class Devices:
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
         """Another process (`hermeslink devices revoke`) may revoke, too: while something is open, this looks."""
-        async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(self._watch())
-            try:
-                yield
-            finally:
-                watching.cancel()
+        watching = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.wait((watching,))
 
     async def all(self, caller: Caller, *, hidden: bool = False) -> list[Device]:
         """Who paired last comes first. A device of scope chat sees itself. `hidden`: also those taken from the list."""
@@ -120,21 +123,31 @@ class Devices:
         while True:
             await self._clock.sleep(LOOK_EVERY_SECONDS)
             waiting = list(self._revoked)
-            if waiting:
+            if not waiting:
+                continue
+            try:
                 self.shut_out(await self._database.read(store.without_tokens, waiting))
+            except StoreUnavailable as error:
+                log.warning("cannot look for revoked devices: %s", error)
 
 
 def checked_label(label: object) -> str:
     """Raises InvalidInput (`device_label_required`, `device_label_invalid`)."""
-    if label is None or (isinstance(label, str) and not label.strip()):
+    line = " ".join(label.split()) if isinstance(label, str) else label
+    if line is None or line == "":
         raise InvalidInput("say what the device is to be called", code="device_label_required", param="label")
-    if not isinstance(label, str) or len(label.strip()) > MAX_LABEL_CHARS or not label.strip().isprintable():
+    if not isinstance(line, str) or len(line) > MAX_LABEL_CHARS or not all(map(is_shown, line)):
         raise InvalidInput(
             f"the name of a device is one line of 1 to {MAX_LABEL_CHARS} characters",
             code="device_label_invalid",
             param="label",
         )
-    return label.strip()
+    return line
+
+
+def is_shown(character: str) -> bool:
+    """Not what turns the line around or hides in it; the joiner of emoji is one of the name."""
+    return character.isprintable() or character == "\u200d"
 
 
 def _may_change(caller: Caller, device_id: str) -> None:

@@ -14,7 +14,7 @@ from hermeslink.core.ids import is_id, new_id
 from hermeslink.identity import IdentityFile
 from hermeslink.pairing import secrets
 from hermeslink.pairing.attempts import Attempts
-from hermeslink.pairing.devices import MAX_LABEL_CHARS, Devices
+from hermeslink.pairing.devices import MAX_LABEL_CHARS, Devices, is_shown
 from hermeslink.store import audit, devices, tokens
 from hermeslink.store import pairing as store
 from hermeslink.store.pairing import PairingSession
@@ -266,7 +266,7 @@ def _place(conn: Connection, entry: _Entry) -> str:
 
 
 def _label(newcomer: Newcomer) -> str:
-    said = "".join(character if character.isprintable() else " " for character in newcomer.label or "")
+    said = "".join(character if is_shown(character) else " " for character in newcomer.label or "")
     return " ".join(said.split())[:MAX_LABEL_CHARS].strip() or newcomer.model or f"{newcomer.platform.value} device"
 
 
