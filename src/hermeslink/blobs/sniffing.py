@@ -14,7 +14,7 @@ UNKNOWN = "application/octet-stream"
 _NOT_IN_TEXT = frozenset(range(32)) - frozenset(b"\t\n\f\r\x1b") | {127}
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _MARKUP = (
-    (re.compile(r"<svg[\s>:]|<!doctype svg", re.I), "image/svg+xml"),
+    (re.compile(r"<svg[\s>:/]|<!doctype svg", re.I), "image/svg+xml"),
     (
         re.compile(r"<(?:!doctype html|html|head|body|script|iframe|title|style|table|div|h1|img)\b", re.I),
         "text/html",
