@@ -15,13 +15,13 @@ from uvicorn.server import ServerState
 
 from hermes.api.app import build_api
 from hermes.api.auth import OwnerKey
-from hermes.api.hosts import AllowedHosts
 from hermes.api.services import Services
 from hermes.api.serving import HttpProtocol, serve_options
 from hermes.core import event as events
 from hermes.core.clock import SystemClock
 from hermes.core.errors import Conflict, NotFound
 from hermes.core.event import KeptEvent, RunEvent, is_final
+from hermes.core.hosts import AllowedHosts
 from hermes.core.ports import ApprovalQuestion
 from hermes.core.run import Run, RunRequest, RunStatus
 from hermes.store.clarifications import PendingClarification

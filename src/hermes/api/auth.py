@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Protocol
 
-from hermes.api.guesses import Guesses
 from hermes.core.clock import Clock
 from hermes.core.errors import Unauthorized
+from hermes.core.guesses import Guesses
 from hermes.core.key import OWNER
 from hermes.core.key import Scope as Scope  # what routes ask for
+from hermes.core.peers import Peers
 
 log = logging.getLogger(__name__)
 
@@ -81,24 +80,24 @@ class Gatekeeper:
     clock: Clock
     trusted_proxies: Sequence[str] = ()
     guesses: Guesses = field(init=False)
-    _networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = field(init=False)
+    peers: Peers = field(init=False)
     _warned_at: float | None = None
 
     def __post_init__(self) -> None:
         self.guesses = Guesses(self.clock)
-        self._networks = tuple(ipaddress.ip_network(text, strict=False) for text in self.trusted_proxies)
+        self.peers = Peers(self.trusted_proxies)
 
     async def check(self, peer: Sequence[object] | None, headers: Mapping[bytes, bytes]) -> Principal:
         """Raises Unauthorized, or Busy `too_many_attempts` while this address has to wait."""
-        came = self.where(peer, headers)
+        came = self.peers.of(peer, headers)
         key = sent_key(headers)
         digest = digest_of(key) if key is not None and len(key) <= MAX_KEY_BYTES else None
-        if not came.is_direct_loopback:
+        if not came.is_local:
             self.guesses.check(came.address, digest)
         if digest is None:
             raise Unauthorized("Invalid API key")
         found = await self.keys.find(digest)
-        if found is not None and found.is_local_only and not came.is_direct_loopback:
+        if found is not None and found.is_local_only and not came.is_local:
             self._tell_weak_key()
             found = None
         if found is None:
@@ -106,28 +105,6 @@ class Gatekeeper:
             raise Unauthorized("Invalid API key")
         self.guesses.right(came.address, digest)
         return found
-
-    def where(self, peer: Sequence[object] | None, headers: Mapping[bytes, bytes]) -> Whence:
-        """Who is at the other end. A proxy that is not ours to trust takes away what loopback is allowed."""
-        text = str(peer[0]) if peer else ""
-        address = _address(text)
-        is_proxied = is_forwarded(headers)
-        if is_proxied and address is not None and any(address in network for network in self._networks):
-            return Whence(self._forwarded_for(headers) or text, is_direct_loopback=False)
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        is_loopback = mapped is not None and mapped.is_loopback
-        return Whence(_bucket(text, is_proxied), is_direct_loopback=is_loopback and not is_proxied)
-
-    def _forwarded_for(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """The last hop that is not one of our proxies: everything before it is the client's own claim."""
-        hops = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
-        for hop in reversed([hop.strip() for hop in hops]):
-            address = _address(hop)
-            if address is None:
-                return None
-            if not any(address in network for network in self._networks):
-                return _bucket(str(address), is_proxied=False)
-        return None
 
     def _tell_weak_key(self) -> None:
         now = self.clock.monotonic()
@@ -139,31 +116,6 @@ class Gatekeeper:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Whence:
-    """`address` is what guesses are counted by."""
-
-    address: str
-    is_direct_loopback: bool
-
-
-@lru_cache(maxsize=1024)
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
-
-
-_FORWARDED = (b"x-forwarded-", b"tailscale-", b"cf-")
-_FORWARDED_NAMES = frozenset({b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"x-original-host"})
-
-
-def is_forwarded(headers: Iterable[bytes]) -> bool:
-    """Whether any header says that somebody else's connection is behind this one."""
-    return any(name in _FORWARDED_NAMES or name.startswith(_FORWARDED) for name in headers)
-
-
 def sent_key(headers: Mapping[bytes, bytes]) -> bytes | None:
     """`Authorization: Bearer KEY` (the scheme in any case) or `x-api-key: KEY`."""
     authorization = headers.get(b"authorization")
@@ -173,14 +125,3 @@ def sent_key(headers: Mapping[bytes, bytes]) -> bytes | None:
             return key.strip()
     key = headers.get(b"x-api-key", b"").strip()
     return key or None
-
-
-def _bucket(address: str, is_proxied: bool) -> str:
-    """Addresses that one guesser has for nothing count as one: an IPv6 /64, everybody behind an unknown proxy."""
-    if ":" in address:
-        try:
-            network = ipaddress.IPv6Network((address.split("%", 1)[0], 64), strict=False)
-            address = str(network) if not network.network_address.ipv4_mapped else address
-        except ValueError:
-            pass
-    return f"{address} behind a proxy" if is_proxied else address

@@ -19,10 +19,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hermes.api.app import Api, is_public
 from hermes.api.auth import KeyRing, Principal
-from hermes.api.hosts import AllowedHosts
 from hermes.api.services import Services
 from hermes.core.clock import Clock
 from hermes.core.errors import Draining, HermesError, HostNotAllowed
+from hermes.core.hosts import AllowedHosts
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hermes.api.access_log import AccessSink, to_log
 from hermes.api.auth import KeyRing
-from hermes.api.hosts import AllowedHosts
 from hermes.core.addresses import Resolver
 from hermes.core.clock import Clock
 from hermes.core.event import KeptEvent
+from hermes.core.hosts import AllowedHosts
 from hermes.core.ports import ApprovalQuestion
 from hermes.core.run import Limits, Run, RunRequest, RunStatus
 from hermes.core.tally import HttpTally, RunTally

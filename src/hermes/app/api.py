@@ -26,10 +26,10 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
     """
     from hermes.api.access_log import AccessFile, to_log
     from hermes.api.app import build_api as build
-    from hermes.api.hosts import AllowedHosts
     from hermes.api.keyring import HomeKeys, StoredKeys
     from hermes.api.services import ApiSettings, Services, ToolsetStatus
     from hermes.api.status.checks import readiness
+    from hermes.core.hosts import AllowedHosts
 
     settings, home = engine.settings, engine.home
     api = settings.api_server

@@ -15,3 +15,7 @@ class Caller:
     scope: Scope
     address: str = ""
     is_local: bool = False
+
+    @property
+    def is_admin(self) -> bool:
+        return self.scope == Scope.ADMIN

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from hermes.api import guesses
-from hermes.api.auth import Gatekeeper, OwnerKey, digest_of, is_forwarded, sent_key
+from hermes.api.auth import Gatekeeper, OwnerKey, digest_of, sent_key
+from hermes.core import guesses
 from hermes.core.errors import Busy, Unauthorized
+from hermes.core.peers import is_forwarded
 from tests.support.api import KEY, Server, make_services, serving
 from tests.support.clock import FakeClock
 
@@ -177,7 +178,7 @@ async def test_guesses_behind_a_proxy_lock_out_neither_loopback_nor_get_its_exem
         await outcome(gate, LOOPBACK, {**wrong(number), name: b"x"})
     assert await outcome(gate, LOOPBACK, {**RIGHT, name: b"x"}) == "429"
     assert await outcome(gate, LOOPBACK, RIGHT) == "owner"
-    assert not gate.where(LOOPBACK, {name: b"x"}).is_direct_loopback
+    assert not gate.peers.of(LOOPBACK, {name: b"x"}).is_local
 
 
 async def test_an_unknown_proxy_cannot_choose_its_address(gate: Gatekeeper) -> None:
@@ -192,10 +193,10 @@ def test_a_configured_proxy_is_believed_up_to_its_own_hop(clock: FakeClock) -> N
     gate = Gatekeeper(OwnerKey(KEY), clock, trusted_proxies=("10.0.0.0/8",))
     proxy = ("10.0.0.1", 80)
     forged = {b"x-forwarded-for": b"127.0.0.1, 198.51.100.7, 10.0.0.9"}
-    assert gate.where(proxy, forged).address == "198.51.100.7"
-    assert not gate.where(proxy, forged).is_direct_loopback
-    assert gate.where(proxy, {b"x-forwarded-for": b"nonsense"}).address == "10.0.0.1"
-    assert gate.where(("192.0.2.1", 1), forged).address == "192.0.2.1 behind a proxy"
+    assert gate.peers.of(proxy, forged).address == "198.51.100.7"
+    assert not gate.peers.of(proxy, forged).is_local
+    assert gate.peers.of(proxy, {b"x-forwarded-for": b"nonsense"}).address == "10.0.0.1"
+    assert gate.peers.of(("192.0.2.1", 1), forged).address == "192.0.2.1 behind a proxy"
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ def test_a_configured_proxy_is_believed_up_to_its_own_hop(clock: FakeClock) -> N
     ],
 )
 def test_loopback_is_what_the_socket_says(gate: Gatekeeper, peer: str, is_loopback: bool) -> None:
-    assert gate.where((peer, 1), {}).is_direct_loopback is is_loopback
+    assert gate.peers.of((peer, 1), {}).is_local is is_loopback
 
 
 def test_ordinary_headers_are_no_proxy() -> None:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from hermes.api.hosts import AllowedHosts, normal_host
 from hermes.core.errors import HostNotAllowed, InvalidInput
+from hermes.core.hosts import AllowedHosts, normal_host
 from tests.support.api import KEY, FakeRunner, Server, make_services, serving
 
 HERE = ("127.0.0.1", 8642)

@@ -13,12 +13,12 @@ import pytest
 
 from hermes.api.app import build_api
 from hermes.api.auth import OwnerKey
-from hermes.api.hosts import AllowedHosts
 from hermes.api.profiles import AtWork, Door, Patient, ProfileHosts, ProfileListener
 from hermes.api.routes import build_router
 from hermes.api.services import ApiSettings, Services
 from hermes.core.clock import SystemClock
 from hermes.core.errors import HostNotAllowed, ProfileElsewhere
+from hermes.core.hosts import AllowedHosts
 from tests.support.api import AUTH, make_services
 
 HERS = "a" * 20 + "0123456789abcdef"

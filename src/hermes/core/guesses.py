@@ -103,7 +103,7 @@ class Guesses:
 
 def _too_many(wait_seconds: float) -> Busy:
     return Busy(
-        "too many wrong API keys came from here; wait and try again",
+        "too many wrong keys came from here; wait and try again",
         retry_after_seconds=wait_seconds,
         code="too_many_attempts",
     )

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from hermes.core.errors import HostNotAllowed, InvalidInput
+
+API_SERVER = "API_SERVER_ALLOWED_HOSTS (config.yaml: api_server.allowed_hosts)"
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -16,10 +18,23 @@ _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9._-]{
 
 
 class AllowedHosts:
-    """The names this server answers to. What is published later (a tunnel, a ts.net name) is added while it runs."""
+    """The names a server answers to. What is published later (a tunnel, a ts.net name) is added while it runs.
 
-    def __init__(self, bound: str = "127.0.0.1", allowed: Iterable[str] = ()) -> None:
+    `setting` is where the owner adds one, as whoever is refused is told. `also` gives names that change while it runs,
+    in their normal form, and is asked only about a name that is not known else.
+    """
+
+    def __init__(
+        self,
+        bound: str = "127.0.0.1",
+        allowed: Iterable[str] = (),
+        *,
+        setting: str = API_SERVER,
+        also: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         self._names = set(LOOPBACK_NAMES)
+        self._setting = setting
+        self._also = also
         for name in (bound, *allowed):
             self.add(name)
 
@@ -46,10 +61,10 @@ class AllowedHosts:
         host = normal_host(text)
         if host is None:
             raise InvalidInput("the Host header cannot be read", code="invalid_host")
-        if host not in self._names and not (server and host == normal_host(str(server[0])) != "0.0.0.0"):  # noqa: S104
+        is_known = host in self._names or bool(server and host == normal_host(str(server[0])) != "0.0.0.0")  # noqa: S104
+        if not is_known and host not in self._also():
             raise HostNotAllowed(
-                f"this server does not answer to the name {host!r}; if it should, add the name to "
-                "API_SERVER_ALLOWED_HOSTS (config.yaml: api_server.allowed_hosts)"
+                f"this server does not answer to the name {host!r}; if it should, add the name to {self._setting}"
             )
         return text
 

@@ -1,0 +1,231 @@
+"""The app: what every request passes before the router, in this order, on one screen.
+
+Host → request id and security headers → CORS → limits → access → router. Whatever goes wrong on the way leaves in the
+error envelope with the same headers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hermes.core.errors import HermesError, InvalidInput, NotFound
+from hermes.core.hosts import AllowedHosts
+from hermes.core.peers import Peers
+from hermes.home.logs import log_context
+from hermeslink import __version__
+from hermeslink.api import documentation, later, public
+from hermeslink.api import headers as names
+from hermeslink.api.access import PUBLIC, Gate, Row, check_scope
+from hermeslink.api.dependencies import CALLER, PEER
+from hermeslink.api.errors import MethodNotAllowed, error_response
+from hermeslink.api.limits import UPLOADS, LimitedBody, read_json
+from hermeslink.api.origins import Origins, is_of_another_page
+from hermeslink.api.paths import Paths, Place
+from hermeslink.core.caller import Caller
+
+if TYPE_CHECKING:
+    from hermeslink.app import Link
+
+log = logging.getLogger(__name__)
+access_log = logging.getLogger("hermeslink.access")
+
+GROUPS: tuple[APIRouter, ...] = (
+    public.router,
+    documentation.router,
+    later.router,
+)
+"""One file each: what belongs together by its noun."""
+
+REQUEST_ID = "hermeslink.request_id"
+MAX_LOGGED_PATH = 300
+
+
+def create_app(link: Link, groups: Sequence[APIRouter] = GROUPS) -> FastAPI:
+    """`lifespan` does nothing: whoever opened `link` closes it when the server has ended."""
+    app = FastAPI(
+        title="Hermes Link",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        middleware=[Middleware(Door, link=link, paths=Paths(rows_of(groups)))],
+        exception_handlers={
+            HermesError: _failed,
+            RequestValidationError: _invalid,
+            HTTPException: _refused,
+        },
+    )
+    app.state.link = link
+    for group in groups:
+        app.include_router(group)
+    return app
+
+
+def rows_of(groups: Sequence[APIRouter]) -> list[tuple[str, str]]:
+    routes = [route for group in groups for route in group.routes if isinstance(route, APIRoute)]
+    return [(method, route.path) for route in routes for method in sorted(route.methods or ())]
+
+
+class Door:
+    """In front of everything. A route that it does not know is not there."""
+
+    def __init__(self, app: ASGIApp, link: Link, paths: Paths) -> None:
+        settings = link.settings
+        self.app = app
+        self.paths = paths
+        self.stopping = link.stopping
+        self.hosts = AllowedHosts(
+            allowed=settings.allowed_hosts,
+            setting="the setting: hermeslink config set allowed-hosts NAME",
+            also=link.network.host_names,
+        )
+        self.origins = Origins(settings.cors_origins)
+        self.peers = Peers(settings.trusted_proxies)
+        self.gate = Gate(cast(Any, link).devices)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        scope[REQUEST_ID] = request_id = names.request_id(scope["headers"]).decode("ascii")
+        outgoing = Outgoing(send, request_id, closes=self.stopping.is_set())
+        with log_context(request_id=request_id):
+            try:
+                await self._pass(scope, receive, outgoing)
+            except HermesError as error:
+                await outgoing.fail(error, scope, receive)
+            except Exception:
+                log.exception("a request failed")
+                await outgoing.fail(HermesError("The request failed inside the service."), scope, receive)
+            finally:
+                _log(scope, outgoing, time.perf_counter() - began)
+
+    async def _pass(self, scope: Scope, receive: Receive, outgoing: Outgoing) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        method = scope["method"]
+        host = self.hosts.check(scope["headers"], scope.get("server"))
+        grants = self.origins.check(method, host, headers)
+        preflight = self.origins.preflight(grants, headers) if method == "OPTIONS" else None
+        outgoing.headers += preflight if preflight is not None else grants
+        if preflight is not None:
+            return await Response(status_code=204)(scope, receive, outgoing)
+
+        asked = "GET" if method == "HEAD" else method
+        place = self.paths.find(asked, scope["path"])
+        row = _row(asked, place)
+        body = LimitedBody(receive, headers, is_upload=row in UPLOADS)
+        peer = self.peers.of(scope.get("client"), headers)
+        if peer.is_local and is_of_another_page(headers, host):
+            peer = type(peer)(peer.address, is_local=False)
+        caller = await self.gate.identify(row, peer, headers)
+        scope[PEER], scope[CALLER] = peer, caller
+        if place is None:
+            raise NotFound(f"there is nothing at {scope['path'][:200]}")
+        if method == "OPTIONS":
+            return await Response(status_code=204, headers={"Allow": place.allowed})(scope, receive, outgoing)
+        if asked not in place.methods:
+            raise MethodNotAllowed(method, place.allowed)
+        check_scope(row, caller, place.parameters)
+        if method == "HEAD":
+            outgoing.is_head = True
+            return await self.app({**scope, "method": "GET"}, outgoing.receive_for_head, outgoing)
+        if method == "GET" or row in UPLOADS:
+            return await self.app(scope, body, outgoing)
+        return await self.app(*await read_json(scope, headers, body), outgoing)
+
+
+class Outgoing:
+    """A `send` that adds the headers of every answer and knows whether it has begun."""
+
+    def __init__(self, send: Send, request_id: str, *, closes: bool) -> None:
+        self.request_id = request_id
+        self.headers = [*names.SECURITY_HEADERS, (b"x-request-id", request_id.encode("ascii"))]
+        if closes:  # a client that keeps its connections would ask a service that is no longer there
+            self.headers.append((b"connection", b"close"))
+        self.status = 0
+        self.is_head = False
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = list(message.get("headers", ()))
+            set_by_route = {name for name, _ in own}
+            message["headers"] = [*own, *(header for header in self.headers if header[0] not in set_by_route)]
+        elif self.is_head:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    async def receive_for_head(self) -> Message:
+        """Nobody reads what follows the headers: a stream of events ends at once."""
+        return {"type": "http.disconnect"}
+
+    async def fail(self, error: HermesError, scope: Scope, receive: Receive) -> None:
+        if self.status:  # too late for another status: the connection breaks off, and the client sees that it did
+            log.warning("an answer broke off: %s", error.message)
+            raise error
+        await error_response(error, self.request_id)(scope, receive, self)
+
+
+def _row(method: str, place: Place | None) -> Row:
+    """What access and limits go by. To ask what a path is served with takes no more than the least that it serves."""
+    if place is None:
+        return method, ""
+    public = [one for one in place.methods if (one, place.path) in PUBLIC] if method == "OPTIONS" else []
+    return (public[0] if public else method), place.path
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HermesError)
+    response = error_response(error, request.scope[REQUEST_ID])
+    if response.status_code == 500:
+        log.error("a request failed", exc_info=error)
+    return response
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """The first fault, by the name that the client sent. Never what it sent: that may be a secret."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    told = InvalidInput(f"{field}: {first['msg']}", code="validation_error", param=field)
+    return error_response(told, request.scope[REQUEST_ID])
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """What the router or FastAPI says no to, which the door has not."""
+    assert isinstance(error, HTTPException)
+    kinds = {404: NotFound("there is nothing here"), 400: InvalidInput("the request cannot be read")}
+    return error_response(kinds.get(error.status_code, HermesError(str(error.detail))), request.scope[REQUEST_ID])
+
+
+def _log(scope: Scope, outgoing: Outgoing, seconds: float) -> None:
+    if not access_log.isEnabledFor(logging.INFO):
+        return
+    caller: Caller | None = scope.get(CALLER)
+    path = scope.get("raw_path", b"").decode("latin-1").partition("?")[0][:MAX_LOGGED_PATH]
+    access_log.info(
+        "%s %s %d %.1fms %s",
+        scope["method"],
+        path,
+        outgoing.status,
+        seconds * 1000,
+        caller.device_id if caller is not None else "-",
+    )

@@ -1,0 +1,47 @@
+"""What bodies and queries have in common: every field by its snake_case and its camelCase name, and by the other names
+that clients know (spec: link-api, section 1). And what answers have in common.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+GROUPS = (
+    ("content", "text", "input"),
+    ("attachments", "blobs"),
+    ("profile", "profile_name"),
+    ("model", "model_id"),
+    ("title", "name"),
+    ("q", "query", "keyword"),
+    ("cursor", "after"),
+    ("before", "before_message_id"),
+    ("prompt", "input"),
+)
+"""Names that clients use for one thing. A field takes those of every group that it is in."""
+
+
+def names_of(field: str) -> AliasChoices:
+    """Its own name first, which beats the others where a client sends two."""
+    known = dict.fromkeys([field, *(name for group in GROUPS if field in group for name in group)])
+    return AliasChoices(*dict.fromkeys(form for name in known for form in (name, to_camel(name))))
+
+
+class Body(BaseModel):
+    """Of a request's JSON; also of its query: `query: Annotated[ListQuery, Query()]`. What nobody knows is ignored."""
+
+    model_config = ConfigDict(alias_generator=AliasGenerator(validation_alias=names_of), populate_by_name=True)
+
+
+class Answer(BaseModel):
+    """Of JSON in snake_case, which says `ok: true` (spec: link-api, section 1, names those that are in camelCase)."""
+
+    ok: Literal[True] = True
+
+
+class CamelAnswer(Answer):
+    model_config = ConfigDict(
+        alias_generator=AliasGenerator(serialization_alias=to_camel), populate_by_name=True, serialize_by_alias=True
+    )

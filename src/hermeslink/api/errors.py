@@ -1,0 +1,120 @@
+"""Every failure leaves as `{"ok": false, "error": {"code", "message"}}`; the tables say with which status."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from hermes.core.errors import (
+    Busy,
+    Conflict,
+    Draining,
+    Forbidden,
+    HermesError,
+    HostNotAllowed,
+    InvalidInput,
+    NotFound,
+    StoreUnavailable,
+    TooLarge,
+    Unauthorized,
+    UnsupportedMedia,
+    UpstreamError,
+)
+
+STATUSES: dict[type[HermesError], int] = {
+    InvalidInput: 400,
+    Unauthorized: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    HostNotAllowed: 421,
+    Busy: 429,
+    Draining: 503,
+    StoreUnavailable: 503,
+    UpstreamError: 502,
+    HermesError: 500,
+}
+
+CODES: dict[str, int] = {
+    "method_not_allowed": 405,
+    "request_timeout": 408,
+    "range_not_satisfiable": 416,
+    "validation_error": 422,
+    "not_implemented": 501,
+    "hermes_cron_job_invalid": 502,
+    "hermes_api_server_unavailable": 503,
+}
+"""Codes whose status is not that of their class."""
+
+
+class ErrorBody(BaseModel):
+    """`field` where one field of the request is at fault; `request_id` where the log says more under that id."""
+
+    code: str
+    message: str
+    field: str | None = None
+    request_id: str | None = None
+
+
+class ErrorAnswer(BaseModel):
+    ok: Literal[False] = False
+    error: ErrorBody
+
+
+class MethodNotAllowed(HermesError):
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: str) -> None:
+        super().__init__(f"{method} is not possible here; allowed: {allowed}")
+        self.headers = {"Allow": allowed}
+
+
+class BodyTooSlow(HermesError):
+    """The rest of the body may still come: the connection cannot be used again."""
+
+    code = "request_timeout"
+    headers = {"Connection": "close"}  # noqa: RUF012 never changed
+
+
+class NotImplementedYet(HermesError):
+    code = "not_implemented"
+
+
+def status_of(error: HermesError) -> int:
+    found = CODES.get(error.code)
+    if found is not None:
+        return found
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def error_body(error: HermesError, request_id: str | None = None) -> dict[str, Any]:
+    """What is inside is never told to a client; the log has it under the request's id."""
+    if status_of(error) == 500:
+        told: dict[str, Any] = {
+            "code": HermesError.code,
+            "message": "The request failed inside the service; its log says why.",
+            "request_id": request_id,
+        }
+    else:
+        told = {"code": error.code, "message": error.message}
+        if error.param is not None:
+            told["field"] = error.param
+    return {"ok": False, "error": told}
+
+
+def error_response(error: HermesError, request_id: str | None = None) -> Response:
+    status = status_of(error)
+    headers: dict[str, str] = {}
+    after = getattr(error, "retry_after_seconds", None)
+    if after is not None and status in (429, 503):
+        headers["Retry-After"] = str(max(1, math.ceil(after)))
+    headers.update(getattr(error, "headers", {}))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(orjson.dumps(error_body(error, request_id)), status, headers, "application/json")

@@ -1,0 +1,77 @@
+"""What is published and not served yet: it answers 501 `not_implemented`. A row that is served leaves this list."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from hermeslink.api.access import Row
+from hermeslink.api.errors import ErrorAnswer, NotImplementedYet
+
+LATER: tuple[Row, ...] = (
+    ("GET", "/model-configs"),
+    ("POST", "/model-configs"),
+    ("DELETE", "/model-configs"),
+    ("PATCH", "/model-configs/defaults"),
+    ("POST", "/profiles"),
+    ("GET", "/profiles/catalog"),
+    ("PATCH", "/profiles/{name}"),
+    ("DELETE", "/profiles/{name}"),
+    ("GET", "/profile-creation/status"),
+    ("GET", "/profile-creation/events"),
+    ("GET", "/profiles/{name}/status"),
+    ("GET", "/profiles/{name}/statistics"),
+    ("GET", "/profiles/{name}/skills"),
+    ("PATCH", "/profiles/{name}/skills/{skill_name}"),
+    ("GET", "/profiles/{name}/memory"),
+    ("DELETE", "/profiles/{name}/memory"),
+    ("POST", "/profiles/{name}/memory/entries"),
+    ("PATCH", "/profiles/{name}/memory/entries"),
+    ("DELETE", "/profiles/{name}/memory/entries"),
+    ("PATCH", "/profiles/{name}/memory/settings"),
+    ("PATCH", "/profiles/{name}/memory/provider"),
+    ("PATCH", "/profiles/{name}/memory/providers/{provider}/settings"),
+    ("GET", "/profiles/{name}/permissions"),
+    ("PATCH", "/profiles/{name}/permissions"),
+    ("GET", "/profiles/{name}/tool-configs/{tool_key}"),
+    ("PATCH", "/profiles/{name}/tool-configs/{tool_key}"),
+    ("GET", "/profiles/{name}/model-configs"),
+    ("POST", "/profiles/{name}/model-configs"),
+    ("DELETE", "/profiles/{name}/model-configs"),
+    ("PATCH", "/profiles/{name}/model-configs/defaults"),
+    ("GET", "/hermes/update-check"),
+    ("GET", "/hermes/update/status"),
+    ("POST", "/hermes/update"),
+    ("GET", "/hermes/update/events"),
+    ("GET", "/link/update-check"),
+    ("GET", "/link/update/status"),
+    ("POST", "/link/update"),
+    ("GET", "/link/update/events"),
+    ("GET", "/system/status"),
+    ("POST", "/system/autostart/enable"),
+    ("POST", "/system/autostart/disable"),
+    ("GET", "/system/logs"),
+    ("GET", "/system/logs/gateway"),
+    ("GET", "/system/updates"),
+    ("POST", "/system/updates/dismiss"),
+    ("GET", "/expose"),
+    ("POST", "/expose"),
+    ("DELETE", "/expose"),
+)
+
+router = APIRouter(prefix="/api/v1", tags=["later"])
+
+
+async def not_implemented() -> None:
+    """Not there yet."""
+    raise NotImplementedYet("this version of Hermes Link does not have this yet")
+
+
+for _method, _path in LATER:
+    router.add_api_route(
+        _path,
+        not_implemented,
+        methods=[_method],
+        status_code=501,
+        response_model=ErrorAnswer,
+        operation_id=f"{_method} {_path}".lower().translate(str.maketrans("/-", "__", "{}")).replace(" _", "_"),
+    )

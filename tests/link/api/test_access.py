@@ -1,0 +1,67 @@
+"""Who may call what: every row of the table, without a token and with each of the two scopes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hermeslink.api.access import AT_THIS_MACHINE, CHAT, OWN_DEVICE, OWN_TOKEN, PUBLIC
+from hermeslink.api.app import GROUPS, rows_of
+from hermeslink.api.paths import shape_of
+from tests.support.link import CHAT as CHAT_DEVICE
+from tests.support.link import LinkServer, serving_link
+
+pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
+
+TABLE = rows_of(GROUPS)
+OPEN = PUBLIC | OWN_TOKEN | AT_THIS_MACHINE
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[LinkServer]:
+    async with serving_link(tmp_path) as serving:
+        yield serving
+
+
+def filled(path: str, value: str = "x") -> str:
+    return re.sub(r"\{\w+\}", value, path)
+
+
+async def test_every_route_that_is_not_public_is_401_without_a_token(server: LinkServer) -> None:
+    for method, path in TABLE:
+        if (method, shape_of(path)) not in OPEN:
+            answer = await server.client.request(method, filled(path))
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "auth_required"), (method, path)
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_every_route_that_is_not_public_is_401_with_a_wrong_token(server: LinkServer) -> None:
+    for method, path in TABLE:
+        if (method, shape_of(path)) not in OPEN:
+            answer = await server.client.request(method, filled(path), headers={"Authorization": "Bearer hlat_no"})
+            assert answer.status_code == 401, (method, path)
+            assert answer.json()["error"]["code"] == "device_access_token_invalid"
+
+
+async def test_a_chat_device_gets_403_where_its_scope_is_too_small(server: LinkServer) -> None:
+    for method, path in TABLE:
+        if (method, shape_of(path)) not in OPEN | CHAT:
+            answer = await server.chat.request(method, filled(path))
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "scope_required"), (method, path)
+
+
+async def test_a_chat_device_may_change_its_own_row_only(server: LinkServer) -> None:
+    for method, path in (row for row in TABLE if (row[0], shape_of(row[1])) in OWN_DEVICE):
+        other = await server.chat.request(method, filled(path, "dev_" + "b" * 32))
+        assert (other.status_code, other.json()["error"]["code"]) == (403, "scope_required")
+        own = await server.chat.request(method, filled(path, CHAT_DEVICE.device_id))
+        assert own.status_code != 403
+
+
+async def test_what_is_not_there_is_told_to_devices_only(server: LinkServer) -> None:
+    assert (await server.client.get("/api/v1/no-such")).status_code == 401
+    answer = await server.chat.get("/api/v1/no-such")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
