@@ -9,7 +9,6 @@ from typing import Any
 
 from hermes.store.database import Connection, Database
 from hermeslink.core.conversation import (
-    Attachment,
     Conversation,
     ConversationStatus,
     Message,
@@ -66,7 +65,4 @@ def message(conversation_id: str, text: str = "", *, at: float = 0.0, **values: 
 def keep(conn: Connection, kept: Conversation, *messages: Message) -> list[Message]:
     """Returns the messages with their positions."""
     conversation_store.insert(conn, kept)
-    return [message_store.insert_message(conn, one) for one in messages]
-
-
-__all__ = ["Attachment", "conversation", "keep", "link_database", "message"]
+    return [message_store.insert(conn, one) for one in messages]

@@ -9,6 +9,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal
 
+from .blob import Blob
 from .times import iso
 
 
@@ -84,22 +85,6 @@ class Conversation:
     active_run_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A blob that a message carries."""
-
-    blob_id: str
-    mime: str
-    size: int
-    filename: str
-
-    @property
-    def kind(self) -> str:
-        """image, audio, video or file."""
-        first = self.mime.partition("/")[0]
-        return first if first in ("image", "audio", "video") else "file"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentEvent:
     """What the agent did while it answered: a call of a tool, a question for approval."""
@@ -132,7 +117,7 @@ class Message:
     device_id: str | None = None
     usage: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
-    attachments: tuple[Attachment, ...] = ()
+    attachments: tuple[Blob, ...] = ()
     agent_events: tuple[AgentEvent, ...] = ()
 
 
@@ -166,11 +151,12 @@ class LinkEvent:
         return found
 
     @cached_property
-    def envelope(self) -> str:
+    def envelope(self) -> bytes:
         """The JSON of `{seq, type, conversation_id, message_id?, run_id?, payload, created_at}`."""
         message = f'"message_id":"{self.message_id}",' if self.message_id is not None else ""
         run = f'"run_id":"{self.run_id}",' if self.run_id is not None else ""
-        return (
+        text = (
             f'{{"seq":{self.seq},"type":"{self.type}","conversation_id":"{self.conversation_id}",{message}{run}'
             f'"payload":{self.payload_json},"created_at":"{iso(self.created_at)}"}}'
         )
+        return text.encode()

@@ -9,12 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row, select, update
 
 from hermes.core.errors import NotFound
+from hermeslink.core.blob import Blob
 from hermeslink.core.conversation import Conversation, ConversationStatus, LinkEvent, NewEvent, Stats
 
+from . import blobs as blob_store
 from . import events as event_store
 from . import search
 from .encoding import clean
-from .schema import blobs, conversations, runs
+from .schema import conversations, runs
 
 
 def insert(conn: Connection, conversation: Conversation) -> None:
@@ -99,23 +101,21 @@ def add_usage(
     )
 
 
-def delete(conn: Connection, conversation_id: str, now: float) -> tuple[int, list[LinkEvent]]:
-    """With all that belongs to it; of its events the last one is left, which tells it. Returns how many blobs it had.
+def delete(conn: Connection, conversation_id: str, now: float) -> tuple[list[Blob], list[LinkEvent]]:
+    """With all that belongs to it; of its events the last one is left, which tells it. Returns its blobs, which are to
+    be given to `Blobs.collect` once that is committed.
 
     Raises NotFound `conversation_not_found`.
     """
-    number = conn.execute(select(conversations.c.number).where(conversations.c.id == conversation_id)).scalar()
     gone = event_store.append(
         conn, conversation_id, [NewEvent("conversation.deleted", {"conversation_id": conversation_id})], now
     )
-    assert number is not None
-    blob_count = conn.execute(
-        select(sa.func.count()).select_from(blobs).where(blobs.c.conversation_id == conversation_id)
-    ).scalar_one()
+    number = conn.execute(select(conversations.c.number).where(conversations.c.id == conversation_id)).scalar_one()
     event_store.forget(conn, conversation_id, gone[0].seq)
     search.forget(conn, number, conversation_id)
+    blobs = blob_store.forget(conn, [conversation_id])
     conn.execute(sa.delete(conversations).where(conversations.c.id == conversation_id))
-    return blob_count, gone
+    return blobs, gone
 
 
 def from_row(row: Row[Any]) -> Conversation:

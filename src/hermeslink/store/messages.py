@@ -9,17 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, insert, select, update
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
 
 from hermes.core.errors import NotFound
-from hermeslink.core.conversation import AgentEvent, Attachment, Message, MessageStatus, Role
+from hermeslink.core.conversation import AgentEvent, Message, MessageStatus, Role
 
+from . import blobs as blob_store
 from . import search
 from .encoding import clean, from_json, to_json
-from .schema import agent_events, attachments, blobs, conversations, events, messages
+from .schema import agent_events, conversations, events, messages
 
 
-def insert_message(conn: Connection, message: Message) -> Message:
+def insert(conn: Connection, message: Message) -> Message:
     """At the end of its conversation, whose count, and time of change, it moves. Returns it with its position.
 
     Raises NotFound `conversation_not_found`.
@@ -34,7 +36,7 @@ def insert_message(conn: Connection, message: Message) -> Message:
         raise NotFound(f"no conversation {message.conversation_id!r}", code="conversation_not_found")
     text = clean(message.text)
     added = conn.execute(
-        insert(messages).values(
+        sa.insert(messages).values(
             id=message.id,
             conversation_id=message.conversation_id,
             position=position,
@@ -53,14 +55,7 @@ def insert_message(conn: Connection, message: Message) -> Message:
             updated_at=message.updated_at,
         )
     )
-    if message.attachments:
-        conn.execute(
-            insert(attachments),
-            [
-                {"message_id": message.id, "position": at, "blob_id": one.blob_id}
-                for at, one in enumerate(message.attachments)
-            ],
-        )
+    blob_store.attach(conn, message.id, message.attachments)
     if text:
         assert added.inserted_primary_key is not None
         search.index_message(conn, added.inserted_primary_key[0], text)
@@ -145,7 +140,7 @@ def start_agent_event(conn: Connection, message_id: str, event: AgentEvent) -> N
         return
     count = select(func.count()).select_from(agent_events).where(agent_events.c.message_id == message_id)
     conn.execute(
-        insert(agent_events).values(
+        sa.insert(agent_events).values(
             id=event.id,
             message_id=message_id,
             position=conn.execute(count).scalar_one() + 1,
@@ -197,7 +192,7 @@ def _with_all(conn: Connection, rows: Sequence[Row[Any]]) -> list[Message]:
     ids = [row.id for row in rows]
     if not ids:
         return []
-    carried = _attachments(conn, ids)
+    carried = blob_store.attached(conn, ids)
     done = _agent_events(conn, ids)
     said = _said(conn, [row.id for row in rows if row.status == MessageStatus.STREAMING])
     made = []
@@ -211,19 +206,6 @@ def _with_all(conn: Connection, rows: Sequence[Row[Any]]) -> list[Message]:
             Message(**values, attachments=tuple(carried.get(row.id, ())), agent_events=tuple(done.get(row.id, ())))
         )
     return made
-
-
-def _attachments(conn: Connection, ids: Sequence[str]) -> dict[str, list[Attachment]]:
-    rows = conn.execute(
-        select(attachments.c.message_id, blobs.c.id, blobs.c.mime, blobs.c.size, blobs.c.filename)
-        .join(blobs, blobs.c.id == attachments.c.blob_id)
-        .where(attachments.c.message_id.in_(ids))
-        .order_by(attachments.c.message_id, attachments.c.position)
-    )
-    found: dict[str, list[Attachment]] = {}
-    for message_id, *values in rows:
-        found.setdefault(message_id, []).append(Attachment(*values))
-    return found
 
 
 def _agent_events(conn: Connection, ids: Sequence[str]) -> dict[str, list[AgentEvent]]:

@@ -186,7 +186,7 @@ async def test_the_envelope_says_what_the_event_is():
             "payload": {"text": "„你好“\n"},
             "created_at": "1970-01-01T00:00:00.000Z",
         }
-        assert "\n" not in event.envelope
+        assert b"\n" not in event.envelope
 
 
 async def test_many_events_of_one_moment_wake_the_readers_once_more_and_not_each_time():

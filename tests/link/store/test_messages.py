@@ -72,7 +72,7 @@ async def test_what_the_agent_did_is_told_once_in_the_order_in_which_it_began():
 async def test_nothing_is_put_into_a_conversation_that_is_not_there():
     async with link_database() as database:
         with pytest.raises(NotFound) as told:
-            await database.write(message_store.insert_message, message(CONV, "Hello"))
+            await database.write(message_store.insert, message(CONV, "Hello"))
         assert told.value.code == "conversation_not_found"
         with pytest.raises(NotFound):
             await database.write(event_store.append, CONV, [delta("msg_1", text="x")], 0.0)
@@ -90,8 +90,8 @@ async def test_a_deleted_conversation_leaves_one_event_and_nothing_else():
         call = AgentEvent(id="a", type="tool", status="running", started_at=1.0)
         await database.write(message_store.start_agent_event, answer.id, call)
         assert all((await database.read(left)).values())
-        blob_count, [gone] = await database.write(conversation_store.delete, CONV, 9.0)
-        assert (blob_count, gone.seq, gone.type) == (0, 2, "conversation.deleted")
+        blobs, [gone] = await database.write(conversation_store.delete, CONV, 9.0)
+        assert (blobs, gone.seq, gone.type) == ([], 2, "conversation.deleted")
         assert {name: count for name, count in (await database.read(left)).items() if count} == {"events": 1}
 
 
