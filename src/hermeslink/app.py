@@ -38,13 +38,21 @@ class Link:
 
 @asynccontextmanager
 async def open_link(
-    home: LinkHome, hermes_root: Path, *, clock: Clock | None = None, environ: Mapping[str, str] | None = None
+    home: LinkHome,
+    hermes_root: Path,
+    *,
+    clock: Clock | None = None,
+    environ: Mapping[str, str] | None = None,
+    settings: LinkSettings | None = None,
 ) -> AsyncIterator[Link]:
-    """Everything at work, and all of it ended after. Raises ConfigError, StoreUnavailable or StoreCorrupt."""
+    """Everything at work, and all of it ended after. `settings`: those that were read already.
+
+    Raises ConfigError, StoreUnavailable or StoreCorrupt.
+    """
     environ = os.environ if environ is None else environ
     clock = clock or SystemClock()
     home.make()
-    settings = load_settings(home, environ)
+    settings = settings or load_settings(home, environ)
     database = await Database.open(home.database_url, LINK)
     try:
         identity, devices = IdentityFile(home.identity_file, clock), Devices(database, clock)

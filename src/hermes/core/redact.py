@@ -44,6 +44,7 @@ SHAPES: tuple[Shape, ...] = (
     _shape("key of OpenAI, Anthropic, OpenRouter and their like", "sk-", r"\bsk-[A-Za-z0-9_-]{20,}"),
     _shape("Stripe key", "k_live_ k_test_", r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"),
     _shape("key of this server", "hk_", r"\bhk_[0-9a-f]{32,}"),
+    _shape("token of Link", "hlat_ hlrt_", r"\bhl[ar]t_[A-Za-z0-9_-]{20,}"),
     _shape("GitHub token", "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_", r"\b(?:gh[pousr]_|github_pat_)[A-Za-z0-9_]{30,}"),
     _shape(
         "GitLab token", "glpat- glptt- gldt- glrt- glcbt- glsoat-", r"\bgl(?:pat|ptt|dt|rt|cbt|soat)-[A-Za-z0-9_-]{20,}"

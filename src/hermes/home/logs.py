@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from hermes.core.redact import Redactor
 from hermes.home.disk import refusal
 from hermes.home.files import ends_within_a_line, make_private_directory, open_private
 from hermes.home.log_repeats import Repeats
-from hermes.home.paths import Home
 
 LOG_NAME = "gateway.log"
 MAX_BYTES = 10 << 20
@@ -32,8 +31,15 @@ _CONTEXT: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default={}) 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
+class KeepsLogs(Protocol):
+    """A home, of the agent or of another program."""
+
+    @property
+    def logs_dir(self) -> Path: ...
+
+
 def configure_logging(
-    home: Home | None, level: str = "info", *, redactor: Redactor | None = None, name: str = LOG_NAME
+    home: KeepsLogs | None, level: str = "info", *, redactor: Redactor | None = None, name: str = LOG_NAME
 ) -> None:
     """Replaces whatever logging was set up. Without a home nothing is written to disk. `name` is the file in logs/.
 

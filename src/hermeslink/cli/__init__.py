@@ -1,1 +1,1 @@
-"""`hermeslink`: one file a command group."""
+"""The command `hermeslink`."""

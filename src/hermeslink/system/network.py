@@ -81,6 +81,11 @@ class Network:
         return f"{label or 'hermes'}.local"
 
     @property
+    def announced_name(self) -> str:
+        """The host that mDNS tells of beside the machine's own, which another program answers for."""
+        return f"hermeslink-{self.local_name}"
+
+    @property
     def is_open(self) -> bool:
         """Whether other machines can call it."""
         host = self._settings.listen_host
@@ -91,6 +96,10 @@ class Network:
         if self._settings.lan_host and self.is_open:
             return (self._settings.lan_host,)
         return self._own()
+
+    def announced_addresses(self) -> tuple[str, ...]:
+        """IPv4, as mDNS tells them; not `lan-host`, which is another machine's or a name."""
+        return tuple(address for address in self._own() if _is_ipv4(address)) if self.is_open else ()
 
     def local_url(self) -> str:
         """From this machine. What listens on one address alone is called by that one."""
@@ -108,7 +117,8 @@ class Network:
 
     def host_names(self) -> frozenset[str]:
         """What the Host header may name, in lower case, without a port; IPv6 without brackets."""
-        own = {"localhost", "127.0.0.1", "::1", self.local_name, self.display_name.lower(), self._hostname.lower()}
+        own = {"localhost", "127.0.0.1", "::1", self.local_name, self.announced_name}
+        own |= {self.display_name.lower(), self._hostname.lower()}
         told = {self._settings.listen_host, self._settings.lan_host} - {None, "0.0.0.0", "::"}  # noqa: S104
         return frozenset({*own, *(str(one) for one in told), *self._own(), *self._settings.allowed_hosts})
 
@@ -182,6 +192,12 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_ipv4(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).version == 4
+    return False
 
 
 def _is_use(address: Address) -> bool:

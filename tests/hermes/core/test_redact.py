@@ -16,6 +16,7 @@ SECRETS = {
     "anthropic": "sk-" + "ant-api03-Ab3dEf6hIj9lMnOpQrStUvWxYz",
     "openrouter": "sk-" + "or-v1-0123456789abcdef0123456789abcdef",
     "key of this server": "hk_" + "0123456789abcdef" * 4,
+    "token of Link": "hlat_" + "aB3-_" * 8,
     "stripe": "sk_" + "live_0123456789abcdefABCDEF",
     "github": "ghp_" + "0123456789abcdefghijABCDEFGHIJ012345",
     "github fine-grained": "github_pat_" + "0123456789abcdefghijABCDEFGHIJ0123456789abcdef",
