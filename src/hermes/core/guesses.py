@@ -20,6 +20,7 @@ OVER_ALL_REFILL_SECONDS = 0.6
 
 MAX_ADDRESSES = 4096
 MAX_DIGESTS = 64
+MAX_RIGHT = 1024
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class _Budget:
 class _Address:
     budget: _Budget
     tried: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
-    right: set[bytes] = field(default_factory=set)
+    right: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
 
 
 class Guesses:
@@ -69,6 +70,8 @@ class Guesses:
     def wrong(self, address: str, digest: bytes) -> None:
         """Raises Busy when this guess was one too many."""
         known = self._known(address)
+        if digest in known.right:  # it was good once, and has expired since: nobody guessed it
+            return
         if digest in known.tried:
             known.tried.move_to_end(digest)
             return
@@ -87,9 +90,9 @@ class Guesses:
         known = self._addresses.get(address)
         if known is None or digest not in known.right:
             known = known or self._known(address)
-            if len(known.right) >= MAX_DIGESTS:
-                known.right.clear()
-            known.right.add(digest)
+            known.right[digest] = None
+            if len(known.right) > MAX_RIGHT:
+                known.right.popitem(last=False)
 
     def _known(self, address: str) -> _Address:
         known = self._addresses.get(address)

@@ -5,16 +5,18 @@ Paths are those of the route table, with `{}` for every parameter. Section 2 of 
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
 
+from hermes.core.clock import Clock
 from hermes.core.errors import Forbidden, Unauthorized
+from hermes.core.guesses import Guesses
 from hermes.core.peers import Peer
 from hermeslink.api.dependencies import AUTH_REQUIRED
 from hermeslink.api.headers import RawHeaders
 from hermeslink.core.caller import Caller
+from hermeslink.pairing.devices import Devices
 
 Row = tuple[str, str]
 """A method and a path."""
@@ -113,24 +115,16 @@ OWN_DEVICE: frozenset[Row] = frozenset(row for row in CHAT if row[1].startswith(
 MAX_TOKEN_BYTES = 512
 
 
-class Devices(Protocol):
-    """What access needs to know of devices."""
-
-    async def authenticate(self, token: str) -> Caller | None:
-        """The device of a good access token; None for any other text."""
-        ...
-
-    def revoked(self, device_id: str) -> asyncio.Event:
-        """Set when that device may nothing any more."""
-        ...
-
-
 class Gate:
-    def __init__(self, devices: Devices) -> None:
+    """Wrong tokens are slowed down, right ones never: a phone that just refreshed shares its address with others."""
+
+    def __init__(self, devices: Devices, clock: Clock) -> None:
         self._devices = devices
+        self._guesses = Guesses(clock)
 
     async def identify(self, row: Row, peer: Peer, headers: RawHeaders) -> Caller | None:
-        """The device that asks; None where none is needed. Raises Unauthorized where one is."""
+        """The device that asks; None where none is needed. Raises Unauthorized where one is, or Busy
+        `too_many_attempts` for one guess too many."""
         token = sent_token(headers)
         if row in OWN_TOKEN:
             return None
@@ -139,8 +133,11 @@ class Gate:
         if token is None:
             raise Unauthorized(AUTH_REQUIRED, code="auth_required")
         caller = await self._known(token, peer)
+        digest = hashlib.sha256(token.encode("latin-1")).digest()
         if caller is None:
+            self._guesses.wrong(peer.address, digest)
             raise Unauthorized("the access token is wrong or has expired", code="device_access_token_invalid")
+        self._guesses.right(peer.address, digest)
         return caller
 
     async def _known(self, token: str, peer: Peer) -> Caller | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -94,7 +94,7 @@ class Door:
         )
         self.origins = Origins(settings.cors_origins)
         self.peers = Peers(settings.trusted_proxies)
-        self.gate = Gate(cast(Any, link).devices)
+        self.gate = Gate(link.devices, link.clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -85,6 +85,10 @@ class Devices:
         found = await self._database.read(_all, hidden)
         return found if caller.scope == Scope.ADMIN else [device for device in found if device.id == caller.device_id]
 
+    async def is_any_active(self) -> bool:
+        """Whether somebody has paired, and was not revoked."""
+        return await self._database.read(store.is_any_active)
+
     async def get(self, device_id: str) -> Device:
         """Raises NotFound (`device_not_found`)."""
         return await self._database.read(_get, device_id)

@@ -82,6 +82,11 @@ def all_of(conn: Connection, *, hidden: bool = False) -> list[Device]:
     return [_device(row) for row in conn.execute(query)]
 
 
+def is_any_active(conn: Connection) -> bool:
+    active = select(devices.c.id).where(devices.c.status == DeviceStatus.ACTIVE.value).limit(1)
+    return conn.execute(active).first() is not None
+
+
 def rename(conn: Connection, device_id: str, label: str, now: float) -> None:
     _update(conn, device_id, label=label, updated_at=now)
 

@@ -11,7 +11,6 @@ import pytest
 from hermeslink.api.access import AT_THIS_MACHINE, CHAT, OWN_DEVICE, OWN_TOKEN, PUBLIC
 from hermeslink.api.app import GROUPS, rows_of
 from hermeslink.api.paths import shape_of
-from tests.support.link import CHAT as CHAT_DEVICE
 from tests.support.link import LinkServer, serving_link
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
@@ -54,10 +53,12 @@ async def test_a_chat_device_gets_403_where_its_scope_is_too_small(server: LinkS
 
 
 async def test_a_chat_device_may_change_its_own_row_only(server: LinkServer) -> None:
-    for method, path in (row for row in TABLE if (row[0], shape_of(row[1])) in OWN_DEVICE):
-        other = await server.chat.request(method, filled(path, "dev_" + "b" * 32))
+    rows = [row for row in TABLE if (row[0], shape_of(row[1])) in OWN_DEVICE]
+    for method, path in rows:
+        other = await server.chat.request(method, filled(path, server.admin_device.device.id))
         assert (other.status_code, other.json()["error"]["code"]) == (403, "scope_required")
-        own = await server.chat.request(method, filled(path, CHAT_DEVICE.device_id))
+    for method, path in rows:
+        own = await server.chat.request(method, filled(path, server.chat_device.device.id))
         assert own.status_code != 403
 
 
