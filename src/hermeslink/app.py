@@ -11,6 +11,8 @@ from pathlib import Path
 
 from hermes.core.clock import Clock, SystemClock
 from hermes.store.database import Database
+from hermeslink.hermes.direct_runs import DirectRuns
+from hermeslink.hermes.servers import ApiServers
 from hermeslink.home import LinkHome
 from hermeslink.identity import IdentityFile
 from hermeslink.pairing.devices import Devices
@@ -33,6 +35,8 @@ class Link:
     identity: IdentityFile
     devices: Devices
     pairing: Pairing
+    servers: ApiServers
+    direct_runs: DirectRuns
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -58,7 +62,23 @@ async def open_link(
         identity, devices = IdentityFile(home.identity_file, clock), Devices(database, clock)
         access_seconds = settings.access_token_minutes * 60.0
         pairing = Pairing(database, clock, identity, devices, access_seconds=access_seconds)
-        async with devices.watched():
-            yield Link(home, hermes_root, settings, clock, Network(settings), database, identity, devices, pairing)
+        async with (
+            devices.watched(),
+            ApiServers(hermes_root, clock, environ) as servers,
+            DirectRuns(servers, database, clock) as direct_runs,
+        ):
+            yield Link(
+                home,
+                hermes_root,
+                settings,
+                clock,
+                Network(settings),
+                database,
+                identity,
+                devices,
+                pairing,
+                servers,
+                direct_runs,
+            )
     finally:
         await database.close()

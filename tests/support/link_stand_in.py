@@ -95,6 +95,9 @@ class StandInRun:
     def emit(self, kind: str, **data: Any) -> None:
         seq = len(self.events) + 1
         self.events.append({"event": kind, "run_id": self.id, "seq": seq, "timestamp": time.time(), **data})
+        self.notify()
+
+    def notify(self) -> None:
         self.changed.set()
         self.changed = asyncio.Event()
 
@@ -360,7 +363,7 @@ class LinkStandIn:
         if run.has_ended or run.is_stopped:
             return _error(409, "run_not_active", "the run is over")
         run.is_stopped = True
-        run.changed.set()
+        run.notify()
         return web.json_response({"run_id": run.id, "status": "stopping"})
 
     async def _jobs(self, request: web.Request) -> web.Response:

@@ -24,6 +24,7 @@ from hermes.core.errors import (
     UnsupportedMedia,
     UpstreamError,
 )
+from hermeslink.hermes.problems import ServerRefused
 
 STATUSES: dict[type[HermesError], int] = {
     InvalidInput: 400,
@@ -51,6 +52,10 @@ CODES: dict[str, int] = {
     "hermes_api_server_unavailable": 503,
 }
 """Codes whose status is not that of their class."""
+
+
+PASSED_ON = frozenset({400, 404, 409, 413, 422, 429})
+"""Of an API server that refused: the client's own fault. Anything else it says is no concern of a client's."""
 
 
 class ErrorBody(BaseModel):
@@ -87,6 +92,8 @@ class NotImplementedYet(HermesError):
 
 
 def status_of(error: HermesError) -> int:
+    if isinstance(error, ServerRefused):
+        return error.status if error.status in PASSED_ON else 502
     found = CODES.get(error.code)
     if found is not None:
         return found

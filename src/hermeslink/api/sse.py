@@ -34,7 +34,8 @@ CUT_SECONDS = 0.3
 """How long an end may take to be told to a client that reads nothing."""
 
 Event = tuple[int | None, str, bytes | dict[str, Any]]
-"""Its id, None where the stream cannot be resumed there; its type; its data, as JSON already or to become it."""
+"""Its id, None where the stream cannot be resumed there; its type, empty for none; its data, as JSON already or to
+become it."""
 
 
 def events_response(request: Request, events: AsyncIterator[Event], until_revoked: asyncio.Event) -> Response:
@@ -50,7 +51,8 @@ def frame(event: Event) -> bytes:
     event_id, kind, data = event
     body = data if isinstance(data, bytes) else orjson.dumps(data)
     head = b"" if event_id is None else b"id: %d\n" % event_id
-    return b"%bevent: %b\ndata: %b\n\n" % (head, kind.encode(), body)
+    name = b"event: %b\n" % kind.encode() if kind else b""
+    return b"%b%bdata: %b\n\n" % (head, name, body)
 
 
 class EventsResponse(Response):

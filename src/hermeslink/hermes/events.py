@@ -13,7 +13,8 @@ FINAL = frozenset({"run.completed", "run.failed", "run.cancelled", "run.interrup
 
 @dataclass(frozen=True, slots=True)
 class RemoteEvent:
-    """`type` as published (`message.delta`), `data` the whole object. `raw`: the data as it came, for relays."""
+    """`type` as published (`message.delta`), `data` the whole object. `raw`: the data as it came, on one line,
+    for relays."""
 
     seq: int
     type: str
@@ -118,4 +119,5 @@ def read_event(sent: SentEvent, count: int) -> RemoteEvent | None:
     seq = data.get("seq")
     if not isinstance(seq, int) or isinstance(seq, bool):
         seq = int(sent.id) if sent.id.isascii() and sent.id.isdigit() and len(sent.id) < 16 else count
-    return RemoteEvent(seq, kind, data, sent.data)
+    raw = orjson.dumps(data) if b"\n" in sent.data else sent.data
+    return RemoteEvent(seq, kind, data, raw)

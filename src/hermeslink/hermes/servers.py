@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,8 +157,8 @@ class ApiServer:
         with _of_run(run_id):
             return await self._ask("GET", f"/v1/runs/{_segment(run_id)}")
 
-    async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[RemoteEvent]:
-        """Every event behind `after`, as they come; ends behind the run's last one.
+    async def follow(self, run_id: str, after: int = 0) -> AsyncGenerator[RemoteEvent, None]:
+        """Every event behind `after`, as they come; ends behind the run's last one. Close it when you leave before.
 
         Raises RunGone, and ServerUnavailable when the stream breaks off: follow again behind the last event seen.
         """
