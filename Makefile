@@ -66,7 +66,7 @@ docs-check: $(VENV)/.dev
 docs: $(VENV)/.dev ## write docs/reference anew from the code
 	@$(BIN)/python tools/generate_docs.py
 
-bench: $(VENV)/.dev ## measure, and print the table of budgets (ARGS=nodes: durability and many nodes; ARGS=tasks: ten tasks for a real model)
+bench: $(VENV)/.dev ## measure, and print the table of budgets (ARGS=nodes: durability and many nodes; ARGS=link: what Link adds; ARGS=tasks: ten tasks for a real model)
 	@$(BIN)/python -m bench $(ARGS)
 
 torture: $(VENV)/.dev ## kill gateways while clients talk to them, and ask what was lost (docs/reliability.md)

@@ -1,4 +1,4 @@
-"""`python -m bench [nodes] [--quick]`: measures, and prints the table of budgets beside a baseline in the same run.
+"""`python -m bench [nodes|link] [--quick]`: measures, and prints the table of budgets beside a baseline.
 
 `python -m bench tasks` lets a real model do ten tasks and prints its score.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from bench import nodes, tasks
+from bench import link, nodes, tasks
 from bench.measures import FULL, QUICK, everything
 from bench.servers import Upstream
 from bench.table import markdown
@@ -28,9 +28,9 @@ def main() -> int:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=["server", "nodes", "tasks"],
+        choices=["server", "nodes", "link", "tasks"],
         default="server",
-        help="nodes: many on one PostgreSQL; tasks: the score of a real model",
+        help="nodes: many on one PostgreSQL; link: what Link adds; tasks: the score of a real model",
     )
     parser.add_argument("--quick", action="store_true", help="under a minute, with one repetition: a first impression")
     parser.add_argument("--out", type=Path, help="write the table to this file as well")
@@ -49,6 +49,10 @@ def main() -> int:
         elif options.part == "nodes":
             table = markdown(
                 nodes.everything(upstream, nodes.QUICK if options.quick else nodes.FULL, tell), "held against"
+            )
+        elif options.part == "link":
+            table = markdown(
+                link.everything(upstream, link.QUICK if options.quick else link.FULL, tell), "the API server alone"
             )
         else:
             table = markdown(everything(upstream, QUICK if options.quick else FULL, tell))

@@ -161,7 +161,7 @@ _RULES = (
         _RESTART,
         _broken(
             sa.select(runs.c.session_id)
-            .where(runs.c.finished_at.is_(None), runs.c.status != sa.literal(RunStatus.QUEUED.value))
+            .where(runs.c.finished_at.is_(None), runs.c.started_at.is_not(None))  # one in line may be stopping
             .group_by(runs.c.session_id)
             .having(sa.func.count() > 1)
         ),

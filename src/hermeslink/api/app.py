@@ -25,7 +25,20 @@ from hermes.core.hosts import AllowedHosts
 from hermes.core.peers import Peers
 from hermes.home.logs import log_context
 from hermeslink import __version__
-from hermeslink.api import cron, documentation, later, models, profiles, public, runs, status
+from hermeslink.api import (
+    audit,
+    auth,
+    cron,
+    devices,
+    documentation,
+    later,
+    models,
+    pairing,
+    profiles,
+    public,
+    runs,
+    status,
+)
 from hermeslink.api import headers as names
 from hermeslink.api.access import PUBLIC, Gate, Row, check_scope
 from hermeslink.api.dependencies import CALLER, PEER
@@ -43,6 +56,10 @@ access_log = logging.getLogger("hermeslink.access")
 
 GROUPS: tuple[APIRouter, ...] = (
     public.router,
+    auth.router,
+    pairing.router,
+    devices.router,
+    audit.router,
     documentation.router,
     status.router,
     models.router,

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv6Address, ip_address
 
 from hermes.core.clock import Clock
 from hermes.core.errors import Busy, Conflict, NotFound, Unauthorized
@@ -26,9 +25,9 @@ class Attempts:
 
     @contextmanager
     def counted(self, address: str, session_id: str | None = None) -> Iterator[None]:
-        """What fails within is an attempt that failed. Raises Busy where there were too many, also in place of the
-        error: of many at once no more than ten are told what was wrong."""
-        keys = [f"address {_network(address)}"]
+        """What fails within is an attempt that failed; `address` is that of a `Peer`. Raises Busy where there were too
+        many, also in place of the error: of many at once no more than ten are told what was wrong."""
+        keys = [f"address {address}"]
         if session_id is not None:
             keys.append(f"session {session_id}")
         self._check(keys)
@@ -64,14 +63,3 @@ class Attempts:
         self._wrong.move_to_end(key)
         if len(self._wrong) > MAX_KEYS:
             self._wrong.popitem(last=False)
-
-
-def _network(address: str) -> str:
-    """An IPv6 network of 64 bits is one place: whoever has one address of it has all."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return str(parsed)
-    return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))

@@ -49,6 +49,7 @@ def insert(conn: Connection, message: Message) -> Message:
             profile=message.profile,
             text=text,
             reasoning=clean(message.reasoning),
+            said_through=0,
             usage=_json(message.usage),
             error=_json(message.error),
             created_at=message.created_at,
@@ -131,6 +132,23 @@ def finish(
 def said_so_far(conn: Connection, message_id: str) -> tuple[str, str]:
     """(text, reasoning) of one that streams: of its row, then of its delta events."""
     return _said(conn, [message_id]).get(message_id, ("", ""))
+
+
+def rewind(conn: Connection, message_id: str, text_length: int, reasoning_length: int, now: float) -> None:
+    """An answer that streams is taken back to so many characters. Its events stay as they were told; from here on the
+    row has what they are worth."""
+    text, reasoning = said_so_far(conn, message_id)
+    last = select(func.coalesce(func.max(events.c.number), 0)).where(events.c.message_id == message_id)
+    conn.execute(
+        update(messages)
+        .where(messages.c.id == message_id)
+        .values(
+            text=text[:text_length],
+            reasoning=reasoning[:reasoning_length],
+            said_through=last.scalar_subquery(),
+            updated_at=now,
+        )
+    )
 
 
 def start_agent_event(conn: Connection, message_id: str, event: AgentEvent) -> None:
@@ -234,7 +252,8 @@ def _said(conn: Connection, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
     for message_id in ids:
         row = conn.execute(_ROW_TEXT, {"of": message_id}).first()
         texts, thoughts = ([row.text], [row.reasoning]) if row is not None else ([], [])
-        for (payload,) in conn.execute(_DELTAS, {"of": message_id}):
+        said_through = row.said_through if row is not None else 0
+        for (payload,) in conn.execute(_DELTAS, {"of": message_id, "behind": said_through}):
             piece = from_json(payload)
             texts.append(piece.get("text") or "")
             thoughts.append(piece.get("reasoning") or "")
@@ -242,9 +261,15 @@ def _said(conn: Connection, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-_ROW_TEXT = select(messages.c.text, messages.c.reasoning).where(messages.c.id == bindparam("of"))
+_ROW_TEXT = select(messages.c.text, messages.c.reasoning, messages.c.said_through).where(
+    messages.c.id == bindparam("of")
+)
 _DELTAS = (
     select(events.c.payload)
-    .where(events.c.message_id == bindparam("of"), events.c.type == "message.delta")
+    .where(
+        events.c.message_id == bindparam("of"),
+        events.c.type == "message.delta",
+        events.c.number > bindparam("behind"),
+    )
     .order_by(events.c.number)
 )

@@ -128,7 +128,8 @@ sessions = Table(  # of API servers: a conversation has one with each profile th
     Column("conversation_id", Text, ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
     Column("profile", Text, nullable=False),
     Column("session_id", Text, nullable=False),
-    Column("known_position", Integer, nullable=False),  # of the last message that the session has
+    Column("known_position", Integer, nullable=False),  # everything that was said up to that message is in it
+    Column("title", Text),  # that both had when they were last compared
     PrimaryKeyConstraint("conversation_id", "profile"),
 )
 
@@ -148,6 +149,7 @@ messages = Table(
     Column("profile", Text, nullable=False),
     Column("text", Text, nullable=False),  # of one that streams: what its events do not hold yet is nowhere
     Column("reasoning", Text, nullable=False),
+    Column("said_through", Integer, nullable=False),  # the number of the last event whose text is in the row
     Column("usage", Text),  # JSON
     Column("error", Text),  # JSON
     Column("created_at", Float, nullable=False),
@@ -214,8 +216,21 @@ runs = Table(
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("error", Text),  # JSON
+    Column("prepared_at", Float),  # from then on the API server may have been asked, always in the same words
+    Column("session_id", Text),
+    Column("sends_history", Boolean, nullable=False),
+    Column("progress", Text, nullable=False),  # JSON: what the meaning of its next event hangs on
     Index("runs_by_conversation", "conversation_id", "status", "number"),
     Index("runs_by_status", "status", "number"),
+)
+
+owed_stops = Table(  # runs that nobody here follows any more, and that may go on at their API server
+    "owed_stops",
+    metadata,
+    Column("profile", Text, nullable=False),
+    Column("remote_id", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    PrimaryKeyConstraint("profile", "remote_id"),
 )
 
 approvals = Table(

@@ -98,7 +98,7 @@ BREAKS: dict[str, list[Callable[[Connection], None]]] = {
         sql("UPDATE runs SET finished_at = NULL WHERE id = 'ended'"),
         sql("UPDATE runs SET finished_at = 1.0 WHERE id = 'open'"),
     ],
-    "two_runs_at_once": [sql("UPDATE runs SET status = 'running' WHERE id = 'queued'")],
+    "two_runs_at_once": [sql("UPDATE runs SET status = 'running', started_at = 1 WHERE session_id = 's2'")],
     "message_count_differs": [
         sql("DELETE FROM messages WHERE role = 'user'"),
         sql("INSERT INTO messages (session_id, created_at, role, content, reasoning) VALUES ('s', 1, 'user', '', '')"),
@@ -114,6 +114,12 @@ async def test_each_way_to_break_it_has_its_finding(
     await database.write(fill)
     await database.write(break_it)
     assert name in await names(database)
+
+
+async def test_one_that_is_stopped_while_it_waits_is_not_at_work(database: Database) -> None:
+    await database.write(fill)
+    await database.write(sql("UPDATE runs SET status = 'stopping' WHERE id = 'queued'"))
+    assert await names(database) == []
 
 
 @pytest.mark.parametrize("status", [RunStatus.CANCELLED, RunStatus.FAILED, RunStatus.INTERRUPTED])

@@ -201,17 +201,6 @@ async def test_a_session_is_guessed_at_ten_times_a_minute_from_however_many_addr
     assert ends == ["pairing_claim_mismatch"] * 10 + ["too_many_attempts"] * 20
 
 
-async def test_addresses_of_one_ipv6_network_are_one_place(door: Door) -> None:
-    for at in range(10):
-        with pytest.raises(Unauthorized):
-            await door.pairing.by_connect_token("wrong", PHONE, f"2001:db8::{at + 1:x}")
-
-    with pytest.raises(Busy):
-        await door.pairing.by_connect_token("wrong", PHONE, "2001:db8::ffff")
-    with pytest.raises(Unauthorized):
-        await door.pairing.by_connect_token("wrong", PHONE, "2001:db8:1::1")
-
-
 async def test_of_a_thousand_guesses_two_hundred_a_minute_are_looked_at_and_none_for_ever(door: Door) -> None:
     looked_at = 0
     for at in range(1000):

@@ -53,6 +53,21 @@ async def test_an_answer_that_streams_is_its_deltas_and_the_row_has_it_at_the_en
         assert (done.error, done.usage, done.updated_at) == ({"code": "x"}, {"input_tokens": 1}, 2.0)
 
 
+async def test_an_answer_that_is_taken_back_goes_on_where_it_is_then():
+    async with link_database() as database:
+        answer = message(CONV, role=Role.ASSISTANT, status=MessageStatus.STREAMING)
+        await database.write(keep, conversation(CONV), answer)
+        said = [delta(answer.id, text="Hello Bo"), delta(answer.id, reasoning="hm")]
+        await database.write(event_store.append, CONV, said, 1.0)
+        await database.write(message_store.rewind, answer.id, 6, 0, 2.0)
+        await database.write(event_store.append, CONV, [delta(answer.id, text="Bob")], 3.0)
+        assert await database.read(message_store.said_so_far, answer.id) == ("Hello Bob", "")
+        await database.write(message_store.rewind, answer.id, 5, 0, 4.0)
+        await database.write(lambda conn: message_store.finish(conn, answer.id, MessageStatus.COMPLETED, 5.0))
+        done = await database.read(message_store.get, answer.id)
+        assert done is not None and done.text == "Hello"
+
+
 async def test_what_the_agent_did_is_told_once_in_the_order_in_which_it_began():
     async with link_database() as database:
         answer = message(CONV, role=Role.ASSISTANT)
