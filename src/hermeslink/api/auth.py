@@ -59,7 +59,9 @@ ConnectToken = Annotated[str, Depends(connect_token_of)]
 
 
 class LinkView(BaseModel):
-    link_id: str
+    """`link_id` is null where the identity cannot be read."""
+
+    link_id: str | None
     display_name: str
 
 
@@ -109,6 +111,9 @@ class Refreshing(Body):
     refresh_token: Text = None
 
 
+Leaving = Annotated[Refreshing | None, BeforeValidator(lambda sent: sent if isinstance(sent, dict) else None)]
+
+
 @router.get("/me")
 async def show_me(link: TheLink, caller: TheCaller) -> MeAnswer:
     """The device that asks, and the Link that answers."""
@@ -132,11 +137,11 @@ async def open_device_session(
 
 @router.post("/refresh")
 async def refresh_tokens(
-    refreshing: Refreshing, link: TheLink, peer: ThePeer, app_instance: AppInstance = None
+    link: TheLink, peer: ThePeer, refreshing: Refreshing | None = None, app_instance: AppInstance = None
 ) -> RefreshedAnswer:
     """New tokens for a refresh token. The same one again within 30 seconds is an answer that was lost; later it is
     reuse, and all tokens of the device end."""
-    if not refreshing.refresh_token:
+    if refreshing is None or not refreshing.refresh_token:
         raise InvalidInput("send the refresh token", code="refresh_token_required", param="refresh_token")
     admission = await link.pairing.refresh(refreshing.refresh_token, app_instance or None, peer.address)
     return RefreshedAnswer(
@@ -147,7 +152,7 @@ async def refresh_tokens(
 
 
 @router.post("/logout")
-async def log_out(link: TheLink, peer: ThePeer, access_token: SentToken, leaving: Refreshing | None = None) -> Answer:
+async def log_out(link: TheLink, peer: ThePeer, access_token: SentToken, leaving: Leaving = None) -> Answer:
     """The tokens of the device end, whichever of them was sent."""
     sent = (access_token, leaving.refresh_token if leaving else None)
     await link.pairing.logout([token for token in sent if token], peer.address)
@@ -155,7 +160,7 @@ async def log_out(link: TheLink, peer: ThePeer, access_token: SentToken, leaving
 
 
 def link_view(link: Link) -> LinkView:
-    return LinkView(link_id=link.identity.get().link_id, display_name=link.network.display_name)
+    return LinkView(link_id=link.identity.link_id, display_name=link.network.display_name)
 
 
 def admitted(link: Link, admission: Admission) -> AdmissionAnswer:

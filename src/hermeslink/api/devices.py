@@ -114,9 +114,11 @@ async def list_devices(
 
 
 @router.patch("/{device_id}")
-async def rename_device(device_id: str, renaming: Renaming, link: TheLink, caller: TheCaller) -> DeviceAnswer:
+async def rename_device(
+    device_id: str, link: TheLink, caller: TheCaller, renaming: Renaming | None = None
+) -> DeviceAnswer:
     """Gives a device another name."""
-    renamed = await link.devices.rename(caller, device_id, renaming.label)
+    renamed = await link.devices.rename(caller, device_id, renaming.label if renaming else None)
     return DeviceAnswer(device=DeviceView.of(renamed, caller.device_id))
 
 

@@ -99,10 +99,10 @@ async def show_session(
 
 @router.post("/claim")
 async def claim_session(
-    claiming: Claiming, link: TheLink, peer: ThePeer, app_instance: AppInstance = None
+    link: TheLink, peer: ThePeer, claiming: Claiming | None = None, app_instance: AppInstance = None
 ) -> AdmissionAnswer:
     """Lets a device in by what it read out of a QR code."""
-    if not claiming.session_id or not claiming.claim_token:
+    if claiming is None or not claiming.session_id or not claiming.claim_token:
         raise InvalidInput("send session_id and claim_token, as the QR code has them", code="pairing_claim_invalid")
     newcomer = Newcomer(
         label=claiming.device_label,

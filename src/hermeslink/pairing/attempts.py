@@ -24,13 +24,17 @@ class Attempts:
         self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
 
     @contextmanager
-    def counted(self, address: str, session_id: str | None = None) -> Iterator[None]:
+    def counted(self, address: str, session_id: str | None = None, *, right_ones_wait: bool = True) -> Iterator[None]:
         """What fails within is an attempt that failed; `address` is that of a `Peer`. Raises Busy where there were too
-        many, also in place of the error: of many at once no more than ten are told what was wrong."""
+        many, also in place of the error: of many at once no more than ten are told what was wrong.
+
+        `right_ones_wait` False: who has what is right gets in all the same, however many others fail beside it.
+        """
         keys = [f"address {address}"]
         if session_id is not None:
             keys.append(f"session {session_id}")
-        self._check(keys)
+        if right_ones_wait:
+            self._check(keys)
         try:
             yield
         except (Conflict, NotFound, Unauthorized) as error:

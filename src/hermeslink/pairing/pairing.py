@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -80,7 +81,7 @@ class Pairing:
         the caller would give more than it has, Conflict (`link_not_paired`) where the identity cannot be used."""
         if caller is not None and narrower(caller.scope, scope) != scope:
             raise Forbidden("a device that was paired for chatting lets nobody do more", code="scope_required")
-        self._identity.get()
+        await asyncio.to_thread(self._identity.get)
         now = self._clock.now()
         made = PairingCode(new_id("ps"), secrets.new_connect_token(), scope, now, now + CODE_SECONDS)
         await self._database.write(_keep, made, caller, durable=True)
@@ -98,7 +99,7 @@ class Pairing:
     async def claim(self, session_id: str, code: str, newcomer: Newcomer, address: str = "") -> Admission:
         """Raises NotFound as `session` does, Conflict (`pairing_claim_mismatch`, `pairing_already_claimed`,
         `link_not_paired`) or Busy."""
-        self._identity.get()
+        await asyncio.to_thread(self._identity.get)
         with self._attempts.counted(address, session_id):
             session = await self._database.read(_session, session_id, self._clock.now())
             if not secrets.is_same(session.code_hash, secrets.hash_of(code)):
@@ -110,7 +111,7 @@ class Pairing:
         Unauthorized (`auth_invalid`), Conflict (`pairing_already_claimed`, `link_not_paired`) or Busy."""
         if code.startswith(secrets.ACCESS_PREFIX):
             raise Forbidden("pairing takes a connect token, not the token of a device", code="app_connect_required")
-        self._identity.get()
+        await asyncio.to_thread(self._identity.get)
         with self._attempts.counted(address):
             session = await self._database.read(_session_of_code, secrets.hash_of(code), self._clock.now())
         with self._attempts.counted(address, session.id):
@@ -119,7 +120,7 @@ class Pairing:
     async def refresh(self, refresh_token: str, app_instance: str | None = None, address: str = "") -> Admission:
         """New tokens for old ones. Again within 30 s, by the same device, gives the same refresh token; later it is
         reuse, and the device's tokens are all worth nothing. Raises Unauthorized (`refresh_token_invalid`) or Busy."""
-        with self._attempts.counted(address):
+        with self._attempts.counted(address, right_ones_wait=False):  # one dead client must not log others out
             now = self._clock.now()
             renewal = _Renewal(
                 refresh_token,
@@ -129,7 +130,9 @@ class Pairing:
                 address,
                 None if app_instance is None else secrets.hash_of(app_instance),
             )
-            done = await self._database.write(_refresh, renewal, durable=True)
+            presented = secrets.hash_of(refresh_token)
+            is_known = await self._database.read(tokens.refresh_token, presented) is not None
+            done = await self._database.write(_refresh, renewal, durable=True) if is_known else None
             if isinstance(done, Admission):
                 return done
             if done is not None:
@@ -246,7 +249,7 @@ def _place(conn: Connection, entry: _Entry) -> str:
             entry.new_device_id,
             label=label,
             platform=newcomer.platform,
-            model=newcomer.model,
+            model=_line(newcomer.model),
             scope=entry.session.scope,
             app_instance=app_instance,
             now=entry.now,
@@ -258,7 +261,7 @@ def _place(conn: Connection, entry: _Entry) -> str:
         before.id,
         label=label,
         platform=newcomer.platform,
-        model=newcomer.model,
+        model=_line(newcomer.model),
         scope=narrower(before.scope, entry.session.scope) if is_active else entry.session.scope,
         now=entry.now,
     )
@@ -266,8 +269,13 @@ def _place(conn: Connection, entry: _Entry) -> str:
 
 
 def _label(newcomer: Newcomer) -> str:
-    said = "".join(character if is_shown(character) else " " for character in newcomer.label or "")
-    return " ".join(said.split())[:MAX_LABEL_CHARS].strip() or newcomer.model or f"{newcomer.platform.value} device"
+    return _line(newcomer.label) or _line(newcomer.model) or f"{newcomer.platform.value} device"
+
+
+def _line(text: str | None) -> str | None:
+    """As it can be shown."""
+    shown = "".join(character if is_shown(character) else " " for character in text or "")
+    return " ".join(shown.split())[:MAX_LABEL_CHARS].strip() or None
 
 
 def _refresh(conn: Connection, renewal: _Renewal) -> Admission | _Reused | None:

@@ -156,6 +156,7 @@ async def test_claim_names_what_is_wrong(server: LinkServer, clock: FakeClock) -
 
     session_id = one["session"]["session_id"]
     assert await claim() == (400, "pairing_claim_invalid")
+    assert told(await server.client.post("/api/v1/pairing/claim")) == (400, "pairing_claim_invalid")
     assert await claim(session_id=session_id) == (400, "pairing_claim_invalid")
     assert await claim(session_id=7, claim_token=["x"]) == (400, "pairing_claim_invalid")
     assert await claim(session_id="../x", claim_token="x") == (404, "pairing_session_not_found")
@@ -182,8 +183,9 @@ async def test_without_an_identity_pairing_says_so_and_the_rest_works(tmp_path: 
         session = await client.post("/api/v1/auth/device-session", json=PHONE, headers=bearer(made["connect_token"]))
         assert told(session) == (409, "link_not_paired")
         assert told(await client.post("/api/v1/pairing/session", json={})) == (409, "link_not_paired")
-        devices = await client.get("/api/v1/devices", headers=bearer(server.admin_device.access.token))
-        assert devices.status_code == 200
+        own = bearer(server.admin_device.access.token)
+        assert (await client.get("/api/v1/devices", headers=own)).status_code == 200
+        assert (await client.get("/api/v1/auth/me", headers=own)).json()["link"]["link_id"] is None
 
 
 async def test_50_claims_at_once_over_both_routes_have_one_winner(server: LinkServer) -> None:
@@ -278,6 +280,7 @@ async def test_refresh_gives_both_tokens_anew_and_names_what_is_wrong(server: Li
     assert (await me(server, answer.json()["access_token"]["token"])).status_code == 200
     for body in ({}, {"refresh_token": ""}, {"refresh_token": None}, {"refresh_token": 7}):
         assert told(await server.client.post(path, json=body)) == (400, "refresh_token_required")
+    assert told(await server.client.post(path)) == (400, "refresh_token_required")
     assert told(await refresh(server, "hlrt_wrong")) == (401, "refresh_token_invalid")
     clock.advance(31)
     assert told(await refresh(server, first.refresh.token)) == (401, "refresh_token_invalid")
@@ -308,6 +311,7 @@ async def test_logging_out_is_always_fine(server: LinkServer) -> None:
         await server.client.post(path),
         await server.client.post(path, json={}),
         await server.client.post(path, json={"refresh_token": 7}),
+        await server.client.post(path, json=["x"]),
         await server.client.post(path, json={"refresh_token": "hlrt_unknown"}),
         await server.client.post(path, json={"refresh_token": tokens.refresh.token}),
         await server.client.post(path, json={"refresh_token": tokens.refresh.token}),
@@ -329,6 +333,14 @@ async def test_the_eleventh_wrong_one_in_a_minute_waits(server: LinkServer, cloc
     assert answers[-1].headers["retry-after"] == "60"
     clock.advance(60)
     assert (await device_session(server, made["connect_token"])).status_code == 200
+
+
+async def test_a_client_that_goes_on_with_a_dead_token_logs_no_other_out(server: LinkServer) -> None:
+    for _ in range(10):
+        assert told(await refresh(server, "hlrt_dead")) == (401, "refresh_token_invalid")
+    assert told(await refresh(server, "hlrt_dead")) == (429, "too_many_attempts")
+
+    assert (await refresh(server, server.chat_device.refresh.token)).status_code == 200
 
 
 async def test_an_app_that_pairs_again_is_the_same_device(server: LinkServer) -> None:
