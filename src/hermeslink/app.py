@@ -11,6 +11,10 @@ from pathlib import Path
 
 from hermes.core.clock import Clock, SystemClock
 from hermes.store.database import Database
+from hermeslink.blobs.attaching import Attaching
+from hermeslink.blobs.blobs import Blobs
+from hermeslink.blobs.folder import Folder
+from hermeslink.blobs.inboxes import Inboxes
 from hermeslink.hermes.direct_runs import DirectRuns
 from hermeslink.hermes.servers import ApiServers
 from hermeslink.home import LinkHome
@@ -20,6 +24,8 @@ from hermeslink.pairing.pairing import Pairing
 from hermeslink.settings import LinkSettings, load_settings
 from hermeslink.store.schema import LINK
 from hermeslink.system.network import Network
+from hermeslink.usage.book import UsageBook
+from hermeslink.usage.statistics import StatisticsBook
 
 
 @dataclass
@@ -37,6 +43,10 @@ class Link:
     pairing: Pairing
     servers: ApiServers
     direct_runs: DirectRuns
+    blobs: Blobs
+    attaching: Attaching
+    usage: UsageBook
+    statistics: StatisticsBook
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -62,6 +72,9 @@ async def open_link(
         identity, devices = IdentityFile(home.identity_file, clock), Devices(database, clock)
         access_seconds = settings.access_token_minutes * 60.0
         pairing = Pairing(database, clock, identity, devices, access_seconds=access_seconds)
+        inboxes = Inboxes(hermes_root, lambda: identity.link_id)
+        blobs = Blobs(database, Folder(home.blobs_dir), inboxes, clock)
+        await blobs.sweep()
         async with (
             devices.watched(),
             ApiServers(hermes_root, clock, environ) as servers,
@@ -79,6 +92,10 @@ async def open_link(
                 pairing,
                 servers,
                 direct_runs,
+                blobs,
+                Attaching(blobs),
+                UsageBook(database, clock),
+                StatisticsBook(database, servers),
             )
     finally:
         await database.close()

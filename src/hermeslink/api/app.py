@@ -28,6 +28,7 @@ from hermeslink import __version__
 from hermeslink.api import (
     audit,
     auth,
+    blobs,
     cron,
     devices,
     documentation,
@@ -37,6 +38,7 @@ from hermeslink.api import (
     profiles,
     public,
     runs,
+    statistics,
     status,
 )
 from hermeslink.api import headers as names
@@ -66,6 +68,8 @@ GROUPS: tuple[APIRouter, ...] = (
     runs.router,
     cron.router,
     profiles.router,
+    blobs.router,
+    statistics.router,
     later.router,
 )
 """One file each: what belongs together by its noun."""

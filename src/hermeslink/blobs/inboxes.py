@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,18 +19,19 @@ from hermeslink.core.blob import Blob
 from hermeslink.core.ids import is_id
 
 FOLDER = "inbox"
+UNPAIRED = "link"
 
 
 class Inboxes:
-    """`link_id` keeps apart what several Links put into one home."""
+    """`link_id` keeps apart what several Links put into one home, and is None before anybody paired."""
 
-    def __init__(self, hermes_root: Path, link_id: str) -> None:
+    def __init__(self, hermes_root: Path, link_id: Callable[[], str | None]) -> None:
         self._root = hermes_root
         self._link_id = link_id
 
     def put(self, profile: str, blob: Blob, content: BinaryIO) -> Path:
         """Where it lies from now on, the same place each time. Raises NotFound for a profile that is gone."""
-        folder = get_profile(self._root, profile).path.absolute() / FOLDER / self._link_id / blob.id
+        folder = get_profile(self._root, profile).path.absolute() / FOLDER / (self._link_id() or UNPAIRED) / blob.id
         place = folder / clean_name(blob.filename)
         if place.is_file() and not place.is_symlink():
             return place  # also when the agent changed it: it is his
@@ -54,7 +55,8 @@ class Inboxes:
     def _folders(self) -> Iterator[Path]:
         if not self._root.is_dir():
             return
+        name = self._link_id() or UNPAIRED
         for profile in list_profiles(self._root):
-            folder = profile.path / FOLDER / self._link_id
+            folder = profile.path / FOLDER / name
             if folder.is_dir() and not folder.is_symlink():
                 yield folder

@@ -134,6 +134,14 @@ class ApiServer:
         """The list as the server has it."""
         return await self._ask("GET", "/v1/models")
 
+    async def skills(self) -> dict[str, Any]:
+        """The list as the server has it."""
+        return await self._ask("GET", "/v1/skills")
+
+    async def toolsets(self) -> dict[str, Any]:
+        """The list as the server has it: the model is offered the tools of those that are enabled."""
+        return await self._ask("GET", "/v1/toolsets")
+
     # --- runs ---
 
     async def start_run(

@@ -29,7 +29,7 @@ def hermes_root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def blobs(database: Database, tmp_path: Path, hermes_root: Path) -> Blobs:
-    inboxes = Inboxes(hermes_root, f"link_{'1' * 32}")
+    inboxes = Inboxes(hermes_root, lambda: f"link_{'1' * 32}")
     return Blobs(database, Folder(tmp_path / "link" / "blobs"), inboxes, FakeClock())
 
 
