@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from uvicorn.server import ServerState
 
 from hermes.core.clock import Clock
 from hermeslink.api.app import GROUPS, create_app
+from hermeslink.api.limits import BODY_TIMEOUT_SECONDS
 from hermeslink.api.serving import HttpProtocol, serve_options
 from hermeslink.app import Link, open_link
 from hermeslink.core.device import Scope
 from hermeslink.home import LinkHome
 from hermeslink.pairing.pairing import Admission, Newcomer
-from hermeslink.settings import LinkSettings
 
 
 @dataclass
@@ -36,6 +37,23 @@ class LinkServer:
     admin_device: Admission
     chat_device: Admission
 
+    async def raw(self, data: bytes) -> bytes:
+        """What comes back until the connection is closed."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(data)
+            async with asyncio.timeout(20):
+                return await reader.read()
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def head(self, *lines: str, token: str | None = None) -> bytes:
+        """The answer to a request without a body: its first line and headers as they are given."""
+        own = [f"Authorization: Bearer {token}"] if token else []
+        return await self.raw("\r\n".join([*lines, *own, "Connection: close", "", ""]).encode("latin-1"))
+
 
 @asynccontextmanager
 async def serving_link(
@@ -44,13 +62,18 @@ async def serving_link(
     groups: Sequence[APIRouter] = GROUPS,
     settings: dict[str, Any] | None = None,
     clock: Clock | None = None,
+    body_timeout_seconds: float = BODY_TIMEOUT_SECONDS,
 ) -> AsyncIterator[LinkServer]:
-    """The app behind uvicorn's protocol on a free port; what is still open at the end is closed."""
-    async with open_link(LinkHome(home / "link"), home, clock=clock, environ={}) as link:
-        link.settings = LinkSettings(**{**link.settings.model_dump(), **(settings or {})})
+    """The app behind uvicorn's protocol on a free port; what is still open at the end is closed. `settings` as in
+    config.json.
+    """
+    place = LinkHome(home / "link")
+    place.make()
+    place.config_file.write_text(json.dumps(settings or {}))
+    async with open_link(place, home, clock=clock, environ={}) as link:
         admin, chat = await paired(link, Scope.ADMIN), await paired(link, Scope.CHAT)
         async with (
-            listening(create_app(link, groups)) as port,
+            listening(create_app(link, groups, body_timeout_seconds=body_timeout_seconds)) as port,
             client_of(port) as nobody,
             client_of(port, admin.access.token) as by_admin,
             client_of(port, chat.access.token) as by_chat,

@@ -45,7 +45,7 @@ from hermeslink.api import headers as names
 from hermeslink.api.access import PUBLIC, Gate, Row, check_scope
 from hermeslink.api.dependencies import CALLER, PEER
 from hermeslink.api.errors import MethodNotAllowed, error_response
-from hermeslink.api.limits import UPLOADS, LimitedBody, read_json
+from hermeslink.api.limits import BODY_TIMEOUT_SECONDS, UPLOADS, LimitedBody, read_json
 from hermeslink.api.origins import Origins, is_of_another_page
 from hermeslink.api.paths import Paths, Place
 from hermeslink.core.caller import Caller
@@ -78,7 +78,9 @@ REQUEST_ID = "hermeslink.request_id"
 MAX_LOGGED_PATH = 300
 
 
-def create_app(link: Link, groups: Sequence[APIRouter] = GROUPS) -> FastAPI:
+def create_app(
+    link: Link, groups: Sequence[APIRouter] = GROUPS, *, body_timeout_seconds: float = BODY_TIMEOUT_SECONDS
+) -> FastAPI:
     """`lifespan` does nothing: whoever opened `link` closes it when the server has ended."""
     app = FastAPI(
         title="Hermes Link",
@@ -87,7 +89,7 @@ def create_app(link: Link, groups: Sequence[APIRouter] = GROUPS) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Door, link=link, paths=Paths(rows_of(groups)))],
+        middleware=[Middleware(Door, link, Paths(rows_of(groups)), body_timeout_seconds)],
         exception_handlers={
             HermesError: _failed,
             RequestValidationError: _invalid,
@@ -108,10 +110,11 @@ def rows_of(groups: Sequence[APIRouter]) -> list[tuple[str, str]]:
 class Door:
     """In front of everything. A route that it does not know is not there."""
 
-    def __init__(self, app: ASGIApp, link: Link, paths: Paths) -> None:
+    def __init__(self, app: ASGIApp, link: Link, paths: Paths, body_timeout_seconds: float) -> None:
         settings = link.settings
         self.app = app
         self.paths = paths
+        self.body_timeout_seconds = body_timeout_seconds
         self.stopping = link.stopping
         self.hosts = AllowedHosts(
             allowed=settings.allowed_hosts,
@@ -156,7 +159,7 @@ class Door:
         asked = "GET" if method == "HEAD" else method
         place = self.paths.find(asked, scope["path"])
         row = _row(asked, place)
-        body = LimitedBody(receive, headers, is_upload=row in UPLOADS)
+        body = LimitedBody(receive, headers, self.body_timeout_seconds, is_upload=row in UPLOADS)
         peer = self.peers.of(scope.get("client"), headers)
         if peer.is_local and is_of_another_page(headers, host):
             peer = type(peer)(peer.address, is_local=False)

@@ -27,8 +27,9 @@ UPLOADS = frozenset({("POST", "/api/v1/conversations/{}/blobs")})
 class LimitedBody:
     """A `receive` that refuses what is too large, counted as it comes, and what comes too slowly."""
 
-    def __init__(self, receive: Receive, headers: RawHeaders, *, is_upload: bool) -> None:
+    def __init__(self, receive: Receive, headers: RawHeaders, timeout_seconds: float, *, is_upload: bool) -> None:
         self._receive = receive
+        self._timeout_seconds = timeout_seconds
         self._is_upload = is_upload
         self._limit = UPLOAD_LIMIT_BYTES + MULTIPART_BYTES if is_upload else JSON_LIMIT_BYTES
         self._deadline: float | None = None
@@ -42,7 +43,7 @@ class LimitedBody:
         if self._is_whole:
             return await self._receive()
         if self._deadline is None:
-            self._deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT_SECONDS
+            self._deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         try:
             async with asyncio.timeout_at(self._deadline + self._count / SLOWEST_BYTES_A_SECOND):
                 message = await self._receive()
