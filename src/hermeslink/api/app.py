@@ -44,7 +44,7 @@ from hermeslink.api import (
 from hermeslink.api import headers as names
 from hermeslink.api.access import PUBLIC, Gate, Row, check_scope
 from hermeslink.api.dependencies import CALLER, PEER
-from hermeslink.api.errors import MethodNotAllowed, error_response
+from hermeslink.api.errors import MethodNotAllowed, error_response, status_of
 from hermeslink.api.limits import BODY_TIMEOUT_SECONDS, UPLOADS, LimitedBody, read_json
 from hermeslink.api.origins import Origins, is_of_another_page
 from hermeslink.api.paths import Paths, Place
@@ -223,10 +223,9 @@ def _row(method: str, place: Place | None) -> Row:
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HermesError)
-    response = error_response(error, request.scope[REQUEST_ID])
-    if response.status_code == 500:
+    if status_of(error) == 500:
         log.error("a request failed", exc_info=error)
-    return response
+    return error_response(error, request.scope[REQUEST_ID])
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -242,7 +241,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     """What the router or FastAPI says no to, which the door has not."""
     assert isinstance(error, HTTPException)
     kinds = {404: NotFound("there is nothing here"), 400: InvalidInput("the request cannot be read")}
-    return error_response(kinds.get(error.status_code, HermesError(str(error.detail))), request.scope[REQUEST_ID])
+    return await _failed(request, kinds.get(error.status_code) or HermesError(f"{error.status_code}: {error.detail}"))
 
 
 def _log(scope: Scope, outgoing: Outgoing, seconds: float) -> None:

@@ -95,8 +95,8 @@ async def test_its_own_page_writes(server: LinkServer) -> None:
 
 
 async def test_what_this_machine_may_a_listed_page_in_its_browser_may_not(listing: LinkServer) -> None:
-    own, page = {}, {"Origin": LISTED}
-    assert (await listing.client.get("/api/v1/bootstrap", headers=own)).json()["preferred_pairing_urls"]
+    page = {"Origin": LISTED}
+    assert (await listing.client.get("/api/v1/bootstrap")).json()["preferred_pairing_urls"]
     assert not (await listing.client.get("/api/v1/bootstrap", headers=page)).json()["preferred_pairing_urls"]
     answer = await listing.client.post("/api/v1/pairing/session", headers=page)
     assert code_of(answer) == (401, "auth_required")
