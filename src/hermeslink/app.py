@@ -15,6 +15,9 @@ from hermeslink.blobs.attaching import Attaching
 from hermeslink.blobs.blobs import Blobs
 from hermeslink.blobs.folder import Folder
 from hermeslink.blobs.inboxes import Inboxes
+from hermeslink.conversations.conversations import Conversations
+from hermeslink.conversations.log import EventLog
+from hermeslink.conversations.plans import Plans
 from hermeslink.hermes.direct_runs import DirectRuns
 from hermeslink.hermes.servers import ApiServers
 from hermeslink.home import LinkHome
@@ -47,6 +50,9 @@ class Link:
     attaching: Attaching
     usage: UsageBook
     statistics: StatisticsBook
+    log: EventLog
+    conversations: Conversations
+    plans: Plans
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -68,6 +74,7 @@ async def open_link(
     home.make()
     settings = settings or load_settings(home, environ)
     database = await Database.open(home.database_url, LINK)
+    log = EventLog(database, clock)
     try:
         identity, devices = IdentityFile(home.identity_file, clock), Devices(database, clock)
         access_seconds = settings.access_token_minutes * 60.0
@@ -80,6 +87,7 @@ async def open_link(
             ApiServers(hermes_root, clock, environ) as servers,
             DirectRuns(servers, database, clock) as direct_runs,
         ):
+            conversations = Conversations(database, log, blobs, clock, servers.home)
             yield Link(
                 home,
                 hermes_root,
@@ -96,6 +104,10 @@ async def open_link(
                 Attaching(blobs),
                 UsageBook(database, clock),
                 StatisticsBook(database, servers),
+                log,
+                conversations,
+                Plans(database, log, conversations, clock),
             )
     finally:
+        await log.close()
         await database.close()

@@ -26,15 +26,19 @@ from hermes.core.peers import Peers
 from hermes.home.logs import log_context
 from hermeslink import __version__
 from hermeslink.api import (
+    archive,
     audit,
     auth,
     blobs,
+    conversation_events,
+    conversations,
     cron,
     devices,
     documentation,
     later,
     models,
     pairing,
+    plans,
     profiles,
     public,
     runs,
@@ -70,6 +74,10 @@ GROUPS: tuple[APIRouter, ...] = (
     profiles.router,
     blobs.router,
     statistics.router,
+    conversations.router,
+    conversation_events.router,
+    archive.router,
+    plans.router,
     later.router,
 )
 """One file each: what belongs together by its noun."""

@@ -35,7 +35,7 @@ CUT_SECONDS = 0.3
 
 Event = tuple[int | None, str, bytes | dict[str, Any]]
 """Its id, None where the stream cannot be resumed there; its type, empty for none; its data, as JSON already or to
-become it."""
+become it. With neither type nor data it says from where a client that is cut off goes on."""
 
 
 def events_response(request: Request, events: AsyncIterator[Event], until_revoked: asyncio.Event) -> Response:
@@ -49,6 +49,8 @@ def events_response(request: Request, events: AsyncIterator[Event], until_revoke
 
 def frame(event: Event) -> bytes:
     event_id, kind, data = event
+    if not kind and not data:
+        return b"id: %d\n\n" % event_id if event_id is not None else b""
     body = data if isinstance(data, bytes) else orjson.dumps(data)
     head = b"" if event_id is None else b"id: %d\n" % event_id
     name = b"event: %b\n" % kind.encode() if kind else b""

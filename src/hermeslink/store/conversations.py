@@ -44,13 +44,13 @@ def insert(conn: Connection, conversation: Conversation) -> None:
 
 def get(conn: Connection, conversation_id: str) -> Conversation:
     """Raises NotFound `conversation_not_found`."""
-    row = conn.execute(select(*_COLUMNS).where(conversations.c.id == conversation_id)).first()
+    row = conn.execute(select(*COLUMNS).where(conversations.c.id == conversation_id)).first()
     if row is None:
-        raise NotFound(f"no conversation {conversation_id!r}", code="conversation_not_found")
+        raise NotFound(f"no conversation {conversation_id[:64]!r}", code="conversation_not_found")
     return from_row(row)
 
 
-def set_title(conn: Connection, conversation_id: str, title: str, now: float, *, is_own: bool) -> None:
+def set_title(conn: Connection, conversation_id: str, title: str, now: float, *, is_own: bool = True) -> None:
     """`is_own`: a person gave it. One that is made does not replace a person's."""
     title = clean(title)
     query = update(conversations).where(conversations.c.id == conversation_id)
@@ -146,13 +146,13 @@ def from_row(row: Row[Any]) -> Conversation:
 def _change(conn: Connection, conversation_id: str, **values: Any) -> None:
     done = conn.execute(update(conversations).where(conversations.c.id == conversation_id).values(**values))
     if not done.rowcount:
-        raise NotFound(f"no conversation {conversation_id!r}", code="conversation_not_found")
+        raise NotFound(f"no conversation {conversation_id[:64]!r}", code="conversation_not_found")
 
 
 OPEN = ("queued", "running")
 """Of runs that have not ended."""
 
-_COLUMNS: Sequence[sa.ColumnElement[Any]] = (
+COLUMNS: Sequence[sa.ColumnElement[Any]] = (
     *conversations.c,
     select(runs.c.id)
     .where(runs.c.conversation_id == conversations.c.id, runs.c.status.in_(OPEN))

@@ -129,6 +129,21 @@ def finish(
     search.index_message(conn, number, text)
 
 
+def used_tokens(conn: Connection, conversation_id: str) -> int | None:
+    """How much of its window the newest answer took; None: no answer said so."""
+    found = conn.scalar(
+        select(messages.c.usage)
+        .where(messages.c.conversation_id == conversation_id, messages.c.usage.is_not(None))
+        .order_by(messages.c.position.desc())
+        .limit(1)
+    )
+    usage = {} if found is None else from_json(found)
+    try:
+        return int(usage["input_tokens"]) + int(usage["output_tokens"])
+    except (KeyError, TypeError):
+        return None
+
+
 def said_so_far(conn: Connection, message_id: str) -> tuple[str, str]:
     """(text, reasoning) of one that streams: of its row, then of its delta events."""
     return _said(conn, [message_id]).get(message_id, ("", ""))

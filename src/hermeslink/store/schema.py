@@ -269,10 +269,12 @@ plans = Table(
     Column("kind", Text, nullable=False),  # clear, archive
     Column("status", Text, nullable=False),  # pending, completed
     Column("conversation_ids", Text, nullable=False),  # JSON
+    Column("total_count", Integer, nullable=False),  # of the conversations it was made from
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("completed_at", Float),
     Column("done_count", Integer, nullable=False),
+    Index("plans_by_age", "expires_at"),
 )
 
 # --- attachments ---

@@ -9,16 +9,16 @@ index.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from .schema import messages
+from .snippet import SIGN, Term
 
 MOST_CHARACTERS = 100_000
 """How much of a message is indexed."""
-
-MOST_WORDS = 32
 
 title_search = sa.table("title_search", sa.column("rowid", sa.Integer), sa.column("text"), sa.column("title_search"))
 message_search = sa.table(
@@ -45,11 +45,18 @@ def forget(conn: Connection, number: int, conversation_id: str) -> None:
     conn.execute(sa.delete(message_search).where(message_search.c.rowid.in_(of_it)))
 
 
+def question(terms: Sequence[Term]) -> str:
+    """Within quotes nothing is syntax; terms have no quotes."""
+    return " AND ".join(f'"{segmented(term.text)}"' + (" *" if term.is_prefix else "") for term in terms)
+
+
+def matches(table: sa.TableClause, question: str) -> sa.ColumnElement[bool]:
+    return sa.column(table.name, _selectable=table).op("MATCH")(question)
+
+
 def segmented(text: str) -> str:
     """With spaces around each sign of a script that has none between its words."""
     return text if text.isascii() else _SIGN.sub(r" \g<0> ", text)
 
 
-_SIGN = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
+_SIGN = re.compile(SIGN)
