@@ -66,3 +66,17 @@ def keep(conn: Connection, kept: Conversation, *messages: Message) -> list[Messa
     """Returns the messages with their positions."""
     conversation_store.insert(conn, kept)
     return [message_store.insert(conn, one) for one in messages]
+
+
+async def add_conversation(database: Database, **values: Any) -> str:
+    """Its id."""
+    kept = conversation(**values)
+    await database.write(keep, kept)
+    return kept.id
+
+
+async def add_message(database: Database, conversation_id: str) -> str:
+    """Its id."""
+    added = message(conversation_id)
+    await database.write(message_store.insert, added)
+    return added.id

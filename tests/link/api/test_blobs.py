@@ -17,7 +17,7 @@ from hermeslink.core.ids import new_id
 from hermeslink.store import blobs as blob_store
 from tests.support.clock import FakeClock
 from tests.support.link import LinkServer, serving_link
-from tests.support.link_store import add_conversation, add_message
+from tests.support.link_conversations import add_conversation, add_message
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
 

@@ -12,13 +12,14 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 
 from hermes.store.database import Connection
+from hermeslink.core.conversation import ConversationStatus
 from hermeslink.core.usage import Used
 from hermeslink.store import statistics as statistics_store
 from hermeslink.store import usage as usage_store
 from tests.support.clock import FakeClock
 from tests.support.link import LinkServer, serving_link
+from tests.support.link_conversations import add_conversation
 from tests.support.link_stand_in import LinkStandIn
-from tests.support.link_store import add_conversation
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
 
@@ -92,7 +93,7 @@ async def test_everything_is_counted_where_the_api_server_is_up(server: LinkServ
     database = server.link.database
     (tmp_path / "profiles" / "work").mkdir(parents=True)
     kept = await add_conversation(database)
-    await add_conversation(database, status="archived", profile="work")
+    await add_conversation(database, status=ConversationStatus.ARCHIVED, profile="work")
     for data in (b"same", b"same", b"other"):
         await server.chat.post(f"/api/v1/conversations/{kept}/blobs", content=data)
     await server.link.usage.record(a_run("run_1", conversation_id=kept))

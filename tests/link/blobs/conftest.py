@@ -10,14 +10,13 @@ from hermeslink.blobs.blobs import Blobs
 from hermeslink.blobs.folder import Folder
 from hermeslink.blobs.inboxes import Inboxes
 from tests.support.clock import FakeClock
-from tests.support.link_store import add_conversation, open_database
+from tests.support.link_conversations import add_conversation, link_database
 
 
 @pytest.fixture
 async def database() -> AsyncIterator[Database]:
-    opened = await open_database()
-    yield opened
-    await opened.close()
+    async with link_database() as opened:
+        yield opened
 
 
 @pytest.fixture

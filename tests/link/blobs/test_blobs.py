@@ -17,7 +17,7 @@ from hermeslink.core.blob import Blob
 from hermeslink.core.ids import new_id
 from hermeslink.store import blobs as blob_store
 from hermeslink.store import schema
-from tests.support.link_store import add_conversation, add_message
+from tests.support.link_conversations import add_conversation, add_message
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
 
@@ -101,7 +101,7 @@ async def test_a_message_tells_its_attachments_in_the_order_in_which_they_were_s
     asked = [some[i].id for i in (3, 0, 4)]
     found = await database.read(blob_store.get_many, conversation, [*asked, new_id("blob")])
     assert [blob.id for blob in found] == asked
-    message, bare = await add_message(database, conversation), await add_message(database, conversation, 2)
+    message, bare = await add_message(database, conversation), await add_message(database, conversation)
     await database.write(blob_store.attach, message, found)
     await database.write(blob_store.attach, bare, [])
     assert await database.read(blob_store.attached, [message, bare]) == {message: found}
