@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from hermeslink.core.device import DeviceStatus, Scope
 
@@ -47,17 +47,21 @@ def add(conn: Connection, token_hash: str, kind: TokenKind, device_id: str, now:
 
 def bearer(conn: Connection, access_hash: str, now: float) -> Bearer | None:
     """None for a token that is unknown or expired, and for a device that is revoked."""
-    row = conn.execute(
-        select(devices.c.id, devices.c.scope, devices.c.last_seen_at)
-        .join(tokens, tokens.c.device_id == devices.c.id)
-        .where(
-            tokens.c.hash == access_hash,
-            tokens.c.kind == TokenKind.ACCESS.value,
-            tokens.c.expires_at > now,
-            devices.c.status == DeviceStatus.ACTIVE.value,
-        )
-    ).first()
+    row = conn.execute(_BEARER, {"access_hash": access_hash, "now": now}).first()
     return None if row is None else Bearer(row.id, Scope(row.scope), row.last_seen_at)
+
+
+# Asked with every request: built once.
+_BEARER = (
+    select(devices.c.id, devices.c.scope, devices.c.last_seen_at)
+    .join(tokens, tokens.c.device_id == devices.c.id)
+    .where(
+        tokens.c.hash == bindparam("access_hash"),
+        tokens.c.kind == TokenKind.ACCESS.value,
+        tokens.c.expires_at > bindparam("now"),
+        devices.c.status == DeviceStatus.ACTIVE.value,
+    )
+)
 
 
 def refresh_token(conn: Connection, refresh_hash: str) -> RefreshToken | None:
