@@ -19,6 +19,8 @@ from hermes.home.locks import edit_lock
 
 DEFAULT_PROFILE = "default"
 ACTIVE_PROFILE_FILE = "active_profile"
+INBOX = "inbox"
+"""In a home: the folder of what people attached, which the agent's file tools may read wherever commands run."""
 PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 

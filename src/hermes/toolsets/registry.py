@@ -16,6 +16,7 @@ from hermes.core.ports import Action, SessionRecall, TodoKeeper, Tool, ToolConte
 from hermes.core.redact import Redactor
 from hermes.core.toolset import COMPOSITES, TOOLSETS, Risk, expanded, info_of
 from hermes.home.memory import Memories, Target
+from hermes.home.paths import INBOX
 from hermes.home.skills import Skills
 from hermes.toolsets.backends.backend import Backend
 from hermes.toolsets.backends.choice import build_backend
@@ -305,7 +306,9 @@ def _files(backend: Backend, files: FileSettings, home: Path | None, processes: 
     if backend.name == "local":
         return Toolset(TOOLSETS["file"], tuple(make(Reach(home, files.roots)) for make in makes), problem)
     if backend.shares_workspace:
-        reach = Reach(home, files.roots, keeps_to_workspace=True, shared=(processes.outputs_dir, *backend.binds))
+        inbox = () if home is None else (home / INBOX,)
+        shared = (processes.outputs_dir, *backend.binds, *inbox)
+        reach = Reach(home, files.roots, keeps_to_workspace=True, shared=shared)
         return Toolset(TOOLSETS["file"], tuple(WorkspaceTool(make, reach) for make in makes), problem)
     away = f"commands run elsewhere (terminal.backend is {backend.name}), and file tools see only this machine"
     tools = tuple(AwayTool(make(Reach(home, files.roots)), away) for make in makes)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hermes.home.files import make_private_directory
+from hermes.home.paths import INBOX
 from hermes.home.profiles import get_profile, list_profiles
 from hermeslink.blobs.names import clean_name
 from hermeslink.core.blob import Blob
 from hermeslink.core.ids import is_id
 
-FOLDER = "inbox"
 UNPAIRED = "link"
 
 
@@ -31,7 +31,7 @@ class Inboxes:
 
     def put(self, profile: str, blob: Blob, content: BinaryIO) -> Path:
         """Where it lies from now on, the same place each time. Raises NotFound for a profile that is gone."""
-        folder = get_profile(self._root, profile).path.absolute() / FOLDER / (self._link_id() or UNPAIRED) / blob.id
+        folder = get_profile(self._root, profile).path.absolute() / INBOX / (self._link_id() or UNPAIRED) / blob.id
         place = folder / clean_name(blob.filename)
         if place.is_file() and not place.is_symlink():
             return place  # also when the agent changed it: it is his
@@ -57,6 +57,6 @@ class Inboxes:
             return
         name = self._link_id() or UNPAIRED
         for profile in list_profiles(self._root):
-            folder = profile.path / FOLDER / name
+            folder = profile.path / INBOX / name
             if folder.is_dir() and not folder.is_symlink():
                 yield folder

@@ -447,6 +447,15 @@ async def test_file_tools_keep_to_the_workspace_that_they_share(bench: Bench, tm
     assert not (tmp_path / "new.txt").exists()
 
 
+@pytest.mark.parametrize("backend", [pytest.param("bubblewrap", marks=needs_bubblewrap), "docker"], indirect=True)
+async def test_file_tools_read_what_people_attached(bench: Bench) -> None:
+    attached = bench.home / "inbox" / "link_1" / "blob_1" / "notes.txt"
+    attached.parent.mkdir(parents=True)
+    attached.write_text("from the phone")
+
+    assert "from the phone" in (await bench.call("read_file", path=str(attached))).content
+
+
 @needs_sshd
 async def test_file_tools_are_refused_where_commands_run_on_another_machine(bench_of: Callable[..., Bench]) -> None:
     bench = bench_of("ssh")
