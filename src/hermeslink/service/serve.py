@@ -28,9 +28,9 @@ from hermes.home.env import read_env
 from hermes.home.locks import GatewayLock
 from hermes.home.logs import configure_logging
 from hermes.home.own_process import blank
+from hermeslink.api.serving import serve_options
 from hermeslink.home import LinkHome, hermes_root
 from hermeslink.service import lock
-from hermeslink.service.protocol import serve_options
 from hermeslink.settings import LinkSettings, load_settings
 
 if TYPE_CHECKING:
