@@ -89,12 +89,12 @@ async def paired(link: Link, scope: Scope = Scope.ADMIN) -> Admission:
 
 
 @asynccontextmanager
-async def listening(app: Any) -> AsyncIterator[int]:
+async def listening(app: Any, protocol: type[HttpProtocol] = HttpProtocol) -> AsyncIterator[int]:
     config = uvicorn.Config(app, **serve_options())
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: HttpProtocol(config, state, {}), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

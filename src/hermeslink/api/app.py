@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
@@ -182,10 +183,16 @@ class Door:
         check_scope(row, caller, place.parameters)
         if method == "HEAD":
             outgoing.is_head = True
-            return await self.app({**scope, "method": "GET"}, outgoing.receive_for_head, outgoing)
+            with suppress(HeadAnswered):
+                await self.app({**scope, "method": "GET"}, receive, outgoing)
+            return None
         if method == "GET" or row in UPLOADS:
             return await self.app(scope, body, outgoing)
         return await self.app(*await read_json(scope, headers, body), outgoing)
+
+
+class HeadAnswered(Exception):
+    """Nobody reads what a GET would say: it is not made, and a stream of events does not begin."""
 
 
 class Outgoing:
@@ -206,13 +213,10 @@ class Outgoing:
             own = list(message.get("headers", ()))
             set_by_route = {name for name, _ in own}
             message["headers"] = [*own, *(header for header in self.headers if header[0] not in set_by_route)]
-        elif self.is_head:
-            message = {**message, "body": b""}
         await self._send(message)
-
-    async def receive_for_head(self) -> Message:
-        """Nobody reads what follows the headers: a stream of events ends at once."""
-        return {"type": "http.disconnect"}
+        if self.is_head:
+            await self._send({"type": "http.response.body", "body": b""})
+            raise HeadAnswered
 
     async def fail(self, error: HermesError, scope: Scope, receive: Receive) -> None:
         if self.status:  # too late for another status: the connection breaks off, and the client sees that it did

@@ -216,6 +216,12 @@ async def test_a_head_is_its_get_without_the_body(server: LinkServer) -> None:
     assert head.headers["content-length"] == get.headers["content-length"]
 
 
+async def test_a_head_of_what_fails_is_its_error_without_the_body(server: LinkServer) -> None:
+    answer = await server.admin.head("/api/v1/raise/missing")
+    assert (answer.status_code, answer.content) == (404, b"")
+    assert (await server.admin.get("/api/v1/raise/missing")).status_code == 404
+
+
 async def test_what_is_not_served_yet_says_so(server: LinkServer) -> None:
     for method, path in LATER:
         answer = await server.admin.request(method, f"/api/v1{path}".replace("{", "").replace("}", ""))

@@ -7,6 +7,7 @@ import json
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -14,11 +15,11 @@ import pytest
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from hermeslink.api.app import GROUPS
+from hermeslink.api.app import GROUPS, create_app
 from hermeslink.api.bodies import Body
 from hermeslink.api.limits import JSON_LIMIT_BYTES, MAX_NESTING, UPLOAD_LIMIT_BYTES
-from hermeslink.api.serving import HEAD_LIMIT_BYTES
-from tests.support.link import LinkServer, serving_link
+from hermeslink.api.serving import HEAD_LIMIT_BYTES, HttpProtocol
+from tests.support.link import LinkServer, listening, serving_link
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
 
@@ -127,6 +128,17 @@ async def test_a_head_that_is_too_large_is_refused_in_the_envelope(server: LinkS
     filler = "".join(f"X-Filler-{number}: {'x' * 1000}\r\n" for number in range(HEAD_LIMIT_BYTES // 1000 + 1))
     answer = await server.raw(f"GET /api/v1/system/version HTTP/1.1\r\nHost: localhost\r\n{filler}".encode())
     assert parsed(answer) == (431, "head_too_large")
+
+
+class Impatient(HttpProtocol):
+    head_timeout_seconds = 0.1
+
+
+async def test_a_head_that_does_not_come_is_told_so_and_silence_is_closed(server: LinkServer) -> None:
+    async with listening(create_app(server.link), Impatient) as port:
+        slow = replace(server, port=port)
+        assert parsed(await slow.raw(b"GET /api/v1/system/version HTTP/1.1\r\nHost: loc")) == (408, "request_timeout")
+        assert await slow.raw(b"") == b""
 
 
 async def test_what_is_no_http_is_answered_in_the_envelope(server: LinkServer) -> None:
