@@ -18,12 +18,20 @@ from hermeslink.hermes.problems import NotReached, ServerRefused, ServerUnauthor
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 60.0
-SILENCE_SECONDS = 60.0
+SILENCE_SECONDS = 45.0
 """Of a stream: an API server says something every ten seconds, if only a comment."""
 
 _PERMANENT = frozenset({"no_model", "config_error"})
 """Codes of a 503 that waiting does not mend."""
 _LONGEST_MESSAGE = 1000
+_WRONG_KEY = (
+    "the API server refuses the key of this profile's .env: restart the gateway, or put the key there that it was "
+    "started with: hermes config set API_SERVER_KEY …"
+)
+_NO_KEY = (
+    "this profile's .env has no key for the API server; make one: hermes config set API_SERVER_KEY "
+    "$(openssl rand -hex 32)"
+)
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -115,10 +123,7 @@ def _refusal(place: Place, response: aiohttp.ClientResponse, body: bytes) -> Ser
     status = response.status
     code, message, param = _read_refusal(body)
     if status == 401:
-        return ServerUnauthorized(
-            f"the API server at {place.url} refuses the key of this profile's .env: restart the gateway, or put the "
-            "key there that it was started with (hermes config set API_SERVER_KEY …)"
-        )
+        return ServerUnauthorized(_WRONG_KEY if place.key else _NO_KEY)
     if status < 400 or (status in (502, 503, 504) and code not in _PERMANENT):
         return ServerUnavailable(message or f"the API server at {place.url} answers with status {status}")
     retry_after = _seconds(response.headers.get("Retry-After"))

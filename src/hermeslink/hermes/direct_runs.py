@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
+UNKNOWN_MODEL = "unknown"
 
 
 class DirectRuns:
@@ -72,11 +73,11 @@ class DirectRuns:
         return self._servers.of(run.profile)
 
     async def follow(self, server: ApiServer, run_id: str, after: int) -> AsyncGenerator[RemoteEvent, None]:
-        """Whoever reads its last event finds it counted."""
+        """Whoever reads its last event finds it counted; where its server fails just then, that is done later."""
         async with aclosing(server.follow(run_id, after)) as events:
             async for event in events:
                 if event.is_final:
-                    await self._count(DirectRun(run_id, server.profile), event.data.get("usage"))
+                    await self._count_if_possible(DirectRun(run_id, server.profile), event.data.get("usage"))
                 yield event
 
     async def cancel(self, run_id: str) -> None:
@@ -118,15 +119,23 @@ class DirectRuns:
                 continue
             return
 
+    async def _count_if_possible(self, run: DirectRun, usage: object) -> None:
+        try:
+            await self._count(run, usage)
+        except HermesError as error:
+            log.info("the direct run %s is counted later: %s", run.id, error.message)
+
     async def _count(self, run: DirectRun, usage: object) -> None:
-        told = await self._servers.of(run.profile).run(run.id)
+        told: Mapping[str, Any] = {}
+        with suppress(RunGone):  # it tells of runs by their events alone
+            told = await self._servers.of(run.profile).run(run.id)
         spent = usage_of(told, usage)
         finished_at = told.get("finished_at")
         used = Used(
             run_id=run.id,
             conversation_id=None,
             profile=run.profile,
-            model=spent.model,
+            model=spent.model or UNKNOWN_MODEL,
             input_tokens=spent.input_tokens,
             output_tokens=spent.output_tokens,
             messages=2 if told.get("output") else 1,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hermes.home.locks import running_gateway
 from hermes.home.paths import Home
-from hermes.home.settings import Settings, load_settings
+from hermes.home.settings import load_settings
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}  # noqa: S104 not bound: replaced
 
@@ -28,13 +28,22 @@ class Place:
 
 
 def places_of(home: Home, environ: Mapping[str, str]) -> list[Place]:
-    """In the order in which to ask, at least one. `environ` speaks for the default profile alone. Reads files."""
+    """In the order in which to ask. `environ` speaks for the default profile alone. Reads files.
+
+    Where both profiles say the same port, the default one is not asked with a key that is its own, too: it would
+    answer, with another agent.
+    """
     if not home.is_profile:
-        return _own(home, environ)
+        written, announced = _own(home, environ)
+        return [*written, *announced]
+    default_written, default_announced = _own(Home(home.root), environ)
+    defaults = [*default_written, *default_announced]
+    written, announced = _own(home, {})
     key = load_settings(home, {}, is_lenient=True).api_server.key
-    own = _own(home, {})
-    shared = [Place(f"{place.url}/p/{home.name}", key, is_shared=True) for place in _own(Home(home.root), environ)]
-    return [*own, *shared] if _has_own_port(home) else [*own[1:], *shared, own[0]]
+    shared = [Place(f"{place.url}/p/{home.name}", key, is_shared=True) for place in defaults]
+    elsewhere = [place for place in written if place not in defaults]
+    is_apart = _has_own_port(home) and all(place.url not in {one.url for one in defaults} for place in written)
+    return [*elsewhere, *announced, *shared] if is_apart else [*announced, *shared, *elsewhere]
 
 
 def stamp_of(home: Home) -> object:
@@ -45,20 +54,18 @@ def stamp_of(home: Home) -> object:
     return tuple(_of_file(file) for file in files)
 
 
-def _own(home: Home, environ: Mapping[str, str]) -> list[Place]:
-    settings = load_settings(home, environ, is_lenient=True)
-    api = settings.api_server
-    written = Place(_address(api.host, api.port), api.key)
+def _own(home: Home, environ: Mapping[str, str]) -> tuple[list[Place], list[Place]]:
+    """The place that is written down, unless that is any free port, and the one where its gateway says it is."""
+    api = load_settings(home, environ, is_lenient=True).api_server
     running = running_gateway(home.pid_file)
+    written = [] if api.port == 0 else [Place(_address(api.host, api.port), api.key)]
     if running is None or running.url is None:
-        return [written]
-    announced = Place(_reachable(running.url.rstrip("/")), api.key)
-    return [announced] if api.port == 0 else [written, announced]
+        return written, []
+    return written, [Place(_reachable(running.url.rstrip("/")), api.key)]
 
 
 def _has_own_port(home: Home) -> bool:
-    settings: Settings = load_settings(home, {}, is_lenient=True)
-    return "api_server.port" in settings.sources
+    return "api_server.port" in load_settings(home, {}, is_lenient=True).sources
 
 
 def _address(host: str, port: int) -> str:

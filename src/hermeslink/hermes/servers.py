@@ -27,6 +27,8 @@ from hermeslink.hermes.problems import NotReached, RunGone, ServerRefused, Serve
 KNOWN_SECONDS = 60.0
 """How long a server is believed to be what it said."""
 STATE_SECONDS = 3.0
+SEARCH_SECONDS = 5.0
+"""How long one place may take to say what it is."""
 
 _ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]{1,256}\Z")
 
@@ -293,7 +295,9 @@ class ApiServer:
         silent: Place | None = None
         for place in dict.fromkeys(await asyncio.to_thread(places_of, self.home, self._environ)):
             try:
-                async with exchange(self._session, place, "GET", "/v1/capabilities", may_repeat=True) as response:
+                async with exchange(
+                    self._session, place, "GET", "/v1/capabilities", seconds=SEARCH_SECONDS, may_repeat=True
+                ) as response:
                     said = read_capabilities(await read_object(response))
                 return _Found(place, said, stamp, self._clock.monotonic())
             except ServerUnavailable as error:

@@ -141,6 +141,17 @@ async def test_a_run_that_its_server_forgot_is_looked_for_no_more(
     assert (await totals(server)).run_count == 0
 
 
+async def test_the_end_is_read_also_where_a_server_tells_of_runs_by_events_alone(
+    server: LinkServer, stand_in: LinkStandIn
+) -> None:
+    run_id = await started(server)
+    path = f"/v1/runs/{run_id}"
+    events = server.link.direct_runs.follow(server.link.servers.of(), run_id, 0)
+    stand_in.answers["GET", path] = (404, {"error": {"code": "not_found", "message": "no such route"}})
+    assert [event.type async for event in events][-1] == "run.completed"
+    assert (await totals(server)).input_tokens == 7
+
+
 async def test_cancel_stops_the_agent_itself(server: LinkServer, stand_in: LinkStandIn) -> None:
     stand_in.script = [say("one"), Wait()]
     run_id = await started(server)

@@ -74,6 +74,18 @@ def test_a_profile_without_one_is_asked_under_the_default_listener_first(home: H
     ]
 
 
+def test_the_default_agent_never_answers_for_a_profile_that_has_the_same_port_and_key(home: Home, alice: Home) -> None:
+    write(home, "API_SERVER_KEY=k\nAPI_SERVER_PORT=9000\n")
+    write(alice, "API_SERVER_KEY=k\nAPI_SERVER_PORT=9000\n")
+
+    assert places_of(alice, {}) == [Place("http://127.0.0.1:9000/p/alice", "k", is_shared=True)]
+    write(alice, "API_SERVER_KEY=hers\nAPI_SERVER_PORT=9000\n")
+    assert places_of(alice, {}) == [
+        Place("http://127.0.0.1:9000/p/alice", "hers", is_shared=True),
+        Place("http://127.0.0.1:9000", "hers"),
+    ]
+
+
 def test_a_gateway_on_a_free_port_is_found_by_what_it_says_of_itself(home: Home) -> None:
     write(home, "API_SERVER_KEY=k\nAPI_SERVER_PORT=0\n")
     home.run_dir.mkdir()
@@ -81,6 +93,8 @@ def test_a_gateway_on_a_free_port_is_found_by_what_it_says_of_itself(home: Home)
     try:
         lock.announce(GatewayProcess(os.getpid(), 1.0, "http://0.0.0.0:45678", is_ready=True))
         assert places_of(home, {}) == [Place("http://127.0.0.1:45678", "k")]
+        write(home, "API_SERVER_KEY=k\n")
+        assert places_of(home, {}) == [Place("http://127.0.0.1:8642", "k"), Place("http://127.0.0.1:45678", "k")]
     finally:
         lock.release()
 

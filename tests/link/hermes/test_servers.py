@@ -138,6 +138,69 @@ async def test_state_tells_online_offline_and_another_key(
     assert await server.models() == {"object": "list", "data": [{"id": "stand-in", "object": "model"}]}
 
 
+async def test_a_server_that_says_nothing_is_offline_within_seconds(servers: ApiServers, stand_in: LinkStandIn) -> None:
+    server = servers.of("default")
+    await server.models()
+    stand_in.stall()
+    async with asyncio.timeout(10):
+        assert (await server.state()).state == "offline"
+    stand_in.unstall()
+    assert (await server.state()).state == "online"
+
+
+async def test_a_profile_without_a_key_is_told_how_to_get_one(servers: ApiServers, tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    env.write_text(env.read_text().replace("API_SERVER_KEY=stand-in-key", "API_SERVER_KEY="))
+    state = await servers.of("default").state()
+    assert (state.state, "openssl rand" in (state.issue or "")) == ("unauthorized", True)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, [1]),
+        (503, {"error": {"code": "gateway_draining", "message": "stopping"}}),
+        (502, {}),
+        (504, "no"),
+        (302, {}),
+    ],
+)
+async def test_what_may_pass_is_unavailable(
+    servers: ApiServers, stand_in: LinkStandIn, status: int, body: object
+) -> None:
+    stand_in.answers["GET", "/v1/models"] = (status, body)
+    with pytest.raises(ServerUnavailable):
+        await servers.of("default").models()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "message"),
+    [
+        (503, {"error": {"code": "no_model", "message": "connect one"}}, "no_model", "connect one"),
+        (400, {"detail": "that is none"}, "hermes_api_server_refused", "that is none"),
+        (400, {"error": "that is none"}, "hermes_api_server_refused", "that is none"),
+        (500, {"error": {"code": 7, "message": None}}, "hermes_api_server_refused", "status 500"),
+        (418, "tea", "hermes_api_server_refused", "status 418"),
+    ],
+)
+async def test_what_does_not_pass_is_refused_in_the_servers_words(
+    servers: ApiServers, stand_in: LinkStandIn, status: int, body: object, code: str, message: str
+) -> None:
+    stand_in.answers["GET", "/v1/models"] = (status, body)
+    with pytest.raises(ServerRefused, match=message) as refused:
+        await servers.of("default").models()
+    assert (refused.value.status, refused.value.code) == (status, code)
+
+
+async def test_a_server_without_capabilities_promises_nothing_and_serves(
+    servers: ApiServers, stand_in: LinkStandIn
+) -> None:
+    stand_in.answers["GET", "/v1/capabilities"] = (404, {"error": {"code": "not_found", "message": "no"}})
+    server = servers.of("default")
+    assert not (await server.capabilities()).has_sessions_on_runs
+    assert (await server.models())["object"] == "list"
+
+
 async def test_a_server_that_moved_is_followed_with_the_next_call(
     servers: ApiServers, stand_in: LinkStandIn, tmp_path: Path
 ) -> None:
