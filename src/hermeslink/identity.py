@@ -48,10 +48,10 @@ class IdentityFile:
     @property
     def link_id(self) -> str | None:
         """None before it was made, and where it cannot be read."""
-        with suppress(Conflict):
-            known = self._known or self._read()
-            return known.link_id if known else None
-        return None
+        if self._known is None:
+            with suppress(Conflict):
+                self._known = self._read()
+        return self._known.link_id if self._known else None
 
     def get(self) -> Identity:
         """Makes it where there is none. An existing file keeps its link_id, and gets keys where it has none that are

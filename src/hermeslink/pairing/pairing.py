@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hermes.core.clock import Clock
 from hermes.core.errors import Conflict, Forbidden, NotFound, Unauthorized
@@ -32,7 +32,7 @@ class PairingCode:
     """`code` is the connect token, shown once. Times are unix seconds."""
 
     session_id: str
-    code: str
+    code: str = field(repr=False)
     scope: Scope
     created_at: float
     expires_at: float
@@ -52,7 +52,7 @@ class Newcomer:
 class Token:
     """`expires_at`: unix seconds."""
 
-    token: str
+    token: str = field(repr=False)
     expires_at: float
 
 
@@ -171,8 +171,8 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Renewal:
-    presented: str
-    salt: str
+    presented: str = field(repr=False)
+    salt: str = field(repr=False)
     access: Token
     now: float
     address: str

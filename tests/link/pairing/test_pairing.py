@@ -219,7 +219,7 @@ async def test_what_is_kept_and_told_holds_no_secret(door: Door, tmp_path: Path)
     await door.pairing.refresh(admission.refresh.token)
     await door.database.close()
 
-    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir()) + repr((code, admission)).encode()
 
     for secret in (code.code, admission.access.token, admission.refresh.token, "app-1"):
         assert secret.encode() not in kept
