@@ -37,7 +37,9 @@ from hermeslink.api import (
     devices,
     documentation,
     later,
+    logs,
     models,
+    pages,
     pairing,
     plans,
     profiles,
@@ -79,6 +81,8 @@ GROUPS: tuple[APIRouter, ...] = (
     conversation_events.router,
     archive.router,
     plans.router,
+    pages.router,
+    logs.router,
     later.router,
 )
 """One file each: what belongs together by its noun."""

@@ -1,1 +1,1 @@
-"""The pages that Link serves to a browser."""
+"""The pages of Link for a browser: empty of data, which their scripts ask for."""

@@ -24,7 +24,6 @@ import uvicorn
 from hermes.core.clock import SystemClock
 from hermes.core.errors import ConfigError, HermesError
 from hermes.core.redact import Redactor, is_secret_name
-from hermes.home.env import read_env
 from hermes.home.locks import GatewayLock
 from hermes.home.logs import configure_logging
 from hermes.home.own_process import blank
@@ -32,6 +31,7 @@ from hermeslink.api.serving import serve_options
 from hermeslink.home import LinkHome, hermes_root
 from hermeslink.service import lock
 from hermeslink.settings import LinkSettings, load_settings
+from hermeslink.system.logs import secrets_of
 
 if TYPE_CHECKING:
     from hermeslink.app import Link
@@ -69,15 +69,6 @@ def run(home: LinkHome, environ: Mapping[str, str] | None = None) -> None:
         if listener is not None:
             listener.close()
         held.release()
-
-
-def secrets_of(root: Path, environ: Mapping[str, str]) -> set[str]:
-    """The values that no log may show: those of the agent's profiles, whose keys Link sends, and of the environment."""
-    found = {value for name, value in environ.items() if is_secret_name(name)}
-    for file in (root / ".env", *root.glob("profiles/*/.env")):
-        with suppress(ConfigError, OSError):
-            found |= {value for name, value in read_env(file).items() if is_secret_name(name)}
-    return found
 
 
 def _listen(settings: LinkSettings) -> socket.socket:

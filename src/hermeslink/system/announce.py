@@ -54,6 +54,8 @@ async def _announce(network: Network, link_id: LinkId, clock: Clock) -> None:
     from zeroconf.asyncio import AsyncZeroconf
 
     addresses, own_id = network.announced_addresses(), link_id()
+    for address in addresses:
+        _check(address)
     responder = AsyncZeroconf(interfaces=list(addresses), ip_version=IPVersion.V4Only)
     try:
         await (await responder.async_register_service(service_info(network, own_id), allow_name_change=True))
@@ -61,6 +63,12 @@ async def _announce(network: Network, link_id: LinkId, clock: Clock) -> None:
             await clock.sleep(LOOK_SECONDS)
     finally:
         await asyncio.shield(_good_bye(responder))
+
+
+def _check(address: str) -> None:
+    """Raises OSError where it is not this machine's any more: zeroconf would leave a socket open."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((address, 0))
 
 
 async def _good_bye(responder: AsyncZeroconf) -> None:
