@@ -39,13 +39,14 @@ async def read_upload(request: Request, write: Write) -> str | None:
 
 
 def name_in(disposition: bytes) -> str | None:
-    """The filename of a Content-Disposition, in any of the forms that clients write it; None where there is none."""
+    """The filename of a Content-Disposition, in any of the forms that clients write it; None where there is none, and
+    an empty text where it cannot be read."""
     parsed = Headers()
     try:
         parsed["Content-Disposition"] = " ".join(disposition.decode("utf-8", "replace").split())
-        return parsed.get_filename() or None
+        return parsed.get_filename()
     except ValueError:  # a charset that cannot be asked, a part with a number of 5,000 digits
-        return None
+        return ""
 
 
 async def _read_form(request: Request, content_type: str, write: Write) -> str | None:
@@ -64,7 +65,7 @@ async def _read_form(request: Request, content_type: str, write: Write) -> str |
         raise InvalidInput(f"the multipart body is broken: {error}") from error
     if not form.is_whole:
         raise InvalidInput("the multipart body ended before its last boundary")
-    if not form.has_file:
+    if form.name is None:
         raise InvalidInput("no part of the form is a file: one must have a filename", code="blob_empty")
     return form.name
 
@@ -74,7 +75,6 @@ class _Form:
 
     def __init__(self) -> None:
         self.is_whole = False
-        self.has_file = False
         self.name: str | None = None
         self._pieces: list[bytes] = []
         self._count = 0
@@ -114,13 +114,13 @@ class _Form:
         self._header = b""
 
     def _data_begins(self) -> None:
-        lowered = self._disposition.lower()
-        self._is_in_file = b"filename" in lowered
-        if not self._is_in_file:
+        name = name_in(self._disposition)
+        self._is_in_file = name is not None
+        if name is None:
             return
-        if self.has_file:
+        if self.name is not None:
             raise InvalidInput("there is more than one file in the form: send one a request")
-        self.has_file, self.name = True, name_in(self._disposition)
+        self.name = name
 
     def _data_comes(self, data: bytes, start: int, end: int) -> None:
         if self._is_in_file:

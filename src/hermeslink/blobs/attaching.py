@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from hermes.core.errors import NotFound
+from hermes.home.disk import refusal
 from hermeslink.blobs.blobs import Blobs
 from hermeslink.blobs.pictures import fitted
 from hermeslink.blobs.sniffing import is_text, text_encoding
@@ -28,6 +30,7 @@ AT_ONCE = 2
 """Messages whose pictures are scaled at the same time: each takes a core, and memory."""
 
 Part = dict[str, Any]
+_log = logging.getLogger(__name__)
 
 
 class Attaching:
@@ -38,7 +41,7 @@ class Attaching:
     async def parts(self, attached: Sequence[Blob], profile: str) -> list[Part]:
         """Content parts for an API server, in the order of the attachments, behind a message's text.
 
-        What is lost is told as such. Raises NotFound for a profile that is gone, OSError where its inbox takes nothing.
+        A file that is lost, or that no inbox takes, is told as such. Raises NotFound for a profile that is gone.
         """
         if not attached:
             return []
@@ -66,7 +69,11 @@ class Attaching:
                 room.text_bytes -= blob.size
                 return _text(f"{mention(blob)}\n{_fenced(text)}")
         file.seek(0)
-        return _text(f"{mention(blob)} It is at {self._blobs.inboxes.put(profile, blob, file)}")
+        try:
+            return _text(f"{mention(blob)} It is at {self._blobs.inboxes.put(profile, blob, file)}")
+        except OSError as error:
+            _log.warning("the inbox of profile %s does not take %s: %s", profile, blob.id, refusal(error))
+            return _text(f"{mention(blob)} It cannot be read: the inbox of this profile does not take it.")
 
 
 @dataclass(slots=True)

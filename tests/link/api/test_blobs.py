@@ -18,6 +18,7 @@ from hermeslink.store import blobs as blob_store
 from tests.support.clock import FakeClock
 from tests.support.link import LinkServer, serving_link
 from tests.support.link_conversations import add_conversation, add_message
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
 
@@ -92,7 +93,8 @@ async def test_names_come_in_every_form(server: LinkServer, there: str, disposit
 
 async def test_a_form_holds_the_file_in_one_of_its_parts(server: LinkServer, there: str) -> None:
     data = bytes(range(256)) * 5000
-    answer = await server.chat.post(there, data={"note": "x"}, files={"upload": ("发票 2.bin", data, "text/html")})
+    fields = {"note": "x", "filename": "filename=no.txt"}
+    answer = await server.chat.post(there, data=fields, files={"upload": ("发票 2.bin", data, "text/html")})
     blob = answer.json()["blob"]
     assert (answer.status_code, blob["size"], blob["filename"]) == (201, len(data), "发票 2.bin")
     assert blob["mime"] == "application/octet-stream"
@@ -169,12 +171,9 @@ async def test_an_upload_that_breaks_off_leaves_nothing(server: LinkServer, ther
     head = f"POST {there} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {token}\r\nContent-Length: {9 * MIB}\r\n\r\n"
     writer.write(head.encode() + bytes(4 * MIB))
     await writer.drain()
-    async with asyncio.timeout(10):
-        while not on_disk(server):
-            await asyncio.sleep(0.01)
-        writer.close()
-        while on_disk(server):
-            await asyncio.sleep(0.01)
+    await asyncio.to_thread(eventually, lambda: on_disk(server), 10)
+    writer.close()
+    await asyncio.to_thread(eventually, lambda: not on_disk(server), 10)
 
 
 async def test_a_range_is_a_part(server: LinkServer, there: str) -> None:

@@ -177,6 +177,13 @@ async def test_what_is_lost_is_told(blobs: Blobs, conversation: str) -> None:
     assert part["text"] == "[Attached file: a.txt (text/plain, 4 bytes)] It is lost."
 
 
+async def test_an_inbox_that_takes_nothing_is_told(blobs: Blobs, conversation: str, hermes_root: Path) -> None:
+    (hermes_root / "inbox").write_text("in the way")
+    blob = await keep(blobs, conversation, b"PK\x03\x04", "a.zip")
+    (part,) = await Attaching(blobs).parts([blob], "default")
+    assert part["text"].endswith("It cannot be read: the inbox of this profile does not take it.")
+
+
 async def test_a_profile_that_is_gone_is_told(blobs: Blobs, conversation: str) -> None:
     blob = await keep(blobs, conversation, b"PK\x03\x04", "a.zip")
     with pytest.raises(NotFound):
