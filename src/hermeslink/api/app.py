@@ -54,7 +54,7 @@ from hermeslink.api.dependencies import CALLER, PEER
 from hermeslink.api.errors import MethodNotAllowed, error_response, status_of
 from hermeslink.api.limits import BODY_TIMEOUT_SECONDS, UPLOADS, LimitedBody, read_json
 from hermeslink.api.origins import Origins, is_of_another_page
-from hermeslink.api.paths import Paths, Place
+from hermeslink.api.paths import ROW, LetIn, Paths, Place
 from hermeslink.core.caller import Caller
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def create_app(
     link: Link, groups: Sequence[APIRouter] = GROUPS, *, body_timeout_seconds: float = BODY_TIMEOUT_SECONDS
 ) -> FastAPI:
     """`lifespan` does nothing: whoever opened `link` closes it when the server has ended."""
+    routes = routes_of(groups)
     app = FastAPI(
         title="Hermes Link",
         version=__version__,
@@ -110,14 +111,17 @@ def create_app(
         },
     )
     app.state.link = link
-    for group in groups:
-        app.include_router(group)
+    app.state.routes = routes
+    app.router.routes = [LetIn(routes)]
     return app
 
 
-def rows_of(groups: Sequence[APIRouter]) -> list[tuple[str, str]]:
-    routes = [route for group in groups for route in group.routes if isinstance(route, APIRoute)]
-    return [(method, route.path) for route in routes for method in sorted(route.methods or ())]
+def routes_of(groups: Sequence[APIRouter]) -> list[APIRoute]:
+    return [route for group in groups for route in group.routes if isinstance(route, APIRoute)]
+
+
+def rows_of(groups: Sequence[APIRouter]) -> list[Row]:
+    return [(method, route.path) for route in routes_of(groups) for method in sorted(route.methods or ())]
 
 
 class Door:
@@ -177,7 +181,7 @@ class Door:
         if peer.is_local and is_of_another_page(headers, host):
             peer = type(peer)(peer.address, is_local=False)
         caller = await self.gate.identify(row, peer, headers)
-        scope[PEER], scope[CALLER] = peer, caller
+        scope[PEER], scope[CALLER], scope[ROW] = peer, caller, row
         if place is None:
             raise NotFound(f"there is nothing at {scope['path'][:200]}")
         if method == "OPTIONS":

@@ -100,7 +100,7 @@ def build(app: FastAPI) -> dict[str, Any]:
         version=__version__,
         description=DESCRIPTION,
         license_info={"name": "MIT"},
-        routes=app.routes,
+        routes=app.state.routes,
     )
     components = told.setdefault("components", {})
     components["securitySchemes"] = {"device": {"type": "http", "scheme": "bearer", "description": "An access token."}}
