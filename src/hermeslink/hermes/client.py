@@ -116,7 +116,10 @@ async def _answered(
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
         if not may_repeat:
             raise
+    try:
         return await sending()
+    except aiohttp.ClientConnectorError as exc:  # not NotReached: something was sent a moment ago
+        raise aiohttp.ServerDisconnectedError from exc
 
 
 def _refusal(place: Place, response: aiohttp.ClientResponse, body: bytes) -> ServerUnavailable | ServerRefused:
