@@ -82,7 +82,7 @@ async def create(conversation_id: str, request: Request, link: TheLink, caller: 
 async def content(conversation_id: str, blob_id: str, request: Request, link: TheLink) -> Response:
     """The bytes. Pictures, sound, films and PDF may be shown in place; anything else comes as a file to save."""
     blob = await link.blobs.get(conversation_id, blob_id)
-    if etag_of(blob) in _tags(request.headers.get("if-none-match", "")):
+    if {etag_of(blob), "*"} & _tags(request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers={"ETag": etag_of(blob)})
     start, end, is_part = wanted_range(request, blob)
     return BlobContent(blob, await link.blobs.open(blob), start, end, is_part=is_part)

@@ -35,11 +35,8 @@ class Blobs:
         self._changing = asyncio.Lock()
         """Between a look at which rows there are and what is done to files for it nothing may come."""
 
-    async def receive(self, conversation_id: str, *, device_id: str | None = None, declared_bytes: int = 0) -> Incoming:
-        """Where the bytes of a new one go. Raises NotFound `conversation_not_found`, and TooLarge `blob_too_large`
-        when more is announced than may come."""
-        if declared_bytes > MOST_BYTES:
-            raise _too_large()
+    async def receive(self, conversation_id: str, *, device_id: str | None = None) -> Incoming:
+        """Where the bytes of a new one go. Raises NotFound `conversation_not_found`."""
         await self._check_conversation(conversation_id)
         return Incoming(self, conversation_id, device_id)
 
@@ -92,8 +89,11 @@ class Blobs:
         """Removes what a crash left. Returns how many. Call it at a start, before anything comes in."""
         names = await in_thread(self.folder.names)
         removed = await self._remove_unnamed(set(names))
-        copied = await in_thread(self.inboxes.blob_ids)
-        await in_thread(self.inboxes.remove, await self._database.read(blob_store.gone, copied))
+        try:
+            copied = await in_thread(self.inboxes.blob_ids)
+            await in_thread(self.inboxes.remove, await self._database.read(blob_store.gone, copied))
+        except OSError as error:
+            _log.warning("cannot look through the inboxes of the profiles: %s", error)
         return removed
 
     async def keep(self, arrived: Arriving, conversation_id: str, filename: str, device_id: str | None) -> Blob:
@@ -151,7 +151,7 @@ class Incoming:
         """Raises TooLarge `blob_too_large` when this is more than one may have."""
         self.size += len(data)
         if self.size > MOST_BYTES:
-            raise _too_large()
+            raise TooLarge(f"an attachment may have {MOST_BYTES >> 20} MiB", code="blob_too_large")
         self._gathered += data
         if len(self._gathered) >= _GATHERED_BYTES:
             await in_thread(self._flush)
@@ -178,7 +178,3 @@ def no_blob(blob_id: str) -> NotFound:
 
 def no_conversation(conversation_id: str) -> NotFound:
     return NotFound(f"no conversation {conversation_id[:64]!r}", code="conversation_not_found")
-
-
-def _too_large() -> TooLarge:
-    return TooLarge(f"an attachment may have {MOST_BYTES >> 20} MiB", code="blob_too_large")

@@ -5,6 +5,7 @@ They are copies, since an agent may change what it is given. All of it blocks.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hermes.home.files import make_private_directory
-from hermes.home.paths import INBOX
+from hermes.home.paths import INBOX, Home
 from hermes.home.profiles import get_profile, list_profiles
 from hermeslink.blobs.names import clean_name
 from hermeslink.core.blob import Blob
@@ -30,11 +31,16 @@ class Inboxes:
         self._link_id = link_id
 
     def put(self, profile: str, blob: Blob, content: BinaryIO) -> Path:
-        """Where it lies from now on, the same place each time. Raises NotFound for a profile that is gone."""
-        folder = get_profile(self._root, profile).path.absolute() / INBOX / (self._link_id() or UNPAIRED) / blob.id
+        """Where it lies from now on, the same place each time. Raises NotFound for a profile that is gone, and OSError.
+
+        No link is followed below the profile's home: an agent may have put one there.
+        """
+        folder = self._folder(get_profile(self._root, profile)) / blob.id
         place = folder / clean_name(blob.filename)
-        if place.is_file() and not place.is_symlink():
+        if place.is_file() and place.resolve() == place:
             return place  # also when the agent changed it: it is his
+        if folder.resolve() != folder:
+            raise OSError(errno.ELOOP, "there is a link in its way", str(folder))
         make_private_directory(folder)
         handle, temporary = tempfile.mkstemp(prefix=".", dir=folder)
         with os.fdopen(handle, "wb") as copy:
@@ -55,8 +61,10 @@ class Inboxes:
     def _folders(self) -> Iterator[Path]:
         if not self._root.is_dir():
             return
-        name = self._link_id() or UNPAIRED
         for profile in list_profiles(self._root):
-            folder = profile.path / INBOX / name
-            if folder.is_dir() and not folder.is_symlink():
+            folder = self._folder(profile)
+            if folder.is_dir() and folder.resolve() == folder:
                 yield folder
+
+    def _folder(self, profile: Home) -> Path:
+        return profile.path.resolve() / INBOX / (self._link_id() or UNPAIRED)

@@ -177,6 +177,21 @@ async def test_what_is_lost_is_told(blobs: Blobs, conversation: str) -> None:
     assert part["text"] == "[Attached file: a.txt (text/plain, 4 bytes)] It is lost."
 
 
+@pytest.mark.parametrize("link", ["inbox", "inbox/LINK", "inbox/LINK/BLOB", "inbox/LINK/BLOB/a.zip"])
+async def test_a_link_that_an_agent_put_into_its_inbox_is_not_followed(
+    blobs: Blobs, conversation: str, hermes_root: Path, tmp_path: Path, link: str
+) -> None:
+    blob = await keep(blobs, conversation, b"PK\x03\x04", "a.zip")
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    place = hermes_root / link.replace("LINK", f"link_{'1' * 32}").replace("BLOB", blob.id)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(elsewhere)
+    await Attaching(blobs).parts([blob], "default")
+    assert list(elsewhere.iterdir()) == []
+    await blobs.delete(conversation, blob.id)
+    assert elsewhere.exists()
+
+
 async def test_an_inbox_that_takes_nothing_is_told(blobs: Blobs, conversation: str, hermes_root: Path) -> None:
     (hermes_root / "inbox").write_text("in the way")
     blob = await keep(blobs, conversation, b"PK\x03\x04", "a.zip")
