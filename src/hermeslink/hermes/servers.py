@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,9 @@ KNOWN_SECONDS = 60.0
 STATE_SECONDS = 3.0
 SEARCH_SECONDS = 5.0
 """How long one place may take to say what it is."""
+
+STREAM_CLOSED = "stream closed"
+"""The comment behind which nothing comes any more."""
 
 _ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]{1,256}\Z")
 
@@ -178,28 +181,13 @@ class ApiServer:
             if after:
                 path += f"?after={after}"
                 headers["Last-Event-ID"] = str(after)
-            async with self._exchange("GET", path, headers=headers, seconds=None, may_repeat=True) as response:
-                stream, count, has_ended = EventStream(), 0, False
-                async for chunk in response.content.iter_any():
-                    try:
-                        blocks = stream.feed(chunk)
-                    except TooLong as exc:
-                        raise ServerUnavailable("the API server sent an event without an end") from exc
-                    for block in blocks:
-                        if block.comment is not None:
-                            has_ended = has_ended or block.comment == "stream closed"
-                            continue
-                        event = read_event(block, count + 1)
-                        if event is None or event.type == "error":
-                            _raise_told(event)
-                            continue
-                        count += 1
-                        if event.seq > after:
-                            after = event.seq
-                            yield event
-                        has_ended = has_ended or event.is_final
-                if not has_ended:
-                    raise ServerUnavailable("the API server broke off in the middle of a run's events")
+            async with (
+                self._exchange("GET", path, headers=headers, seconds=None, may_repeat=True) as response,
+                aclosing(_events_of(response)) as events,
+            ):
+                async for event in events:
+                    if event.seq > after:
+                        yield event
 
     async def approve(self, run_id: str, approval_id: str, choice: str, reason: str | None = None) -> dict[str, Any]:
         """`choice`: once, session, always, deny. Raises RunGone; ServerRefused 409 `approval_not_pending`."""
@@ -292,51 +280,74 @@ class ApiServer:
     async def _search(self, stamp: object) -> _Found:
         """Raises what the first place said; that a key is refused says more than that nothing is there."""
         problems: list[ServerUnavailable] = []
-        silent: Place | None = None
         for place in dict.fromkeys(await asyncio.to_thread(places_of, self.home, self._environ)):
             try:
-                async with exchange(
-                    self._session, place, "GET", "/v1/capabilities", seconds=SEARCH_SECONDS, may_repeat=True
-                ) as response:
-                    said = read_capabilities(await read_object(response))
-                return _Found(place, said, stamp, self._clock.monotonic())
+                return _Found(place, await self._said_at(place), stamp, self._clock.monotonic())
             except ServerUnavailable as error:
                 problems.append(error)
             except ServerRefused as error:
-                if error.status != 404:
-                    problems.append(ServerUnavailable(error.message))
-                elif not place.is_shared:
-                    silent = silent or place
-        if silent is not None:  # it answers, and says nothing of itself: it promises nothing
-            return _Found(silent, Capabilities(), stamp, self._clock.monotonic())
+                problems.append(ServerUnavailable(error.message))
         self._found = None
         refused = [problem for problem in problems if isinstance(problem, ServerUnauthorized)]
         raise (refused or problems or [ServerUnavailable(f"no API server answers for the profile {self.profile}")])[0]
 
+    async def _said_at(self, place: Place) -> Capabilities:
+        """One that has models and says nothing of itself promises nothing; of a shared one, that is not enough."""
+        try:
+            return read_capabilities(await self._looked_at(place, "/v1/capabilities"))
+        except ServerRefused as error:
+            if error.status != 404 or place.is_shared:
+                raise
+        await self._looked_at(place, "/v1/models")
+        return Capabilities()
+
+    async def _looked_at(self, place: Place, path: str) -> dict[str, Any]:
+        async with exchange(self._session, place, "GET", path, seconds=SEARCH_SECONDS, may_repeat=True) as response:
+            return await read_object(response)
+
     async def _version(self, place: Place) -> str | None:
         try:
-            async with exchange(self._session, place, "GET", "/health", may_repeat=True) as response:
-                version = (await read_object(response)).get("version")
+            version = (await self._looked_at(place, "/health")).get("version")
         except (ServerUnavailable, ServerRefused):
             return None
         return version if isinstance(version, str) else None
 
 
-class _of_run:  # noqa: N801 reads as a word
+async def _events_of(response: aiohttp.ClientResponse) -> AsyncGenerator[RemoteEvent, None]:
+    """Raises ServerUnavailable when they end before the run does."""
+    stream, count, has_ended = EventStream(), 0, False
+    async for chunk in response.content.iter_any():
+        try:
+            blocks = stream.feed(chunk)
+        except TooLong as exc:
+            raise ServerUnavailable("the API server sent an event without an end") from exc
+        for block in blocks:
+            if block.comment is not None:
+                has_ended = has_ended or block.comment == STREAM_CLOSED
+                continue
+            event = read_event(block, count + 1)
+            if event is None:
+                continue
+            if event.type == "error":  # of the stream: the run may go on
+                raise ServerUnavailable(_message(event.data) or "the API server could not go on with a stream")
+            count += 1
+            has_ended = has_ended or event.is_final
+            yield event
+    if not has_ended:
+        raise ServerUnavailable("the API server broke off in the middle of a run's events")
+
+
+@contextmanager
+def _of_run(run_id: str) -> Iterator[None]:
     """What a 404 means where a run was asked for."""
-
-    def __init__(self, run_id: str) -> None:
-        self._run_id = run_id
-
-    def __enter__(self) -> None:
-        if _ID.match(self._run_id) is None:
-            raise RunGone("no such run")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if isinstance(error, ServerRefused) and error.status == 404:
-            raise RunGone("the API server knows no such run any more") from error
+    if _ID.match(run_id) is None:
+        raise RunGone("no such run")
+    try:
+        yield
+    except ServerRefused as error:
+        if error.status != 404:
+            raise
+        raise RunGone("the API server knows no such run any more") from error
 
 
 def _segment(text: str) -> str:
@@ -351,10 +362,7 @@ def _unwrapped(answer: dict[str, Any], name: str) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else answer
 
 
-def _raise_told(event: RemoteEvent | None) -> None:
-    """An error event ends a stream without ending the run."""
-    if event is None:
-        return
-    error = event.data.get("error")
+def _message(data: Mapping[str, Any]) -> str | None:
+    error = data.get("error")
     message = error.get("message") if isinstance(error, dict) else None
-    raise ServerUnavailable(message if isinstance(message, str) else "the API server could not go on with a stream")
+    return message if isinstance(message, str) else None

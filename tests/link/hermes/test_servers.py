@@ -200,6 +200,16 @@ async def test_a_server_without_capabilities_promises_nothing_and_serves(
     assert not (await server.capabilities()).has_sessions_on_runs
     assert (await server.models())["object"] == "list"
 
+    stand_in.answers["GET", "/v1/models"] = (404, "there is nothing here")  # any other web server
+    state = await server.state()
+    assert (state.state, state.issue) == ("offline", "the API server answers with status 404")
+
+
+async def test_many_who_ask_at_once_look_for_it_once(servers: ApiServers, stand_in: LinkStandIn) -> None:
+    server = servers.of("default")
+    await asyncio.gather(*(server.models() for _ in range(20)))
+    assert [path for _, path, _ in stand_in.asked].count("/v1/capabilities") == 1
+
 
 async def test_a_server_that_moved_is_followed_with_the_next_call(
     servers: ApiServers, stand_in: LinkStandIn, tmp_path: Path
