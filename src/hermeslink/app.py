@@ -15,9 +15,11 @@ from hermeslink.blobs.attaching import Attaching
 from hermeslink.blobs.blobs import Blobs
 from hermeslink.blobs.folder import Folder
 from hermeslink.blobs.inboxes import Inboxes
+from hermeslink.conversations.approvals import Approvals
 from hermeslink.conversations.conversations import Conversations
 from hermeslink.conversations.log import EventLog
 from hermeslink.conversations.plans import Plans
+from hermeslink.conversations.sending import Sending
 from hermeslink.hermes.direct_runs import DirectRuns
 from hermeslink.hermes.servers import ApiServers
 from hermeslink.home import LinkHome
@@ -53,6 +55,8 @@ class Link:
     log: EventLog
     conversations: Conversations
     plans: Plans
+    sending: Sending
+    approvals: Approvals
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -88,26 +92,32 @@ async def open_link(
             DirectRuns(servers, database, clock) as direct_runs,
         ):
             conversations = Conversations(database, log, blobs, clock, servers.home)
-            yield Link(
-                home,
-                hermes_root,
-                settings,
-                clock,
-                Network(settings),
-                database,
-                identity,
-                devices,
-                pairing,
-                servers,
-                direct_runs,
-                blobs,
-                Attaching(blobs),
-                UsageBook(database, clock),
-                StatisticsBook(database, servers),
-                log,
-                conversations,
-                Plans(database, log, conversations, clock),
-            )
+            attaching = Attaching(blobs)
+            sending = Sending(log, database, servers, attaching, clock)
+            conversations.stop_run = sending.forget
+            async with sending.running():
+                yield Link(
+                    home,
+                    hermes_root,
+                    settings,
+                    clock,
+                    Network(settings),
+                    database,
+                    identity,
+                    devices,
+                    pairing,
+                    servers,
+                    direct_runs,
+                    blobs,
+                    attaching,
+                    UsageBook(database, clock),
+                    StatisticsBook(database, servers),
+                    log,
+                    conversations,
+                    Plans(database, log, conversations, clock),
+                    sending,
+                    Approvals(log, database, servers, clock),
+                )
     finally:
         await log.close()
         await database.close()

@@ -27,6 +27,7 @@ from hermes.core.peers import Peers
 from hermes.home.logs import log_context
 from hermeslink import __version__
 from hermeslink.api import (
+    approvals,
     archive,
     audit,
     auth,
@@ -38,6 +39,7 @@ from hermeslink.api import (
     documentation,
     later,
     logs,
+    messages,
     models,
     pages,
     pairing,
@@ -79,6 +81,8 @@ GROUPS: tuple[APIRouter, ...] = (
     statistics.router,
     conversations.router,
     conversation_events.router,
+    messages.router,
+    approvals.router,
     archive.router,
     plans.router,
     pages.router,

@@ -262,7 +262,9 @@ async def list_messages(
 async def set_title(conversation_id: str, link: TheLink, caller: TheCaller, body: Title) -> ConversationAnswer:
     if not body.title:
         raise InvalidInput("title is empty", code="title_required", param="title")
-    return conversation_answer(await link.conversations.set_title(conversation_id, body.title, caller.device_id))
+    changed = await link.conversations.set_title(conversation_id, body.title, caller.device_id)
+    link.sending.retitle(conversation_id)
+    return conversation_answer(changed)
 
 
 @router.patch("/conversations/{conversation_id}/model")

@@ -14,6 +14,7 @@ from hermeslink.core.conversation import Conversation, ConversationStatus, LinkE
 
 from . import blobs as blob_store
 from . import events as event_store
+from . import runs as run_store
 from . import search
 from .encoding import clean
 from .schema import conversations, runs
@@ -97,19 +98,21 @@ def add_usage(
         output_tokens=conversations.c.output_tokens + output_tokens,
         run_count=conversations.c.run_count + 1,
         stats_updated_at=now,
+        updated_at=now,
         **{name: value for name, value in known.items() if value is not None},
     )
 
 
 def delete(conn: Connection, conversation_id: str, now: float) -> tuple[list[Blob], list[LinkEvent]]:
-    """With all that belongs to it; of its events the last one is left, which tells it. Returns its blobs, which are to
-    be given to `Blobs.collect` once that is committed.
+    """With all that belongs to it; of its events the last one is left, which tells it. A run that its API server has is
+    to be stopped. Returns its blobs, which are to be given to `Blobs.collect` once that is committed.
 
     Raises NotFound `conversation_not_found`.
     """
     gone = event_store.append(
         conn, conversation_id, [NewEvent("conversation.deleted", {"conversation_id": conversation_id})], now
     )
+    run_store.owe_stops(conn, conversation_id, now)
     number = conn.execute(select(conversations.c.number).where(conversations.c.id == conversation_id)).scalar_one()
     event_store.forget(conn, conversation_id, gone[0].seq)
     search.forget(conn, number, conversation_id)

@@ -89,6 +89,11 @@ def prepare(conn: Connection, run_id: str, session_id: str | None, sends_history
     _change(conn, run_id, session_id=session_id, sends_history=sends_history, prepared_at=now)
 
 
+def unprepare(conn: Connection, run_id: str) -> None:
+    """It is sure that the API server heard nothing of it."""
+    _change(conn, run_id, prepared_at=None)
+
+
 def accept(conn: Connection, run_id: str, remote_id: str) -> Run | None:
     """None: it went with its conversation meanwhile."""
     _change(conn, run_id, remote_id=remote_id)
@@ -127,6 +132,13 @@ def said_runs(conn: Connection, conversation_id: str) -> set[str]:
 def owe_stop(conn: Connection, profile: str, remote_id: str, now: float) -> None:
     row = upsert(owed_stops).values(profile=profile, remote_id=remote_id, created_at=now)
     conn.execute(row.on_conflict_do_nothing())
+
+
+def owe_stops(conn: Connection, conversation_id: str, now: float) -> None:
+    """Of every run of a conversation that goes: nobody will follow them any more."""
+    for run in open_runs(conn, conversation_id):
+        if run.remote_id is not None:
+            owe_stop(conn, run.profile, run.remote_id, now)
 
 
 def owed(conn: Connection) -> list[tuple[str, str, float]]:

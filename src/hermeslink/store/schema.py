@@ -149,7 +149,7 @@ messages = Table(
     Column("profile", Text, nullable=False),
     Column("text", Text, nullable=False),  # of one that streams: what its events do not hold yet is nowhere
     Column("reasoning", Text, nullable=False),
-    Column("said_through", Integer, nullable=False),  # the number of the last event whose text is in the row
+    Column("said_through", Integer, nullable=False, default=0),  # the number of the last event whose text is in the row
     Column("usage", Text),  # JSON
     Column("error", Text),  # JSON
     Column("created_at", Float, nullable=False),
