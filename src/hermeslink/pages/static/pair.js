@@ -11,6 +11,7 @@ const SECTIONS = ["asking", "open", "claimed", "expired", "paired", "elsewhere",
 const at = (id) => document.getElementById(id);
 let code = null; // {token, session_id, until}: `until` in milliseconds of performance.now()
 let timer = null;
+let asking = 0; // the newest question counts; an older one's answer comes too late
 
 function show(name) {
   for (const each of SECTIONS) at(each).hidden = each !== name;
@@ -29,43 +30,47 @@ async function call(method, path, { token, body } = {}) {
     referrerPolicy: "no-referrer",
   });
   const told = await answer.json().catch(() => ({}));
-  if (answer.ok) return { ...told, at: Date.parse(answer.headers.get("Date")) || Date.now() };
+  if (answer.ok) return { ...told, at: Date.parse(answer.headers.get("Date")) };
   const error = new Error(told.error ? told.error.message : `HTTP ${answer.status}`);
   error.status = answer.status;
   throw error;
 }
 
-function fail(error) {
+function fail(error, token) {
   stopLooking();
-  if (error.status === undefined) return show("offline");
-  at("why").textContent = error.message;
-  show("failed");
+  if (error.status === undefined) {
+    show("offline");
+    timer = setTimeout(() => ask(token), LOOK_MS);
+  } else {
+    at("why").textContent = error.message;
+    show("failed");
+  }
 }
 
 // --- a code, and what becomes of it ---
 
 async function ask(token) {
+  const asked = ++asking;
   stopLooking();
   show("asking");
   try {
-    open(await call(token ? "GET" : "POST", "/pairing/session", { token, body: token ? undefined : {} }), token);
+    const told = await call(token ? "GET" : "POST", "/pairing/session", { token, body: token ? undefined : {} });
+    if (asked === asking) open(told, token);
   } catch (error) {
-    if (error.status === 401 || error.status === 403) {
-      token ? fail(error) : show("elsewhere");
-    } else {
-      fail(error);
-      if (error.status === undefined) timer = setTimeout(() => ask(token), LOOK_MS);
-    }
+    if (asked !== asking) return;
+    if (!token && (error.status === 401 || error.status === 403)) show("elsewhere");
+    else fail(error, token);
   }
 }
 
 function open(told, token) {
   const session = told.session;
   if (session.claimed) return show("claimed");
+  const now = told.at || (token ? Date.now() : Date.parse(session.created_at)); // by the clock of the service
   code = {
     token: token || told.connect_token,
     session_id: session.session_id,
-    until: performance.now() + Date.parse(session.expires_at) - told.at, // by the clock of the service
+    until: performance.now() + Date.parse(session.expires_at) - now,
   };
   at("where").textContent = session.display_name;
   at("where").hidden = false;
@@ -131,7 +136,7 @@ async function pairHere(token) {
     );
     showTokens();
   } catch (error) {
-    fail(error);
+    fail(error, token);
   } finally {
     at("here").disabled = false;
   }
