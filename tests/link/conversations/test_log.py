@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -120,15 +121,17 @@ async def test_the_stream_of_a_conversation_ends_with_its_deletion_and_that_of_a
     async with link_database() as database:
         await with_two(database)
         log = EventLog(database, SystemClock())
-        everything = log.follow(None)
-        of_a = asyncio.create_task(_types(log, A, 0))
-        await log.write(say, A, "one", "two")
-        await log.write(remove, A)
-        await log.write(say, B, "three")
+        everything, of_a = log.follow(None), log.follow(A)
+        await log.write(say, A, "one")
         async with asyncio.timeout(5):
-            assert await of_a == [(1, "message.delta"), (2, "message.delta"), (3, "conversation.deleted")]
-            seen = [(event.conversation_id, event.seq) async for event in _first(everything, 2)]
-        assert seen == [(A, 3), (B, 1)]  # it began to read behind the deletion, which took the words away
+            assert [(await anext(one)).number for one in (everything, of_a)] == [1, 1]
+            await log.write(say, A, "two")
+            await log.write(remove, A)
+            await log.write(say, B, "three")
+            assert [event.type async for event in of_a] == ["message.delta", "conversation.deleted"]
+            assert [event.number async for event in _first(everything, 3)] == [2, 3, 4]
+            # who comes now finds the words gone, and what became of them
+            assert [event.number async for event in _first(log.follow(None), 2)] == [3, 4]
 
 
 async def test_who_was_away_while_a_conversation_was_deleted_is_told_and_who_comes_later_finds_none():
@@ -154,6 +157,58 @@ async def test_a_place_behind_the_newest_event_is_that_of_the_newest():
         await log.write(say, A, "two")
         async with asyncio.timeout(5):
             assert (await reading).seq == 2
+
+
+async def test_what_a_caller_wrote_that_was_cancelled_is_shown_all_the_same():
+    async with link_database() as database:
+        await with_two(database)
+        log = EventLog(database, SystemClock())
+        everything = log.follow(None)
+        await log.write(say, A, "one")
+        assert (await anext(everything)).seq == 1
+        impatient = asyncio.create_task(log.write(say, A, "two"))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        async with asyncio.timeout(5):
+            assert (await anext(everything)).seq == 2
+
+
+class HeldReads:
+    """A database whose readers get what they read later than those who wait for a write behind it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.go = asyncio.Event()
+        self.held = 0
+        self.go.set()
+
+    async def read(self, function: Any, *args: Any) -> Any:
+        found = await self._database.read(function, *args)
+        self.held += 1
+        await self.go.wait()
+        return found
+
+    async def write(self, function: Any, *args: Any, durable: bool = False) -> Any:
+        return await self._database.write(function, *args, durable=durable)
+
+
+async def test_an_event_that_comes_while_the_store_is_read_is_not_missed():
+    async with link_database() as database:
+        await with_two(database)
+        held = HeldReads(database)
+        log = EventLog(cast(Database, held), SystemClock())
+        await log.write(say, A, "one")
+        everything = log.follow(None)
+        assert (await anext(everything)).seq == 1
+        held.go.clear()
+        before = held.held
+        waiting = asyncio.ensure_future(anext(everything))
+        while held.held == before:
+            await asyncio.sleep(0)
+        await log.write(say, A, "two")
+        held.go.set()
+        async with asyncio.timeout(5):
+            assert (await waiting).seq == 2
 
 
 async def test_a_write_that_fails_shows_nothing_and_uses_up_no_number():
