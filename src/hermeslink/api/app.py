@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hermes.core.errors import HermesError, InvalidInput, NotFound
 from hermes.core.hosts import AllowedHosts
 from hermes.core.peers import Peers
+from hermes.core.tally import OTHER, HttpTally
 from hermes.home.logs import log_context
 from hermeslink import __version__
 from hermeslink.api import (
@@ -40,6 +41,7 @@ from hermeslink.api import (
     later,
     logs,
     messages,
+    metrics,
     models,
     pages,
     pairing,
@@ -87,19 +89,22 @@ GROUPS: tuple[APIRouter, ...] = (
     plans.router,
     pages.router,
     logs.router,
+    metrics.router,
     later.router,
 )
 """One file each: what belongs together by its noun."""
 
 REQUEST_ID = "hermeslink.request_id"
 MAX_LOGGED_PATH = 300
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Those that are counted by name; a client may send any word."""
 
 
 def create_app(
     link: Link, groups: Sequence[APIRouter] = GROUPS, *, body_timeout_seconds: float = BODY_TIMEOUT_SECONDS
 ) -> FastAPI:
     """`lifespan` does nothing: whoever opened `link` closes it when the server has ended."""
-    routes = routes_of(groups)
+    routes, http = routes_of(groups), HttpTally()
     app = FastAPI(
         title="Hermes Link",
         version=__version__,
@@ -107,7 +112,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Door, link, Paths(rows_of(groups)), body_timeout_seconds)],
+        middleware=[Middleware(Door, link, Paths(rows_of(groups)), http, body_timeout_seconds)],
         exception_handlers={
             HermesError: _failed,
             RequestValidationError: _invalid,
@@ -116,6 +121,7 @@ def create_app(
     )
     app.state.link = link
     app.state.routes = routes
+    app.state.http = http
     app.router.routes = [LetIn(routes)]
     return app
 
@@ -131,10 +137,11 @@ def rows_of(groups: Sequence[APIRouter]) -> list[Row]:
 class Door:
     """In front of everything. A route that it does not know is not there."""
 
-    def __init__(self, app: ASGIApp, link: Link, paths: Paths, body_timeout_seconds: float) -> None:
+    def __init__(self, app: ASGIApp, link: Link, paths: Paths, http: HttpTally, body_timeout_seconds: float) -> None:
         settings = link.settings
         self.app = app
         self.paths = paths
+        self.http = http
         self.body_timeout_seconds = body_timeout_seconds
         self.stopping = link.stopping
         self.hosts = AllowedHosts(
@@ -155,7 +162,7 @@ class Door:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         scope[REQUEST_ID] = request_id = names.request_id(scope["headers"]).decode("ascii")
-        outgoing = Outgoing(send, request_id, closes=self.stopping.is_set())
+        outgoing = Outgoing(send, request_id, self.http, closes=self.stopping.is_set())
         with log_context(request_id=request_id):
             try:
                 await self._pass(scope, receive, outgoing)
@@ -165,7 +172,13 @@ class Door:
                 log.exception("a request failed")
                 await outgoing.fail(HermesError("The request failed inside the service."), scope, receive)
             finally:
+                self._count(scope, outgoing)
                 _log(scope, outgoing, time.perf_counter() - began)
+
+    def _count(self, scope: Scope, outgoing: Outgoing) -> None:
+        method, (_, path) = scope["method"], scope.get(ROW, ("", ""))
+        self.http.requests[path or OTHER, method if method in METHODS else OTHER, outgoing.status] += 1
+        self.http.streams -= outgoing.is_event_stream
 
     async def _pass(self, scope: Scope, receive: Receive, outgoing: Outgoing) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -210,13 +223,15 @@ class HeadAnswered(Exception):
 class Outgoing:
     """A `send` that adds the headers of every answer and knows whether it has begun."""
 
-    def __init__(self, send: Send, request_id: str, *, closes: bool) -> None:
+    def __init__(self, send: Send, request_id: str, http: HttpTally, *, closes: bool) -> None:
         self.request_id = request_id
         self.headers = [*names.SECURITY_HEADERS, (b"x-request-id", request_id.encode("ascii"))]
         if closes:  # a client that keeps its connections would ask a service that is no longer there
             self.headers.append((b"connection", b"close"))
         self.status = 0
         self.is_head = False
+        self.is_event_stream = False
+        self._http = http
         self._send = send
 
     async def __call__(self, message: Message) -> None:
@@ -224,6 +239,8 @@ class Outgoing:
             self.status = message["status"]
             own = list(message.get("headers", ()))
             set_by_route = {name for name, _ in own}
+            self.is_event_stream = any(value.startswith(b"text/event-stream") for _, value in own)
+            self._http.streams += self.is_event_stream
             message["headers"] = [*own, *(header for header in self.headers if header[0] not in set_by_route)]
         await self._send(message)
         if self.is_head:
