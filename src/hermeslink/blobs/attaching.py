@@ -24,8 +24,8 @@ MOST_TEXT_BYTES = 64 << 10
 """Of one file that is told as it is; half of what a message may tell together."""
 MOST_TOGETHER_TEXT_BYTES = 128 << 10
 MOST_PICTURE_BYTES = 1536 << 10
-MOST_TOGETHER_PICTURE_BYTES = 4 << 20
-"""An API server takes 10 MiB in a body: base64 makes a third more of this, and the history must fit, too."""
+MOST_TOGETHER_PICTURE_BYTES = 3 << 20
+"""An API server takes 10 MiB in a body: base64 makes a third more of this, and a history of 4 must fit, too."""
 AT_ONCE = 2
 """Messages whose pictures are scaled at the same time: each takes a core, and memory."""
 
