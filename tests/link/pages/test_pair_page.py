@@ -157,21 +157,19 @@ async def test_a_wrong_token_is_told_in_words(context: BrowserContext, server: L
     assert "connect token" in await seen.page.inner_text("#why")
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
-        "<img src=x onerror=alert(1)>",
-        "%3Cscript%3Ealert(1)%3C/script%3E",
-        "javascript:alert(1)",
-        "'-alert(1)-'",
-        '"><svg onload=alert(1)>',
-        "&server=https://evil.example",
-    ],
-)
-async def test_nothing_of_the_url_is_run_or_written_or_called(
-    context: BrowserContext, server: LinkServer, payload: str
-) -> None:
+PAYLOADS = [
+    "<img src=x onerror=alert(1)>",
+    "%3Cscript%3Ealert(1)%3C/script%3E",
+    "javascript:alert(1)",
+    "'-alert(1)-'",
+    '"><svg onload=alert(1)>',
+    "&server=https://evil.example",
+]
+
+
+async def test_nothing_of_the_url_is_run_or_written_or_called(context: BrowserContext, server: LinkServer) -> None:
     page = await context.new_page()
+    seen = Seen(page)
     dialogs: list[str] = []
 
     async def note(dialog: Any) -> None:
@@ -179,11 +177,12 @@ async def test_nothing_of_the_url_is_run_or_written_or_called(
         await dialog.dismiss()
 
     page.on("dialog", note)
-    seen = Seen(page)
-    await page.goto(f"http://127.0.0.1:{server.port}/pair?code={payload}&server={payload}#code={payload}&x={payload}")
-    await expect(page.locator("#open")).to_be_visible()
+    for payload in PAYLOADS:
+        where = f"http://127.0.0.1:{server.port}/pair?code={payload}&server={payload}#code={payload}&x={payload}"
+        await page.goto(where)
+        await expect(page.locator("#open")).to_be_visible()
+        assert "alert(1)" not in await page.content()
     assert dialogs == []
-    assert "alert(1)" not in await page.content()
     hosts = {url.split("/")[2] for url in seen.asked if url.startswith("http")}
     assert hosts == {f"127.0.0.1:{server.port}"}
 
