@@ -28,7 +28,7 @@ def _list(
     from hermeslink.core.times import iso
 
     async def read(access: Access) -> list[Device]:
-        return await access.devices.all(_owner(), hidden=every)
+        return await access.devices.all(owner(), hidden=every)
 
     found = [device for device in with_access(call_of(ctx), read) if every or device.revoked_at is None]
     if as_json:
@@ -53,7 +53,7 @@ def _rename(
     from hermeslink.cli.access import with_access
 
     async def rename(access: Access) -> Device:
-        return await access.devices.rename(_owner(), await _find(access, device), label)
+        return await access.devices.rename(None, await _find(access, device), label)
 
     renamed = with_access(call_of(ctx), rename)
     print(_("{id} is called {label} now.").format(id=renamed.id, label=plain(renamed.label)))
@@ -70,7 +70,8 @@ def _revoke(ctx: typer.Context, device: Annotated[str, typer.Argument(help=N_("I
     print(_("{label} ({id}) is let in no more.").format(label=plain(revoked.label), id=revoked.id))
 
 
-def _owner() -> Caller:
+def owner() -> Caller:
+    """Who has the files may see every device."""
     from hermeslink.core.caller import Caller
     from hermeslink.core.device import Scope
 
@@ -81,7 +82,7 @@ async def _find(access: Access, named: str) -> str:
     """The id of the device that is called so, if one alone is. Raises NotFound, or Conflict where several are."""
     from hermes.core.errors import Conflict, NotFound
 
-    all_of_them = await access.devices.all(_owner(), hidden=True)
+    all_of_them = await access.devices.all(owner(), hidden=True)
     if any(device.id == named for device in all_of_them):
         return named
     called = [device.id for device in all_of_them if device.label == named and device.revoked_at is None]

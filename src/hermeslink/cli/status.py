@@ -55,16 +55,32 @@ def facts_of(call: Call) -> dict[str, Any]:
         "link_id": None,
         "display_name": network.display_name,
         "devices": {"total": 0, "active": 0, "revoked": 0, "trusted": 0},
+        "api_server": _api_server(call),
     }
     return {**facts, **_of_access(call)} if home.database_file.exists() else facts
 
 
+def _api_server(call: Call) -> dict[str, Any]:
+    """Of the default profile, as it is now."""
+    import asyncio
+
+    from hermeslink.hermes.servers import ApiServers, ServerState
+    from hermeslink.home import hermes_root
+
+    async def ask() -> ServerState:
+        async with ApiServers(hermes_root(call.environ), environ=call.environ) as servers:
+            return await servers.of().state()
+
+    state = asyncio.run(ask())
+    return {"state": state.state, "issue": state.issue}
+
+
 def _of_access(call: Call) -> dict[str, Any]:
     from hermeslink.cli.access import with_access
-    from hermeslink.cli.devices import _owner
+    from hermeslink.cli.devices import owner
 
     async def read(access: Access) -> dict[str, Any]:
-        summary = access.devices.summary(await access.devices.all(_owner()))
+        summary = access.devices.summary(await access.devices.all(owner()))
         return {
             "link_id": access.identity.link_id,
             "devices": asdict(summary),
@@ -88,3 +104,5 @@ def _show(facts: dict[str, Any]) -> None:
             active=facts["devices"]["active"], revoked=facts["devices"]["revoked"]
         )
     )
+    server = facts["api_server"]
+    print(_("API server: {state}").format(state=server["state"]) + (f": {server['issue']}" if server["issue"] else ""))

@@ -93,10 +93,11 @@ class Devices:
         """Raises NotFound (`device_not_found`)."""
         return await self._database.read(_get, device_id)
 
-    async def rename(self, caller: Caller, device_id: str, label: object) -> Device:
+    async def rename(self, caller: Caller | None, device_id: str, label: object) -> Device:
         """Raises InvalidInput (`device_label_required`, `device_label_invalid`), NotFound, Forbidden, or Conflict
         (`device_revoked`)."""
-        _may_change(caller, device_id)
+        if caller is not None:
+            _may_change(caller, device_id)
         return await self._database.write(
             _rename, device_id, checked_label(label), caller, self._clock.now(), durable=True
         )
@@ -172,7 +173,7 @@ def _get(conn: Connection, device_id: str) -> Device:
     return found
 
 
-def _rename(conn: Connection, device_id: str, label: str, caller: Caller, now: float) -> Device:
+def _rename(conn: Connection, device_id: str, label: str, caller: Caller | None, now: float) -> Device:
     device = _get(conn, device_id)
     if device.status == DeviceStatus.REVOKED:
         raise Conflict(f"{device.label} was revoked: it has to pair again first", code="device_revoked")
