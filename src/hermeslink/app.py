@@ -94,7 +94,7 @@ async def open_link(
             conversations = Conversations(database, log, blobs, clock, servers.home)
             attaching = Attaching(blobs)
             sending = Sending(log, database, servers, attaching, clock)
-            conversations.stop_run = sending.forget
+            conversations.deleted = sending.forget
             async with sending.running():
                 yield Link(
                     home,

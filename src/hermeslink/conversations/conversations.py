@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hermes.core.clock import Clock
@@ -55,18 +55,14 @@ class Deletion:
     error: HermesError | None = None
 
 
-async def _nothing_runs(conversation_id: str) -> None:
-    pass
-
-
 class Conversations:
-    """`check_profile` raises NotFound `profile_not_found`. `stop_run` stops what the agent does for a conversation that
-    goes; whoever sends messages sets it."""
+    """`check_profile` raises NotFound `profile_not_found`. `deleted` is called after a conversation has gone: whoever
+    conducts runs sets it, and stops what the agent does for it."""
 
     def __init__(
         self, database: Database, log: EventLog, blobs: Blobs, clock: Clock, check_profile: Callable[[str], object]
     ) -> None:
-        self.stop_run: Callable[[str], Awaitable[None]] = _nothing_runs
+        self.deleted: Callable[[str], None] = lambda conversation_id: None
         self._database = database
         self._log = log
         self._blobs = blobs
@@ -164,10 +160,9 @@ class Conversations:
 
     async def delete(self, conversation_id: str) -> Deletion:
         """With its blobs; what runs in it is stopped. Raises NotFound `conversation_not_found`."""
-        await self._database.read(conversations.get, conversation_id)
-        await self.stop_run(conversation_id)
         now = self._clock.now()
         blobs = await self._log.write(conversations.delete, conversation_id, now, durable=True)
+        self.deleted(conversation_id)
         await self._blobs.collect(blobs)
         return Deletion(conversation_id, now, len(blobs))
 

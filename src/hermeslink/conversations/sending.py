@@ -101,9 +101,9 @@ class Sending:
         status = STOPPING if is_open else RunStatus.CANCELLED.value if after is None else after.status.value
         return {"id": run_id, "status": status}
 
-    async def forget(self, conversation_id: str) -> None:
-        """Before it is deleted: its run is to be stopped, now or when the API server is there again."""
-        await self._database.write(run_store.owe_stops, conversation_id, self._clock.now(), durable=True)
+    def forget(self, conversation_id: str) -> None:
+        """After it was deleted, which left word that its run is to be stopped: now, or when the API server is there
+        again."""
         self.conducting.owe()
 
     def retitle(self, conversation_id: str) -> None:

@@ -254,11 +254,7 @@ async def test_what_a_device_acknowledged_is_its_own_and_never_goes_back(server:
 async def test_deleting_takes_everything_with_it(server: LinkServer) -> None:
     of = (await make(server, title="Gone"))["id"]
     stopped: list[str] = []
-
-    async def stop(conversation_id: str) -> None:
-        stopped.append(conversation_id)
-
-    server.link.conversations.stop_run = stop
+    server.link.conversations.deleted = stopped.append
     async with await server.link.blobs.receive(of) as incoming:
         await incoming.write(b"bytes")
         await incoming.keep("a.txt")

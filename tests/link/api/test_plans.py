@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from hermes.core.errors import StoreUnavailable
+from hermeslink.conversations.conversations import Conversations, Deletion
+from hermeslink.conversations.plans import Plans
 from tests.support.clock import FakeClock
 from tests.support.link import LinkServer, client_of, paired, serving_link
 
@@ -135,21 +137,21 @@ async def test_a_plan_that_is_too_old_is_not_executed(server: LinkServer, clock:
 async def test_a_plan_that_broke_off_goes_on(server: LinkServer) -> None:
     ids = [await make(server) for _ in range(3)]
     plan = await plan_of(server)
+    link = server.link
 
-    async def fail(conversation_id: str) -> None:
-        if conversation_id == plan["conversation_ids"][1]:
-            raise StoreUnavailable("the disk is full")
+    class FullDisk(Conversations):
+        async def delete(self, conversation_id: str) -> Deletion:
+            if conversation_id == plan["conversation_ids"][1]:
+                raise StoreUnavailable("the disk is full")
+            return await link.conversations.delete(conversation_id)
 
-    server.link.conversations.stop_run = fail
+    full = FullDisk(link.database, link.log, link.blobs, link.clock, link.servers.home)
+    whole, link.plans = link.plans, Plans(link.database, link.log, full, link.clock)
     place = f"{BASE}/clear-plans/{plan['id']}"
     assert told(await server.chat.post(place + "/execute")) == (503, "store_unavailable")
     assert (await server.chat.get(place)).json()["plan"]["status"] == "pending"
     assert len(await there(server)) == 2
-
-    async def stop(conversation_id: str) -> None:
-        pass
-
-    server.link.conversations.stop_run = stop
+    link.plans = whole
     assert (await server.chat.post(place + "/execute")).json()["plan"]["deleted_count"] == len(ids)
     assert await there(server) == set()
 

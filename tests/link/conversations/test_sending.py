@@ -350,14 +350,14 @@ class TestACancel:
                 await at.sending.cancel(where, answer["run"]["id"])
         await at.until_idle(conv)
 
-    async def test_before_a_deletion_stops_the_agent(self, at: Desk, stand_in: LinkStandIn) -> None:
+    async def test_of_a_conversation_that_is_deleted_stops_the_agent(self, at: Desk, stand_in: LinkStandIn) -> None:
         stand_in.scripts = [[say("Half"), Wait(), say("never")]]
         conv = await at.new_conversation()
         await at.send(conv, "One")
         await at.until(conv, lambda event: event.type == "message.delta")
         run = next(iter(stand_in.runs.values()))
-        await at.sending.forget(conv)
         await at.log.write(conversation_store.delete, conv, 9.0, durable=True)
+        at.sending.forget(conv)
         async with asyncio.timeout(20):
             while not run.has_ended:
                 await run.changed.wait()
