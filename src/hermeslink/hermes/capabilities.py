@@ -25,18 +25,6 @@ class Capabilities:
         """The same Idempotency-Key gives the same run."""
         return bool(self.features.get("idempotency"))
 
-    @property
-    def has_approvals(self) -> bool:
-        return bool(self.features.get("run_approval_response"))
-
-    @property
-    def has_jobs(self) -> bool:
-        return bool(self.features.get("jobs_admin"))
-
-    @property
-    def has_session_titles(self) -> bool:
-        return bool(self.features.get("session_resources"))
-
 
 def read_capabilities(answer: Mapping[str, Any]) -> Capabilities:
     """Of the body of /v1/capabilities; what is of another shape than expected counts as not said."""
