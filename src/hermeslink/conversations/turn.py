@@ -39,7 +39,7 @@ from hermeslink.core.conversation import (
 from hermeslink.core.ids import new_id
 from hermeslink.core.run import Run, RunStatus
 from hermeslink.core.times import iso
-from hermeslink.core.usage import Used
+from hermeslink.core.usage import UNKNOWN_MODEL, Used
 from hermeslink.hermes.events import RemoteEvent
 from hermeslink.store import acks as ack_store
 from hermeslink.store import approvals as approval_store
@@ -59,8 +59,6 @@ from hermeslink.store.sessions import Session
 
 MOST_WAITING = 100
 """Messages of one conversation that wait for their turn."""
-
-UNKNOWN_MODEL = "unknown"
 
 _ENDS: dict[RunStatus, tuple[MessageStatus, EventType, EventType]] = {
     RunStatus.COMPLETED: (MessageStatus.COMPLETED, "message.completed", "run.completed"),

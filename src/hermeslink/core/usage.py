@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+UNKNOWN_MODEL = "unknown"
+"""Of a run whose API server does not say which model answered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Used:

@@ -12,7 +12,7 @@ from typing import Any
 from hermes.core.clock import Clock
 from hermes.core.errors import HermesError, NotFound
 from hermes.store.database import Database
-from hermeslink.core.usage import Used
+from hermeslink.core.usage import UNKNOWN_MODEL, Used
 from hermeslink.hermes.events import RemoteEvent
 from hermeslink.hermes.problems import RunGone
 from hermeslink.hermes.servers import ApiServer, ApiServers
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
-UNKNOWN_MODEL = "unknown"
 
 
 class DirectRuns:

@@ -120,6 +120,7 @@ conversations = Table(
     Column("context_window", Integer),
     Column("stats_updated_at", Float),
     Index("conversations_by_update", "status", "updated_at", "id"),
+    Index("conversations_by_profile", "profile", "status", "updated_at", "id"),
 )
 
 sessions = Table(  # of API servers: a conversation has one with each profile that it was held with

@@ -153,13 +153,20 @@ async def test_no_statement_reads_conversations_one_by_one_or_their_messages(ser
     with counted() as said:
         await server.link.usage.read(server.link.usage.days("365"))
         await server.link.database.read(statistics_store.read, None)
+        await server.link.database.read(statistics_store.read, "default")
     assert not [one for one in said if " messages" in one or "FROM events" in one or "FROM runs" in one]
 
     def plans(conn: Connection) -> list[str]:
         read = [one for one in said if "FROM conversations" in one]
-        return [row[3] for one in read for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}")]
+        values = [("default",) * one.count("?") for one in read]
+        return [
+            row[3]
+            for one, value in zip(read, values, strict=True)
+            for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", value)
+        ]
 
-    assert all("COVERING INDEX" in plan for plan in await server.link.database.read(plans))
+    told = await server.link.database.read(plans)
+    assert len(told) == 2 and all("COVERING INDEX" in plan for plan in told)
 
 
 @contextmanager

@@ -49,6 +49,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("id"),
     )
     op.create_index("conversations_by_update", "conversations", ["status", "updated_at", "id"], unique=False)
+    op.create_index(
+        "conversations_by_profile", "conversations", ["profile", "status", "updated_at", "id"], unique=False
+    )
     op.create_table(
         "devices",
         sa.Column("id", sa.Text(), nullable=False),
