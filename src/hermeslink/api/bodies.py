@@ -4,9 +4,9 @@ that clients know (spec: link-api, section 1). And what answers have in common.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict
+from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
 GROUPS = (
@@ -33,6 +33,16 @@ class Body(BaseModel):
     """Of a request's JSON; also of its query: `query: Annotated[ListQuery, Query()]`. What nobody knows is ignored."""
 
     model_config = ConfigDict(alias_generator=AliasGenerator(validation_alias=names_of), populate_by_name=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _take_no_flag_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """pydantic takes false for 0: `older_than_days: false` would be a plan of everything."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+            raise ValueError("this is a number, not true or false")
+        return value
 
 
 class Answer(BaseModel):

@@ -160,6 +160,8 @@ async def test_a_body_that_breaks_the_schema_is_422_with_the_field_and_not_with_
     assert SECRET not in answer.text
     answer = await server.admin.post("/api/v1/wish", json={"content": "x", "olderThanDays": "soon"})
     assert (answer.status_code, answer.json()["error"]["field"]) == (422, "olderThanDays")
+    answer = await server.admin.post("/api/v1/wish", json={"content": "x", "older_than_days": False})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (422, "older_than_days")
     answer = await server.admin.post("/api/v1/wish", json=[])
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "validation_error")
     answer = await server.admin.get("/api/v1/look", params={"limit": 101})

@@ -49,6 +49,8 @@ async def test_the_document_has_every_route_and_who_may_call_it(server: LinkServ
             "/ErrorAnswer"
         )
         assert "422" not in operation["responses"]
+        if "application/json" in operation.get("requestBody", {}).get("content", {}):
+            assert "required" not in operation["requestBody"], "no body at all is read as {}"
     assert {"ErrorAnswer", "ErrorBody"} <= set(document["components"]["schemas"])
 
 
