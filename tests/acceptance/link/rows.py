@@ -1,0 +1,324 @@
+"""The 97 published rows of Link as data: who may call each, what a right call is, and what comes back.
+
+`body` is what is sent; `fields` are those of the answer that clients know. Parts in `{braces}` are filled with things
+that a `World` makes for each call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Access = Literal["public", "connect", "machine", "chat", "admin"]
+"""machine: without a token, where it comes from this machine itself."""
+
+Kind = Literal["json", "bare", "sse", "html", "bytes", "later"]
+
+
+def anonymous(path: str) -> str:
+    """Whatever its parameters are called."""
+    return re.sub(r"\{[^}]*\}", "{}", path)
+
+
+@dataclass(frozen=True)
+class Row:
+    """`kind`: json has `ok`, bare is JSON without it; later is the second half, 501 `not_implemented` until then."""
+
+    method: str
+    path: str
+    access: Access = "chat"
+    status: int = 200
+    kind: Kind = "json"
+    fields: str = ""
+    body: Any = None
+    content: bytes | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def route(self) -> str:
+        return f"/api/v1{self.path}" if self.path != "/pair" else self.path
+
+
+def later(method: str, path: str, access: Access) -> Row:
+    return Row(method, path, access, 501, "later")
+
+
+TOKENS = "link device access_token refresh_token"
+CONVERSATION = "/conversations/{conversation}"
+JOB = "/profiles/{profile}/cron-jobs/{job}"
+MEMORY = "/profiles/{profile}/memory"
+SPEAK = {"content": "hello"}
+
+ROWS = (
+    Row("GET", "/pair", "public", kind="html"),
+    Row(
+        "GET",
+        "/bootstrap",
+        "public",
+        kind="bare",
+        fields="link_id display_name version api_version paired pairing_supported preferred_pairing_urls routes "
+        "capabilities",
+    ),
+    Row("GET", "/auth/me", fields="auth link device"),
+    Row("POST", "/auth/device-session", "connect", fields=TOKENS, body={"device_label": "A", "device_platform": "web"}),
+    Row(
+        "POST",
+        "/auth/refresh",
+        "public",
+        fields="device access_token refresh_token",
+        body={"refresh_token": "{refresh}"},
+    ),
+    Row("POST", "/auth/logout", "public", body={"refresh_token": "{refresh}"}),
+    Row("GET", "/pairing/session", "public", fields="session", query={"session_id": "{pairing}"}),
+    Row(
+        "POST",
+        "/pairing/claim",
+        "public",
+        fields=TOKENS,
+        body={"session_id": "{pairing}", "claim_token": "{code}", "device_label": "A", "device_platform": "android"},
+    ),
+    Row(
+        "GET",
+        "/status",
+        fields="version paired link_id port link hermes gateway api_server devices profiles",
+    ),
+    Row("GET", "/logs", "admin", fields="source logs", query={"source": "link", "limit": "5"}),
+    Row("GET", "/devices", "chat", fields="current_device_id devices summary"),
+    Row("PATCH", "/devices/{device}", "admin", body={"label": "Kitchen"}, fields="device"),
+    Row("DELETE", "/devices/{device}", "admin", fields="current_device_revoked device summary"),
+    Row("DELETE", "/devices/{revoked}/app-listing", "admin"),
+    Row("GET", "/conversations", fields="conversations page"),
+    Row("GET", "/conversations/search", fields="conversations page", query={"q": "hello"}),
+    Row("POST", "/conversations", status=201, fields="conversation", body={"title": "Plans"}),
+    Row("DELETE", "/conversations", body={"conversation_ids": ["{conversation}"]}),
+    Row("DELETE", CONVERSATION, fields="conversation_id deleted_at blobs_deleted"),
+    Row("GET", f"{CONVERSATION}/messages", fields="conversation_id messages last_event_seq runtime page"),
+    Row(
+        "POST",
+        f"{CONVERSATION}/messages",
+        status=202,
+        body=SPEAK,
+        fields="conversation_id user_message assistant_message run last_event_seq conversation",
+    ),
+    Row("GET", f"{CONVERSATION}/events", kind="sse"),
+    Row("GET", "/conversations/events", kind="sse"),
+    Row("PATCH", f"{CONVERSATION}/title", body={"title": "Trip"}, fields="conversation"),
+    Row("PATCH", f"{CONVERSATION}/model", body={"model_id": "hermes-agent"}, fields="conversation"),
+    Row("PATCH", f"{CONVERSATION}/profile", body={"profile": "default"}, fields="conversation"),
+    Row("POST", f"{CONVERSATION}/ack", body={"seq": 1}, fields="acked_seq"),
+    Row("POST", "/conversations/clear-plans", status=201, body={}, fields="plan"),
+    Row("GET", "/conversations/clear-plans/{plan}", fields="plan"),
+    Row("POST", "/conversations/clear-plans/{plan}/execute", fields="plan"),
+    Row("POST", f"{CONVERSATION}/runs/{{run}}/cancel", fields="run"),
+    Row("POST", f"{CONVERSATION}/approvals/{{approval}}/approve", body={}, fields="approval_id decision scope"),
+    Row("POST", f"{CONVERSATION}/approvals/{{approval}}/deny", body={}, fields="approval_id decision scope"),
+    Row("POST", f"{CONVERSATION}/blobs", status=201, content=b"some text", fields="blob blob_id"),
+    Row("GET", f"{CONVERSATION}/blobs/{{blob}}", kind="bytes"),
+    Row("DELETE", f"{CONVERSATION}/blobs/{{blob}}", fields="deleted blob_id"),
+    Row("GET", "/statistics", fields="statistics"),
+    Row("GET", "/statistics/usage", fields="usage"),
+    Row("GET", "/models", kind="bare", fields="object data"),
+    later("GET", "/model-configs", "chat"),
+    later("POST", "/model-configs", "admin"),
+    later("PATCH", "/model-configs/defaults", "admin"),
+    later("DELETE", "/model-configs", "admin"),
+    Row("GET", "/profiles", fields="profiles"),
+    later("POST", "/profiles", "admin"),
+    later("PATCH", "/profiles/{profile}", "admin"),
+    later("DELETE", "/profiles/{profile}", "admin"),
+    later("GET", "/profiles/catalog", "chat"),
+    later("GET", "/profile-creation/status", "admin"),
+    later("GET", "/profile-creation/events", "admin"),
+    later("GET", "/profiles/{profile}/status", "chat"),
+    later("GET", "/profiles/{profile}/statistics", "chat"),
+    later("GET", "/profiles/{profile}/skills", "chat"),
+    later("PATCH", "/profiles/{profile}/skills/{skill}", "admin"),
+    later("GET", MEMORY, "chat"),
+    later("POST", f"{MEMORY}/entries", "admin"),
+    later("PATCH", f"{MEMORY}/entries", "admin"),
+    later("DELETE", f"{MEMORY}/entries", "admin"),
+    later("DELETE", MEMORY, "admin"),
+    later("PATCH", f"{MEMORY}/settings", "admin"),
+    later("PATCH", f"{MEMORY}/provider", "admin"),
+    later("GET", "/profiles/{profile}/permissions", "chat"),
+    later("PATCH", "/profiles/{profile}/permissions", "admin"),
+    later("GET", "/profiles/{profile}/tool-configs/{tool}", "chat"),
+    later("PATCH", "/profiles/{profile}/tool-configs/{tool}", "admin"),
+    later("GET", "/profiles/{profile}/model-configs", "chat"),
+    later("POST", "/profiles/{profile}/model-configs", "admin"),
+    later("PATCH", "/profiles/{profile}/model-configs/defaults", "admin"),
+    later("DELETE", "/profiles/{profile}/model-configs", "admin"),
+    Row("GET", "/cron-jobs", fields="jobs failures"),
+    Row("GET", "/profiles/{profile}/cron-jobs", fields="jobs failures"),
+    Row(
+        "POST",
+        "/profiles/{profile}/cron-jobs",
+        "admin",
+        201,
+        fields="job",
+        body={"name": "news", "schedule": "0 8 * * *", "prompt": "What is new?"},
+    ),
+    Row("GET", JOB, fields="job"),
+    Row("PATCH", JOB, "admin", body={"name": "other"}, fields="job"),
+    Row("DELETE", JOB, "admin"),
+    Row("POST", f"{JOB}/pause", "admin", fields="job"),
+    Row("POST", f"{JOB}/resume", "admin", fields="job"),
+    Row("POST", f"{JOB}/run", "admin"),
+    Row("POST", "/runs", status=202, kind="bare", fields="run_id fallback", body={"input": "hello"}),
+    Row("GET", "/runs/{direct}/events", kind="sse"),
+    Row("POST", "/runs/{direct}/cancel"),
+    later("GET", "/hermes/update-check", "admin"),
+    later("GET", "/hermes/update/status", "admin"),
+    later("POST", "/hermes/update", "admin"),
+    later("GET", "/hermes/update/events", "admin"),
+    later("GET", "/link/update-check", "admin"),
+    later("GET", "/link/update/status", "admin"),
+    later("POST", "/link/update", "admin"),
+    later("GET", "/link/update/events", "admin"),
+    later("GET", "/system/status", "chat"),
+    Row("GET", "/system/version", "public", fields="version"),
+    later("POST", "/system/autostart/enable", "admin"),
+    later("POST", "/system/autostart/disable", "admin"),
+    later("GET", "/system/logs", "admin"),
+    later("GET", "/system/logs/gateway", "admin"),
+    later("GET", "/system/updates", "admin"),
+    later("POST", "/system/updates/dismiss", "admin"),
+)
+
+ARCHIVE_PLANS = "/conversations/archive-plans"
+BEYOND = (
+    Row("POST", "/pairing/session", "machine", 201, body={"scope": "chat"}, fields="session scope connect_token qr"),
+    Row("GET", "/conversations/archived", fields="conversations page"),
+    Row("GET", "/conversations/archived/search", fields="conversations page", query={"q": "hello"}),
+    Row("POST", f"{CONVERSATION}/archive", body={}, fields="conversation"),
+    Row("POST", f"{CONVERSATION}/unarchive", body={}, fields="conversation"),
+    Row("POST", ARCHIVE_PLANS, status=201, body={}, fields="plan"),
+    Row("GET", f"{ARCHIVE_PLANS}/{{archive_plan}}", fields="plan"),
+    Row("POST", f"{ARCHIVE_PLANS}/{{archive_plan}}/execute", body={}, fields="plan"),
+    Row("GET", "/audit", "admin", fields="entries"),
+    later("PATCH", f"{MEMORY}/providers/{{provider}}/settings", "admin"),
+    later("GET", "/expose", "admin"),
+    later("POST", "/expose", "admin"),
+    later("DELETE", "/expose", "admin"),
+)
+"""Ours beside the published ones."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A call that is refused: with this status and code. `token`: what is sent instead of the admin's."""
+
+    method: str
+    path: str
+    status: int
+    code: str
+    body: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    token: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.method} {self.path} {'&'.join(self.query)}"
+
+
+NOBODY = "0" * 32
+NO_CONVERSATION = f"/conversations/conv_{NOBODY}"
+ONE = {"conversation_ids": ["{conversation}", f"conv_{NOBODY}"]}
+
+WRONGS = (
+    Wrong(
+        "POST", "/auth/device-session", 401, "auth_required", {"device_label": "A", "device_platform": "web"}, token=""
+    ),
+    Wrong(
+        "POST",
+        "/auth/device-session",
+        401,
+        "auth_invalid",
+        {"device_label": "A", "device_platform": "web"},
+        token="x" * 43,
+    ),
+    Wrong("POST", "/auth/device-session", 403, "app_connect_required", {"device_label": "A", "device_platform": "web"}),
+    Wrong("GET", "/auth/me", 401, "auth_required", token=""),
+    Wrong("GET", "/auth/me", 401, "device_access_token_invalid", token="hlat_" + "x" * 43),
+    Wrong("POST", "/auth/refresh", 400, "refresh_token_required", {}),
+    Wrong("POST", "/auth/refresh", 401, "refresh_token_invalid", {"refresh_token": "hlrt_" + "x" * 43}),
+    Wrong("GET", "/pairing/session", 400, "pairing_session_required"),
+    Wrong("GET", "/pairing/session", 404, "pairing_session_not_found", query={"session_id": f"ps_{NOBODY}"}),
+    Wrong("POST", "/pairing/claim", 400, "pairing_claim_invalid", {}),
+    Wrong(
+        "POST",
+        "/pairing/claim",
+        404,
+        "pairing_session_not_found",
+        {"session_id": f"ps_{NOBODY}", "claim_token": "x" * 43},
+    ),
+    Wrong(
+        "POST", "/pairing/claim", 409, "pairing_claim_mismatch", {"session_id": "{pairing}", "claim_token": "x" * 43}
+    ),
+    Wrong(
+        "POST", "/pairing/claim", 409, "pairing_already_claimed", {"session_id": "{claimed}", "claim_token": "{code}"}
+    ),
+    Wrong("PATCH", "/devices/{device}", 400, "device_label_required", {}),
+    Wrong("PATCH", "/devices/{device}", 400, "device_label_invalid", {"label": "x" * 129}),
+    Wrong("PATCH", f"/devices/dev_{NOBODY}", 404, "device_not_found", {"label": "A"}),
+    Wrong("PATCH", "/devices/{revoked}", 409, "device_revoked", {"label": "A"}),
+    Wrong("DELETE", f"/devices/dev_{NOBODY}", 404, "device_not_found"),
+    Wrong("DELETE", "/devices/{device}/app-listing", 409, "device_still_active"),
+    Wrong("DELETE", f"/devices/dev_{NOBODY}/app-listing", 404, "device_not_found"),
+    Wrong("GET", "/conversations", 400, "invalid_cursor", query={"cursor": "nothing"}),
+    Wrong("GET", "/conversations", 422, "validation_error", query={"limit": "101"}),
+    Wrong("GET", "/conversations/search", 400, "invalid_cursor", query={"q": "a", "cursor": "nothing"}),
+    Wrong("POST", "/conversations", 404, "profile_not_found", {"profile": "nobody"}),
+    Wrong("DELETE", "/conversations", 400, "conversation_ids_required", {}),
+    Wrong("DELETE", "/conversations", 409, "conversation_bulk_delete_partial_failure", ONE),
+    Wrong("DELETE", NO_CONVERSATION, 404, "conversation_not_found"),
+    Wrong("DELETE", "/conversations/nothing", 404, "conversation_not_found"),
+    Wrong("GET", f"{NO_CONVERSATION}/messages", 404, "conversation_not_found"),
+    Wrong("GET", f"{CONVERSATION}/messages", 400, "message_cursor_not_found", query={"before": f"msg_{NOBODY}"}),
+    Wrong("POST", f"{CONVERSATION}/messages", 400, "message_content_required", {}),
+    Wrong("POST", f"{CONVERSATION}/messages", 400, "message_content_required", {"content": "  "}),
+    Wrong("POST", f"{CONVERSATION}/messages", 404, "blob_not_found", {"attachments": [f"blob_{NOBODY}"]}),
+    Wrong("POST", f"{NO_CONVERSATION}/messages", 404, "conversation_not_found", SPEAK),
+    Wrong("GET", f"{NO_CONVERSATION}/events", 404, "conversation_not_found"),
+    Wrong("PATCH", f"{CONVERSATION}/title", 400, "title_required", {}),
+    Wrong("PATCH", f"{CONVERSATION}/model", 400, "model_id_required", {}),
+    Wrong("PATCH", f"{CONVERSATION}/profile", 400, "profile_required", {}),
+    Wrong("PATCH", f"{CONVERSATION}/profile", 404, "profile_not_found", {"profile": "nobody"}),
+    Wrong("PATCH", f"{NO_CONVERSATION}/title", 404, "conversation_not_found", {"title": "A"}),
+    Wrong("POST", f"{NO_CONVERSATION}/ack", 404, "conversation_not_found", {"seq": 1}),
+    Wrong("GET", f"/conversations/clear-plans/plan_{NOBODY}", 404, "clear_plan_not_found"),
+    Wrong("POST", f"/conversations/clear-plans/plan_{NOBODY}/execute", 404, "clear_plan_not_found"),
+    Wrong("POST", "/conversations/clear-plans/{executed}/execute", 409, "clear_plan_executed"),
+    Wrong("POST", f"{CONVERSATION}/runs/run_{NOBODY}/cancel", 404, "run_not_found"),
+    Wrong("POST", f"{CONVERSATION}/runs/{{ended}}/cancel", 409, "run_not_active"),
+    Wrong("POST", f"{CONVERSATION}/approvals/appr_{NOBODY}/approve", 404, "approval_not_found", {}),
+    Wrong("POST", f"{CONVERSATION}/approvals/appr_{NOBODY}/deny", 404, "approval_not_found", {}),
+    Wrong("POST", f"{CONVERSATION}/approvals/{{approval}}/approve", 422, "validation_error", {"scope": "for ever"}),
+    Wrong("POST", f"{CONVERSATION}/approvals/{{resolved}}/deny", 409, "approval_resolved", {}),
+    Wrong("POST", f"{CONVERSATION}/blobs", 400, "blob_empty", content=b""),
+    Wrong("POST", f"{NO_CONVERSATION}/blobs", 404, "conversation_not_found", content=b"a"),
+    Wrong("GET", f"{CONVERSATION}/blobs/blob_{NOBODY}", 404, "blob_not_found"),
+    Wrong("GET", "/conversations/{other}/blobs/{blob}", 404, "blob_not_found"),
+    Wrong("DELETE", "/conversations/{other}/blobs/{blob}", 404, "blob_not_found"),
+    Wrong("DELETE", f"{CONVERSATION}/blobs/{{used}}", 409, "blob_in_use"),
+    Wrong("GET", "/statistics/usage", 400, "invalid_range", query={"days": "0"}),
+    Wrong("GET", "/statistics/usage", 400, "invalid_range", query={"days": "366"}),
+    Wrong("GET", "/statistics/usage", 400, "invalid_range", query={"from": "2026-02-02", "to": "2026-02-01"}),
+    Wrong("GET", "/statistics/usage", 400, "invalid_range", query={"from": "yesterday"}),
+    Wrong("GET", "/profiles/nobody/cron-jobs", 404, "profile_not_found"),
+    Wrong("POST", "/runs", 400, "run_input_required", {}),
+    Wrong("POST", "/runs", 404, "profile_not_found", {"input": "a", "profile": "nobody"}),
+    Wrong("GET", f"/runs/run_{NOBODY}/events", 404, "run_not_found"),
+    Wrong("POST", f"/runs/run_{NOBODY}/cancel", 404, "run_not_found"),
+    Wrong("GET", "/nothing", 404, "not_found"),
+    Wrong("PUT", "/conversations", 405, "method_not_allowed", {}),
+    Wrong("POST", "/conversations", 400, "invalid_json", content=b"{"),
+    Wrong("POST", "/conversations", 422, "validation_error", {"title": ["no", "text"]}),
+    Wrong("POST", "/conversations", 413, "body_too_large", {"title": "x" * (1 << 20)}),
+)
+"""What needs a clock or a stopped API server (expired codes and plans, 503) is not here."""
