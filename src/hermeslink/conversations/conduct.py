@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -77,14 +77,13 @@ class Conducting:
         """Goes on with everything that was open."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            stopping = tasks.create_task(self._stop_owed())
+            self._begin(tasks, self._stop_owed())
             try:
                 for conversation_id in await self._database.read(run_store.busy_conversations):
                     self.wake(conversation_id)
                 yield
             finally:
                 self._tasks = None
-                stopping.cancel()
                 for task in self._open_tasks:
                     task.cancel()
 
@@ -95,16 +94,12 @@ class Conducting:
             known.set()
         elif self._tasks is not None:
             self._wakes[conversation_id] = asyncio.Event()
-            task = self._tasks.create_task(self._conduct(conversation_id))
-            self._open_tasks.add(task)
-            task.add_done_callback(self._open_tasks.discard)
+            self._begin(self._tasks, self._conduct(conversation_id))
 
     def retitle(self, conversation_id: str) -> None:
         """Brings the title to its session, if the API server is there."""
         if self._tasks is not None:
-            task = self._tasks.create_task(self._titles.agree(conversation_id))
-            self._open_tasks.add(task)
-            task.add_done_callback(self._open_tasks.discard)
+            self._begin(self._tasks, self._agree(conversation_id))
 
     def owe(self) -> None:
         """A run is to be stopped that nobody follows."""
@@ -114,7 +109,10 @@ class Conducting:
         """Of a run that its API server has. What is over already is no matter. Raises ServerUnavailable."""
         assert run.remote_id is not None
         try:
-            await self._servers.of(run.profile).stop(run.remote_id)
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._servers.of(run.profile).stop(run.remote_id)
+        except TimeoutError:
+            raise ServerUnavailable("the API server does not answer in time") from None
         except (NotFound, ServerRefused) as error:
             log.info("run %s cannot be stopped: %s", run.id, error.message)
 
@@ -135,6 +133,11 @@ class Conducting:
             self.owe()
         return self._seen(run, after)
 
+    def _begin(self, tasks: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> None:
+        task = tasks.create_task(work)
+        self._open_tasks.add(task)
+        task.add_done_callback(self._open_tasks.discard)
+
     # --- one conversation ---
 
     async def _conduct(self, conversation_id: str) -> None:
@@ -152,8 +155,8 @@ class Conducting:
                         await self._log.write(turn.begin_next, conversation_id, self._clock.now())
                     else:
                         await self._bring_to_end(run, wake)
-                except StoreUnavailable:
-                    log.exception("the database does not take what happens in %s", conversation_id)
+                except Exception:
+                    log.exception("what happens in %s cannot be kept now", conversation_id)
                     await self._clock.sleep(_LONGEST_PAUSE)
         finally:
             del self._wakes[conversation_id]
@@ -166,11 +169,20 @@ class Conducting:
         except NotFound as error:
             if error.code != "conversation_not_found":
                 await self.end(run, _failed(error.code, error.message))
+        except OSError as error:
+            log.warning("the attachments of %s cannot be given to the agent: %s", run.id, error)
+            await self.end(run, _failed("attachment_failed", "What is attached could not be given to the agent."))
         except Exception:
             log.exception("run %s failed inside the service", run.id)
             await self.end(run, _failed("internal_error", "The answer failed inside the service."), is_given_up=True)
         else:
-            await self._titles.agree(run.conversation_id)
+            await self._agree(run.conversation_id)
+
+    async def _agree(self, conversation_id: str) -> None:
+        try:
+            await self._titles.agree(conversation_id)
+        except Exception:
+            log.exception("the title of %s cannot be compared", conversation_id)
 
     async def _persist(self, run: Run, wake: asyncio.Event) -> None:
         """Through outages. A run that no API server has yet waits as long as it takes, one in flight as long as is
@@ -194,7 +206,10 @@ class Conducting:
                     seconds, lost_at = _FIRST_PAUSE, None
                 lost_at = self._clock.monotonic() if lost_at is None else lost_at
                 is_in_flight = after is not None and after.remote_id is not None
-                if is_in_flight and self._clock.monotonic() - lost_at >= self._patience_seconds:
+                is_late = is_in_flight and self._clock.monotonic() - lost_at >= self._patience_seconds
+                if is_late and (await self._servers.of(run.profile).state()).state == "online":
+                    is_late, lost_at = False, None  # its stream breaks off again and again, and the run goes on
+                if is_late:
                     await self.end(run, _away(error), is_given_up=True)
                 elif is_in_flight and after is not None and after.is_cancelled:
                     await self.end(run, Ended(RunStatus.CANCELLED), is_given_up=True)
@@ -299,7 +314,8 @@ class Conducting:
             self._owes.clear()
             try:
                 left = [not await self._stop_one(*one) for one in await self._database.read(run_store.owed)]
-            except StoreUnavailable:
+            except Exception:
+                log.exception("runs that are to be stopped are not stopped now")
                 left = [True]
             await pause(self._clock, seconds if any(left) else None, self._owes)
             seconds = min(seconds * 2, _LONGEST_STOP_PAUSE) if any(left) else _STOP_PAUSE

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from hermes.core.clock import Clock
-from hermes.core.errors import HermesError, NotFound, StoreUnavailable
+from hermes.core.errors import HermesError
 from hermes.store.database import Connection, Database
 from hermeslink.conversations.log import EventLog
 from hermeslink.conversations.titles import agreed
@@ -47,9 +47,7 @@ class SessionTitles:
             if (title, title) != (conversation.title, session.title):
                 change = (conversation_id, conversation.profile, conversation.title, title, self._clock.now())
                 await self._log.write(_take_over, *change)
-        except (HermesError, NotFound) as error:
-            if isinstance(error, StoreUnavailable):
-                raise
+        except HermesError as error:
             log.info("the title of %s is not compared now: %s", conversation_id, error.message)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 LONGEST = 60
 
-_MARKS = re.compile(r"```.*?```|`|\*\*|__|^#+\s*|^>\s*|^[-*]\s+", re.S | re.M)
-_GREETING = re.compile(r"(?:hi|hello|hey|hallo|good (?:morning|evening|afternoon)|你好|您好)[\s,.!，。！]+", re.I)
+_MARKS = re.compile(r"```.*?```|`|\*\*|__|^\s*(?:#+|>|[-*])\s+", re.S | re.M)
+_GREETING = re.compile(r"(?:hi|hello|hey|hallo|good (?:morning|evening|afternoon)|你好|您好)\s*[,.!，。！]+\s*", re.I)
 _END = re.compile(r"(?<=[.!?])\s|(?<=[。！？])|\n")
 
 

@@ -247,7 +247,8 @@ def tell(
     told = Telling(conn, run.conversation_id, now)
     for change in changes:
         told.change(run, change)
-    return run_store.get(conn, run_id), told.events()
+    has_ended = bool(changes) and isinstance(changes[-1], Ended)
+    return run_store.get(conn, run_id) if has_ended else run, told.events()
 
 
 def end(conn: Connection, run_id: str, ended: Ended, now: float) -> tuple[Run | None, Sequence[LinkEvent]]:
