@@ -55,7 +55,7 @@ from hermeslink.api import (
 from hermeslink.api import headers as names
 from hermeslink.api.access import PUBLIC, Gate, Row, check_scope
 from hermeslink.api.dependencies import CALLER, PEER
-from hermeslink.api.errors import MethodNotAllowed, error_response, status_of
+from hermeslink.api.errors import MethodNotAllowed, error_response, is_inside
 from hermeslink.api.limits import BODY_TIMEOUT_SECONDS, UPLOADS, LimitedBody, read_json
 from hermeslink.api.origins import Origins, is_of_another_page
 from hermeslink.api.paths import ROW, LetIn, Paths, Place
@@ -167,6 +167,8 @@ class Door:
             try:
                 await self._pass(scope, receive, outgoing)
             except HermesError as error:
+                if is_inside(error):
+                    log.exception("a request failed")
                 await outgoing.fail(error, scope, receive)
             except Exception:
                 log.exception("a request failed")
@@ -264,7 +266,7 @@ def _row(method: str, place: Place | None) -> Row:
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HermesError)
-    if status_of(error) == 500:
+    if is_inside(error):
         log.error("a request failed", exc_info=error)
     return error_response(error, request.scope[REQUEST_ID])
 

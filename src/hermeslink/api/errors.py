@@ -100,12 +100,18 @@ def status_of(error: HermesError) -> int:
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
+def is_inside(error: HermesError) -> bool:
+    """Whether its message is for the log alone: a bug's, and that of a store, which names files of this machine."""
+    return status_of(error) == 500 or isinstance(error, StoreUnavailable)
+
+
 def error_body(error: HermesError, request_id: str | None = None) -> dict[str, Any]:
     """What is inside is never told to a client; the log has it under the request's id."""
-    if status_of(error) == 500:
+    if is_inside(error):
+        is_bug = status_of(error) == 500
         told: dict[str, Any] = {
-            "code": HermesError.code,
-            "message": "The request failed inside the service; its log says why.",
+            "code": HermesError.code if is_bug else error.code,
+            "message": f"{'The request failed' if is_bug else 'The store fails'} inside the service; its log says why.",
             "request_id": request_id,
         }
     else:

@@ -176,6 +176,18 @@ async def test_an_upload_that_breaks_off_leaves_nothing(server: LinkServer, ther
     await asyncio.to_thread(eventually, lambda: not on_disk(server), 10)
 
 
+async def test_what_the_disk_refuses_is_told_to_the_log_alone(
+    server: LinkServer, there: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = server.link.home.blobs_dir
+    folder.rmdir()
+    folder.write_text("in the way")
+    answer = await server.chat.post(there, content=PNG)
+    assert code_of(answer, 503) == "store_unavailable"
+    assert str(folder) not in answer.text
+    assert str(folder) in caplog.text
+
+
 async def test_a_range_is_a_part(server: LinkServer, there: str) -> None:
     data = bytes(range(256)) * 4000
     place = f"{there}/{(await send(server, there, data))['blob_id']}"
