@@ -260,9 +260,7 @@ async def list_messages(
 
 @router.patch("/conversations/{conversation_id}/title")
 async def set_title(conversation_id: str, link: TheLink, caller: TheCaller, body: Title) -> ConversationAnswer:
-    if not body.title:
-        raise InvalidInput("title is empty", code="title_required", param="title")
-    changed = await link.conversations.set_title(conversation_id, body.title, caller.device_id)
+    changed = await link.conversations.set_title(conversation_id, body.title or "", caller.device_id)
     link.sending.retitle(conversation_id)
     return conversation_answer(changed)
 

@@ -14,6 +14,7 @@ from hermeslink.conversations.log import EventLog
 from hermeslink.conversations.views import conversation_json
 from hermeslink.core.conversation import Conversation, ConversationStatus, LinkEvent, Message, NewEvent
 from hermeslink.core.ids import new_id
+from hermeslink.core.text import one_line
 from hermeslink.store import acks as ack_store
 from hermeslink.store import conversation_list, conversations
 from hermeslink.store import events as event_store
@@ -121,8 +122,8 @@ class Conversations:
         now = self._clock.now()
         made = Conversation(
             id=new_id("conv"),
-            title=(title or "").strip(),
-            has_own_title=bool((title or "").strip()),
+            title=one_line(title or ""),
+            has_own_title=bool(one_line(title or "")),
             status=ConversationStatus.ACTIVE,
             profile=profile,
             model_override=model or None,
@@ -132,6 +133,10 @@ class Conversations:
         return await self._log.write(_create, made, device_id, durable=True)
 
     async def set_title(self, conversation_id: str, title: str, device_id: str) -> Listed:
+        """Raises InvalidInput `title_required` where nothing of it can be seen."""
+        title = one_line(title)
+        if not title:
+            raise InvalidInput("title is empty", code="title_required", param="title")
         return await self._change(
             conversation_id, device_id, lambda conn, now: conversations.set_title(conn, conversation_id, title, now)
         )

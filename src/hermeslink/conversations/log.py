@@ -20,7 +20,7 @@ from hermeslink.store import events as event_store
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-KEPT_IN_MEMORY = 4096
+KEPT_IN_MEMORY = 1024
 READ_AT_ONCE = 500
 WAKE_SECONDS = 0.01
 """How soon after one another the readers of a stream are woken: many running conversations at once are told to each

@@ -15,6 +15,7 @@ from hermes.store.database import Connection, Database
 from hermeslink.core.caller import Caller
 from hermeslink.core.device import Device, DeviceStatus, Scope
 from hermeslink.core.ids import is_id
+from hermeslink.core.text import is_shown
 from hermeslink.pairing.secrets import ACCESS_PREFIX, hash_of
 from hermeslink.store import audit, tokens
 from hermeslink.store import devices as store
@@ -148,11 +149,6 @@ def checked_label(label: object) -> str:
             param="label",
         )
     return line
-
-
-def is_shown(character: str) -> bool:
-    """Not what turns the line around or hides in it; the joiner of emoji is one of the name."""
-    return character.isprintable() or character == "\u200d"
 
 
 def _may_change(caller: Caller, device_id: str) -> None:

@@ -12,10 +12,11 @@ from hermes.store.database import Connection, Database
 from hermeslink.core.caller import Caller
 from hermeslink.core.device import Device, DeviceStatus, Platform, Scope, narrower
 from hermeslink.core.ids import is_id, new_id
+from hermeslink.core.text import is_shown
 from hermeslink.identity import IdentityFile
 from hermeslink.pairing import secrets
 from hermeslink.pairing.attempts import Attempts
-from hermeslink.pairing.devices import MAX_LABEL_CHARS, Devices, is_shown
+from hermeslink.pairing.devices import MAX_LABEL_CHARS, Devices
 from hermeslink.store import audit, devices, tokens
 from hermeslink.store import pairing as store
 from hermeslink.store.pairing import PairingSession

@@ -215,9 +215,13 @@ async def test_title_model_and_profile_change_and_say_what_is_missing(server: Li
     assert (await patch("model", {"modelId": "m"}))["model_override"] == "m"
     assert (await patch("model", {"model_id": None}))["model_override"] is None
     assert (await patch("profile", {"profileName": "work"}))["profile"] == "work"
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+    title = f" Two\nlines \x00\u202e{family} "
+    assert (await patch("title", {"title": title}))["title"] == f"Two lines {family}"
     wrong: list[tuple[str, dict[str, Any], tuple[int, str]]] = [
         ("title", {}, (400, "title_required")),
         ("title", {"title": "  "}, (400, "title_required")),
+        ("title", {"title": "\u202e\x00"}, (400, "title_required")),
         ("title", {"title": "x" * 201}, (422, "validation_error")),
         ("model", {}, (400, "model_id_required")),
         ("model", {"model_id": ""}, (400, "model_id_required")),
