@@ -250,9 +250,9 @@ class Outgoing:
             raise HeadAnswered
 
     async def fail(self, error: HermesError, scope: Scope, receive: Receive) -> None:
-        if self.status:  # too late for another status: the connection breaks off, and the client sees that it did
+        if self.status:  # too late for another: the answer has no end, and the server closes the connection
             log.warning("an answer broke off: %s", error.message)
-            raise error
+            return
         await error_response(error, self.request_id)(scope, receive, self)
 
 

@@ -7,6 +7,7 @@ stops. What came meanwhile goes out in one write.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hermes.core.clock import Clock
+from hermes.core.errors import HermesError
+
+log = logging.getLogger(__name__)
 
 KEEP_ALIVE = b": keep-alive\n\n"
 SILENCE_SECONDS = 15.0
@@ -79,6 +83,9 @@ class EventsResponse(Response):
             await asyncio.wait((writing, *ends), return_when=asyncio.FIRST_COMPLETED)
             for task in (writing, *ends, *others):
                 task.cancel()
+        if isinstance(self._error, HermesError):  # nothing ends the answer: the server closes the connection
+            log.warning("a stream broke off: %s", self._error.message)
+            return
         if self._error is not None:
             raise self._error
         with suppress(TimeoutError):  # a client that reads nothing
@@ -122,5 +129,6 @@ class EventsResponse(Response):
 
 
 async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    with suppress(HermesError):  # a body that nobody asked for, too large or too slow
+        while (await receive())["type"] != "http.disconnect":
+            pass

@@ -65,7 +65,7 @@ async def server(tmp_path: Path, told: Told, clock: FakeClock) -> AsyncIterator[
     ) -> Response:
         return sse.events_response(request, told.follow(after), link.devices.revoked(caller.device_id))
 
-    async with serving_link(tmp_path, groups=[*GROUPS, router], clock=clock) as serving:
+    async with serving_link(tmp_path, groups=[*GROUPS, router], clock=clock, body_timeout_seconds=0.5) as serving:
         yield serving
 
 
@@ -155,15 +155,34 @@ async def test_a_stopping_service_ends_streams(server: LinkServer, told: Told) -
     assert told.closed.is_set()
 
 
-async def test_a_stream_that_fails_breaks_off_after_what_came_before(server: LinkServer, told: Told) -> None:
-    told.tell(event(1), HermesError("gone"))
+@pytest.mark.parametrize("error", [HermesError("gone"), RuntimeError("a bug")])
+async def test_a_stream_that_fails_breaks_off_after_what_came_before(
+    server: LinkServer, told: Told, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    told.tell(event(1), error)
     seen: list[str] = []
     with pytest.raises(httpx.RemoteProtocolError):
         async with server.admin.stream("GET", "/api/v1/stream") as answer:
             async for line in answer.aiter_lines():
                 seen.append(line)
     assert "id: 1" in seen
+    told_with_its_place = [record for record in caplog.records if record.exc_info]
+    assert bool(told_with_its_place) is isinstance(error, RuntimeError)
     assert (await server.admin.get("/api/v1/system/version")).status_code == 200
+
+
+async def test_a_body_that_was_promised_and_does_not_come_ends_the_stream_as_leaving_does(
+    server: LinkServer, told: Told
+) -> None:
+    own = f"Host: localhost\r\nAuthorization: Bearer {server.admin_device.access.token}\r\nContent-Length: 5\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(f"GET /api/v1/stream HTTP/1.1\r\n{own}".encode())
+    told.tell(event(1))
+    async with asyncio.timeout(5):
+        await reader.readuntil(b"id: 1\n")
+        await told.closed.wait()
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_a_head_of_a_stream_has_its_headers_and_follows_nothing(server: LinkServer, told: Told) -> None:
