@@ -67,6 +67,7 @@ def findings(call: Call) -> Iterator[Finding]:
     yield from _process(call)
     yield from _network(call, settings)
     yield from _api_server(call)
+    yield from _program(call)
 
 
 def _foreign(call: Call) -> Iterator[Finding]:
@@ -125,7 +126,7 @@ def _network(call: Call, settings: LinkSettings) -> Iterator[Finding]:
         return
     place = surroundings()
     if place != "host" and settings.lan_host is None:
-        text = _("Link runs in a container or in WSL, whose addresses other machines do not see")
+        text = _("Link runs in a container or in WSL, whose addresses other machines mostly do not see")
         yield Finding("network", text, "hermeslink config set lan-host ADDRESS", is_wrong=False)
     elif not network.routes():
         yield Finding("network", _("this machine has no network now: only programs on it reach Link"), is_wrong=False)
@@ -157,6 +158,10 @@ def _api_server(call: Call) -> Iterator[Finding]:
                 command if state.state == "offline" else "",
                 is_wrong=name == "default",
             )
+
+
+def _program(call: Call) -> Iterator[Finding]:
+    """Which logs of the gateway are read with."""
     program = call.environ.get("HERMES_BIN", "").strip()
     if program and not os.access(program, os.X_OK) and os.sep in program:
         yield Finding("hermes", _("HERMES_BIN names {path}, which cannot be run").format(path=program))
