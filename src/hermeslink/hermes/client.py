@@ -32,6 +32,10 @@ _NO_KEY = (
     "this profile's .env has no key for the API server; make one: hermes config set API_SERVER_KEY "
     "$(openssl rand -hex 32)"
 )
+_NO_HEADER = (
+    "the key in this profile's .env has a line break or another character that cannot be sent; make one: hermes "
+    "config set API_SERVER_KEY $(openssl rand -hex 32)"
+)
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -65,6 +69,8 @@ async def exchange(
     """
     sent = {**(headers or {})}
     if place.key:
+        if not place.key.isprintable():
+            raise ServerUnauthorized(_NO_HEADER)
         sent["Authorization"] = f"Bearer {place.key}"
     data = None
     if body is not None:
@@ -74,7 +80,7 @@ async def exchange(
     sending = partial(
         session.request,
         method,
-        URL(place.url + path, encoded=True),
+        _address(place, path),
         data=data,
         headers=sent,
         timeout=patience,
@@ -104,6 +110,14 @@ async def read_object(response: aiohttp.ClientResponse) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise ServerUnavailable(f"what answers at {response.url.origin()} is no Hermes API server")
     return answer
+
+
+def _address(place: Place, path: str) -> URL:
+    """Raises ServerUnavailable for a host of the settings that is none."""
+    try:
+        return URL(place.url + path, encoded=True)
+    except ValueError as exc:
+        raise ServerUnavailable(f"{place.url} is no address of an API server: look at API_SERVER_HOST") from exc
 
 
 async def _answered(

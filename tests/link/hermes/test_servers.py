@@ -270,3 +270,24 @@ async def test_a_follower_that_leaves_leaves_no_connection(servers: ApiServers, 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize(
+    ("line", "state", "named"),
+    [
+        ('API_SERVER_KEY="two\\nlines"', "unauthorized", "API_SERVER_KEY"),
+        ("API_SERVER_KEY=bell\x07", "unauthorized", "API_SERVER_KEY"),
+        ("API_SERVER_HOST=http://somewhere", "offline", "API_SERVER_HOST"),
+        ("API_SERVER_HOST=[::1", "offline", "API_SERVER_HOST"),
+    ],
+)
+async def test_what_is_no_key_or_no_host_is_named(
+    servers: ApiServers, tmp_path: Path, line: str, state: str, named: str
+) -> None:
+    with (tmp_path / ".env").open("a") as env:
+        env.write(f"{line}\n")
+    told = await servers.of().state()
+    assert told.state == state
+    assert named in (told.issue or "")
+    with pytest.raises(ServerUnavailable):
+        await servers.of().start_run({"input": "Hi"})
