@@ -129,7 +129,6 @@ class DirectRuns:
         with suppress(RunGone):  # it tells of runs by their events alone
             told = await self._servers.of(run.profile).run(run.id)
         spent = usage_of(told, usage)
-        finished_at = told.get("finished_at")
         used = Used(
             run_id=run.id,
             conversation_id=None,
@@ -139,6 +138,13 @@ class DirectRuns:
             output_tokens=spent.output_tokens,
             messages=2 if told.get("output") else 1,
             cost_usd=spent.cost_usd,
-            at=finished_at if isinstance(finished_at, float) and finished_at > 0 else self._clock.now(),
+            at=_ended(told.get("finished_at"), self._clock.now()),
         )
         await self._database.write(store.count, run.id, used, durable=True)
+
+
+def _ended(said: object, now: float) -> float:
+    """When a run ended, as far as its server says so in seconds; nothing ended later than now."""
+    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 < said <= now:
+        return now
+    return float(said)

@@ -98,6 +98,22 @@ async def test_a_run_is_counted_once_though_nobody_and_though_everybody_reads_it
     assert unread != read
 
 
+@pytest.mark.parametrize("finished_at", [1_795_000_000_000, 1e300, -1, True, "2026-11-22T10:00:00Z"])
+async def test_a_run_whose_end_is_told_in_another_way_is_counted_at_the_end_of_its_events(
+    server: LinkServer, stand_in: LinkStandIn, finished_at: object
+) -> None:
+    stand_in.script = [say("Hello"), Wait()]
+    run_id = await started(server)
+    told = {"run_id": run_id, "finished_at": finished_at, "usage": stand_in.usage}
+    stand_in.answers["GET", f"/v1/runs/{run_id}"] = (200, told)
+    stand_in.release()
+
+    events = events_in((await server.chat.get(f"/api/v1/runs/{run_id}/events")).text)
+    assert events[-1]["event"] == "run.completed"
+    today = (await server.chat.get("/api/v1/statistics/usage", params={"days": "1"})).json()["usage"]["totals"]
+    assert (today["run_count"], today["input_tokens"]) == (1, 7)
+
+
 async def test_a_run_that_went_on_while_link_was_down_is_counted_after(tmp_path: Path, stand_in: LinkStandIn) -> None:
     stand_in.script = [say("one"), Wait(), say("two")]
     home = LinkHome(tmp_path / "link")
