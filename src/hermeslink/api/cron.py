@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hermes.core.errors import HermesError
+from hermes.core.errors import HermesError, NotFound
 from hermeslink.api.bodies import Answer, Body
 from hermeslink.api.dependencies import TheCaller, TheLink
 from hermeslink.hermes.problems import ServerRefused, ServerUnavailable
@@ -90,12 +90,13 @@ class JobInvalid(HermesError):
 
 @router.get("/cron-jobs")
 async def list_all_jobs(link: TheLink, include_disabled: WithDisabled = True) -> JobList:
-    """The jobs of all profiles. 503 when no API server can be asked."""
+    """The jobs of all profiles. 503 when no API server can be asked, 502 when none tells of jobs."""
     profiles = await asyncio.to_thread(link.servers.profiles)
     told = await asyncio.gather(*(_of_profile(link, profile, include_disabled) for profile in profiles))
     failures = [one for one in told if isinstance(one, Failure)]
     if len(failures) == len(told):
-        raise ServerUnavailable(failures[0].message)
+        is_invalid = all(one.code == JobInvalid.code for one in failures)
+        raise (JobInvalid if is_invalid else ServerUnavailable)(failures[0].message)
     return JobList(jobs=[job for one in told if isinstance(one, list) for job in one], failures=failures)
 
 
@@ -164,7 +165,7 @@ async def _of_profile(link: TheLink, profile: str, include_disabled: bool) -> li
     try:
         async with asyncio.timeout(LIST_SECONDS):
             return await _jobs(link.servers.of(profile), include_disabled)
-    except (ServerUnavailable, ServerRefused, JobInvalid) as error:
+    except (ServerUnavailable, ServerRefused, JobInvalid, NotFound) as error:  # NotFound: deleted a moment ago
         return Failure(profile=profile, code=error.code, message=error.message)
     except TimeoutError:
         return Failure(profile=profile, code=ServerUnavailable.code, message="the API server does not answer in time")

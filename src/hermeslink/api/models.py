@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
+import orjson
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response
 
 from hermes.home.paths import DEFAULT_PROFILE
 from hermeslink.api.dependencies import TheLink
@@ -23,7 +25,7 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """OpenAI's list: no `ok`."""
+    """OpenAI's list: no `ok`. As an API server has it, with all that it says beside this."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -32,6 +34,6 @@ class ModelList(BaseModel):
 
 
 @router.get("/models", response_model=ModelList)
-async def list_models(link: TheLink, profile: OfProfile = DEFAULT_PROFILE) -> dict[str, Any]:
+async def list_models(link: TheLink, profile: OfProfile = DEFAULT_PROFILE) -> Response:
     """The models of an API server. 503 `hermes_api_server_unavailable` while it does not answer."""
-    return await link.servers.of(profile).models()
+    return Response(orjson.dumps(await link.servers.of(profile).models()), media_type="application/json")

@@ -75,6 +75,7 @@ async def test_a_job_that_is_none_is_502(server: LinkServer, stand_in: LinkStand
     for answer in (
         await server.admin.get(f"{JOBS}/job_1"),
         await server.admin.get(JOBS),
+        await server.admin.get("/api/v1/cron-jobs"),
         await server.admin.post(JOBS, json={"schedule": "@daily", "prompt": "look"}),
     ):
         assert (answer.status_code, answer.json()["error"]["code"]) == (502, "hermes_cron_job_invalid")

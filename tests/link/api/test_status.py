@@ -62,6 +62,10 @@ async def test_models_are_the_api_servers_own_list(tmp_path: Path) -> None:
         answer = await server.chat.get("/api/v1/models")
         assert answer.json() == {"object": "list", "data": [{"id": "stand-in", "object": "model"}]}
 
+        of_another_kind = {"data": [{"id": "x"}, {"id": "y", "object": "alias", "of": "x"}], "has_more": False}
+        stand_in.answers["GET", "/v1/models"] = (200, of_another_kind)
+        assert (await server.chat.get("/api/v1/models")).json() == of_another_kind
+
 
 async def test_profiles_are_the_names_of_the_homes(tmp_path: Path) -> None:
     (tmp_path / "profiles" / "alice").mkdir(parents=True)
