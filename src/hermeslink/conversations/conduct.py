@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 600.0
 """How long the API server of a run in flight may be away before its answer is given up."""
 STOP_SECONDS = 5.0
-"""How long a cancel waits for the end of its run."""
+"""How long a cancel waits for its API server, and then for the end of its run."""
 REPEATABLE_SECONDS = 23 * 3600.0
 """API servers keep an Idempotency-Key for a day."""
 FORGET_STOP_SECONDS = 7 * 86400.0
@@ -55,6 +55,7 @@ class Conducting:
         *,
         gather_seconds: float = GATHER_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self._log = log
         self._database = database
@@ -63,6 +64,7 @@ class Conducting:
         self._clock = clock
         self._gather_seconds = gather_seconds
         self._patience_seconds = patience_seconds
+        self._stop_seconds = stop_seconds
         self._titles = SessionTitles(log, database, servers, clock)
         self._tasks: asyncio.TaskGroup | None = None
         self._wakes: dict[str, asyncio.Event] = {}
@@ -109,20 +111,20 @@ class Conducting:
         """Of a run that its API server has. What is over already is no matter. Raises ServerUnavailable."""
         assert run.remote_id is not None
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(self._stop_seconds):
                 await self._servers.of(run.profile).stop(run.remote_id)
         except TimeoutError:
             raise ServerUnavailable("the API server does not answer in time") from None
         except (NotFound, ServerRefused) as error:
             log.info("run %s cannot be stopped: %s", run.id, error.message)
 
-    async def ended(self, run: Run, seconds: float = STOP_SECONDS) -> None:
+    async def ended(self, run: Run) -> None:
         """Until it has, or the time is over."""
         waiting = self._ends.setdefault(run.id, asyncio.Event())
         try:
             now = await self._database.read(run_store.get, run.id)
             if now is not None and not now.status.is_final:
-                await pause(self._clock, seconds, waiting)
+                await pause(self._clock, self._stop_seconds, waiting)
         finally:
             self._ends.pop(run.id, None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, case, delete, func, insert, select, update
@@ -105,7 +105,8 @@ def want_cancelled(conn: Connection, run_id: str) -> None:
 
 
 def advance(conn: Connection, run_id: str, remote_seq: int, progress: Progress) -> None:
-    conn.execute(_ADVANCE, {"run": run_id, "seq": remote_seq, "told": to_json(asdict(progress))})
+    told = to_json({name: getattr(progress, name) for name in _PROGRESS})
+    conn.execute(_ADVANCE, {"run": run_id, "seq": remote_seq, "told": told})
 
 
 def end(conn: Connection, run_id: str, status: RunStatus, error: Mapping[str, Any] | None, now: float) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -342,6 +344,23 @@ class TestACancel:
                 await run.changed.wait()
         assert run.status == "cancelled"
 
+    async def test_does_not_wait_for_a_server_that_says_nothing(
+        self, tmp_path: Path, database: Database, stand_in: LinkStandIn
+    ) -> None:
+        stand_in.scripts = [[say("Half"), Wait(), say("never")]]
+        async with desk(tmp_path, database, stop_seconds=0.1) as at:
+            conv = await at.new_conversation()
+            answer = await at.send(conv, "One")
+            await at.until(conv, lambda event: event.type == "message.delta")
+            stand_in.stall()
+            assert (await at.sending.cancel(conv, answer["run"]["id"]))["status"] == "cancelled"
+            stand_in.unstall()
+            run = next(iter(stand_in.runs.values()))
+            async with asyncio.timeout(20):
+                while not run.has_ended:
+                    await run.changed.wait()
+            assert run.status == "cancelled"
+
     async def test_of_no_run_is_no_run(self, at: Desk) -> None:
         conv, other = await at.new_conversation(), await at.new_conversation()
         answer = await at.send(conv, "One")
@@ -521,6 +540,57 @@ class TestARestart:
                 assert [event.payload["index"] for event in deltas] == list(range(len(deltas)))
         assert len(stand_in.runs) == 2 * 13
 
+    @pytest.mark.parametrize("seed", range(4))
+    async def test_among_outages_of_the_server_loses_and_doubles_nothing(
+        self, tmp_path: Path, database: Database, stand_in: LinkStandIn, seed: int
+    ) -> None:
+        """Lives of Link end and the server goes away and comes back, at moments drawn by lot."""
+        chance = random.Random(seed)
+        stand_in.script = [say("a", "b"), TOOL, TOOL_DONE, say("c", "d"), Wait(), say("e")]
+        first: dict[str, dict[str, Any]] = {}
+        convs: list[str] = []
+        for _ in range(12):
+            async with desk(tmp_path, database, gather_seconds=0.0) as at:
+                convs = convs or [await at.new_conversation() for _ in range(3)]
+                for conv in chance.sample(convs, 2):
+                    text = f"{conv} {sum(key.startswith(conv) for key in first)}"
+                    with suppress(ServerUnavailable):
+                        first[text] = await at.send(conv, text, text)
+                        assert await at.send(conv, text, text) == first[text]
+                for _ in range(chance.randrange(1, 40)):
+                    await asyncio.sleep(0)
+                match chance.randrange(4):
+                    case 0:
+                        await stand_in.stop()
+                    case 1:
+                        await stand_in.stop()
+                        await stand_in.start()
+                    case 2:
+                        stand_in.release()
+                for _ in range(chance.randrange(200)):
+                    await asyncio.sleep(0)
+            if chance.random() < 0.7:
+                await stand_in.stop()
+                await stand_in.start()
+        async with desk(tmp_path, database, gather_seconds=0.0) as at:
+            await stand_in.stop()
+            await stand_in.start()
+            releasing = asyncio.create_task(_release_always(stand_in))
+            for conv in convs:
+                await at.until_idle(conv)
+                sent = [text for text in first if text.startswith(conv)]
+                messages, events = await at.messages(conv), await at.events(conv)
+                assert [message.text for message in messages[::2]] == sent
+                assert {(message.text, message.status.value) for message in messages[1::2]} <= {
+                    ("ab\n\ncde", "completed")
+                }
+                assert [event.seq for event in events] == list(range(1, len(events) + 1))
+                assert types(events).count("run.completed") == types(events).count("run.started") == len(sent)
+                for message in messages[1::2]:
+                    assert text_of(events, message.id) == message.text
+            releasing.cancel()
+        assert len(stand_in.runs) == len(first), "each was begun once"
+
     async def test_after_the_run_was_asked_for_asks_for_the_same_one(
         self, tmp_path: Path, database: Database, stand_in: LinkStandIn
     ) -> None:
@@ -548,6 +618,12 @@ class TestARestart:
             ended = await at.until(conv, lambda event: event.type == "run.failed")
         assert ended.payload["error"]["code"] == "run_outcome_unknown"
         assert len(stand_in.runs) == 1
+
+
+async def _release_always(stand_in: LinkStandIn) -> None:
+    while True:
+        stand_in.release()
+        await asyncio.sleep(0.01)
 
 
 def _is_behind(moment: int, event: LinkEvent) -> bool:
