@@ -1,4 +1,4 @@
-"""Write docs/reference/{settings,errors,events,approvals,tools,http}.md from the code.
+"""Write docs/reference/{settings,errors,events,approvals,tools,http,link-http}.md from the code.
 
 `--check`: exit 1 when a file is not as it would be.
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from http_page import http_page  # type: ignore[import-not-found] # beside this script
+from link_page import link_page  # type: ignore[import-not-found] # beside this script
 from scope_page import scopes_page  # type: ignore[import-not-found] # beside this script
 from tool_pages import approvals_page, tools_page  # type: ignore[import-not-found] # beside this script
 
@@ -246,6 +247,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "approvals.md": lambda: approvals_page(MADE_BY),
     "tools.md": lambda: tools_page(MADE_BY),
     "http.md": lambda: http_page(MADE_BY),
+    "link-http.md": lambda: link_page(MADE_BY),
     "scopes.md": lambda: scopes_page(MADE_BY),
 }
 

@@ -33,6 +33,7 @@ async def list_archived(link: TheLink, caller: TheCaller, asked: Annotated[ListQ
 
 @router.get("/conversations/archived/search")
 async def search_archived(link: TheLink, caller: TheCaller, asked: Annotated[SearchQuery, Query()]) -> FoundAnswer:
+    """Archived conversations with all of the words in their title or in one message."""
     return found_answer(await page_of(link, caller, asked, ARCHIVED))
 
 
@@ -44,4 +45,5 @@ async def archive(conversation_id: str, link: TheLink, caller: TheCaller) -> Con
 
 @router.post("/conversations/{conversation_id}/unarchive")
 async def unarchive(conversation_id: str, link: TheLink, caller: TheCaller) -> ConversationAnswer:
+    """Back into the list of conversations."""
     return conversation_answer(await link.conversations.set_status(conversation_id, ACTIVE, caller.device_id))

@@ -260,6 +260,7 @@ async def list_messages(
 
 @router.patch("/conversations/{conversation_id}/title")
 async def set_title(conversation_id: str, link: TheLink, caller: TheCaller, body: Title) -> ConversationAnswer:
+    """A title of a person's own, which stays; also of the session that the API server keeps of it."""
     changed = await link.conversations.set_title(conversation_id, body.title or "", caller.device_id)
     link.sending.retitle(conversation_id)
     return conversation_answer(changed)

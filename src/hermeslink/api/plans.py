@@ -60,6 +60,7 @@ async def create_clear_plan(link: TheLink, body: PlanBody) -> ClearPlanAnswer:
 
 @router.get("/conversations/clear-plans/{plan_id}")
 async def show_clear_plan(plan_id: str, link: TheLink) -> ClearPlanAnswer:
+    """What it would delete, or has deleted."""
     return _clear(link.clock.now(), await link.plans.get(PlanKind.CLEAR, plan_id))
 
 
@@ -77,6 +78,7 @@ async def create_archive_plan(link: TheLink, body: PlanBody) -> ArchivePlanAnswe
 
 @router.get("/conversations/archive-plans/{plan_id}")
 async def show_archive_plan(plan_id: str, link: TheLink) -> ArchivePlanAnswer:
+    """What it would archive, or has archived."""
     return _archive(link.clock.now(), await link.plans.get(PlanKind.ARCHIVE, plan_id))
 
 
