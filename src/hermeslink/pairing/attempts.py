@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from hermes.core.clock import Clock
 from hermes.core.errors import Busy, Conflict, NotFound, Unauthorized
+from hermeslink.core.ids import is_id
 
 LIMIT = 10
 LIMIT_OVER_ALL = 200
@@ -31,7 +32,7 @@ class Attempts:
         `right_ones_wait` False: who has what is right gets in all the same, however many others fail beside it.
         """
         keys = [f"address {address}"]
-        if session_id is not None:
+        if session_id is not None and is_id(session_id, "ps"):  # what is no id is of any length, and nobody's session
             keys.append(f"session {session_id}")
         if right_ones_wait:
             self._check(keys)

@@ -143,6 +143,8 @@ class Pairing:
     async def logout(self, presented: Iterable[str], address: str = "") -> None:
         """The device of any of these tokens has none any more. What is unknown is no error."""
         hashes = [secrets.hash_of(token) for token in presented]
+        if not await self._database.read(_owners, hashes):  # anybody may ask: that costs the disk nothing
+            return
         self._devices.shut_out(
             await self._database.write(_logout, hashes, self._clock.now(), address or None, durable=True)
         )
@@ -347,10 +349,16 @@ def _give_access(conn: Connection, device_id: str, access: Token, refresh: Token
 
 def _logout(conn: Connection, hashes: list[str], now: float, address: str | None) -> list[str]:
     """Whose tokens went."""
-    gone = {owner for presented in hashes if (owner := tokens.device_of(conn, presented)) is not None}
+    gone = _owners(conn, hashes)
     for device_id in gone:
         _end_family(conn, device_id, "device.logged_out", now, address)
-    return sorted(gone)
+    return gone
+
+
+def _owners(conn: Connection, hashes: list[str]) -> list[str]:
+    """The devices that have, or had, one of these tokens."""
+    found = (tokens.device_of(conn, presented) for presented in hashes)
+    return sorted({owner for owner in found if owner is not None})
 
 
 def _end_family(conn: Connection, device_id: str, action: str, now: float, address: str | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -198,6 +200,22 @@ async def test_a_session_is_guessed_at_ten_times_a_minute_from_however_many_addr
         ends.append(code_of(raised))
 
     assert ends == ["pairing_claim_mismatch"] * 10 + ["too_many_attempts"] * 20
+
+
+async def test_a_session_id_of_a_megabyte_is_not_kept(door: Door) -> None:
+    tracemalloc.start()
+    try:
+        for at in range(10):
+            with pytest.raises(NotFound):
+                await door.pairing.claim(f"{at}" * 1_000_000, "wrong", PHONE, "10.0.0.1")
+        gc.collect()  # errors hold their frames
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 2_000_000
+    with pytest.raises(Busy):
+        await door.pairing.claim("ps", "wrong", PHONE, "10.0.0.1")
 
 
 async def test_of_a_thousand_guesses_two_hundred_a_minute_are_looked_at_and_none_for_ever(door: Door) -> None:

@@ -169,6 +169,33 @@ async def test_logging_out_with_nothing_known_is_no_error(door: Door) -> None:
     assert await door.actions() == []
 
 
+async def test_what_anybody_may_ask_writes_nothing(door: Door) -> None:
+    admission = await door.let_in()
+    before = door.database.tally.write.counts[:]
+
+    await door.pairing.logout(["hlrt_unknown"])
+    await door.pairing.logout([])
+    with pytest.raises(Unauthorized):
+        await door.pairing.refresh("hlrt_unknown")
+    assert door.database.tally.write.counts == before
+
+    await door.pairing.logout([admission.access.token])
+    assert door.database.tally.write.counts != before
+
+
+async def test_streams_end_when_their_device_has_no_tokens_any_more(door: Door) -> None:
+    phone, laptop, tablet = await door.let_in(app_instance="app-1"), await door.let_in(), await door.let_in()
+    await door.pairing.refresh(laptop.refresh.token)
+    door.clock.advance(31)
+    streams = [door.devices.revoked(each.device.id) for each in (phone, laptop, tablet)]
+
+    assert (await door.let_in(app_instance="app-1")).device.id == phone.device.id
+    assert [stream.is_set() for stream in streams] == [True, False, False]
+    with pytest.raises(Unauthorized):
+        await door.pairing.refresh(laptop.refresh.token)
+    assert [stream.is_set() for stream in streams] == [True, True, False]
+
+
 def test_the_next_token_takes_the_old_one_and_what_is_kept_with_it() -> None:
     token, salt = secrets.new_refresh_token(), secrets.new_salt()
 
