@@ -23,8 +23,34 @@ TABLE = rows_of(GROUPS)
 OPEN = PUBLIC | OWN_TOKEN | AT_THIS_MACHINE
 
 
+PUBLISHED = {
+    *("GET /", "GET /pair", "GET /static/{}", "GET /api/docs", "GET /api/docs/{}", "GET /api/openapi.json"),
+    *("GET /api/v1/bootstrap", "GET /api/v1/system/version", "GET /api/v1/pairing/session"),
+    *("POST /api/v1/pairing/claim", "POST /api/v1/auth/refresh", "POST /api/v1/auth/logout"),
+}
+"""As section 2 of the contract says it: what is opened has to be said twice."""
+
+ADMINS = re.compile(
+    r"\w+ (/metrics|/api/v1/(audit|logs|pairing/session|expose))"
+    r"|\w+ /api/v1/(system/(logs|updates|autostart)|(hermes|link)/update)\S*"
+    r"|(POST|PATCH|DELETE) /api/v1/(profiles|model-configs|cron-jobs|system)(/.*)?"
+)
+"""What the contract keeps from a device of scope chat."""
+
+
 def filled(path: str, value: str = "x") -> str:
     return re.sub(r"\{\w+\}", value, path)
+
+
+def test_nothing_is_public_but_what_is_published_so() -> None:
+    assert {f"{method} {path}" for method, path in PUBLIC} == PUBLISHED
+    assert {f"{method} {path}" for method, path in OWN_TOKEN} == {"POST /api/v1/auth/device-session"}
+    assert {f"{method} {path}" for method, path in AT_THIS_MACHINE} == {"POST /api/v1/pairing/session", "GET /metrics"}
+
+
+def test_no_route_of_an_admin_is_open_to_chat() -> None:
+    assert [row for row in CHAT if ADMINS.fullmatch(" ".join(row))] == []
+    assert len([row for row in TABLE if ADMINS.fullmatch(f"{row[0]} {shape_of(row[1])}")]) > 30
 
 
 async def test_every_route_that_is_not_public_is_401_without_a_token(server: LinkServer) -> None:
@@ -41,6 +67,12 @@ async def test_every_route_that_is_not_public_is_401_with_a_wrong_token(server: 
             answer = await server.client.request(method, filled(path), headers={"Authorization": "Bearer hlat_no"})
             assert answer.status_code == 401, (method, path)
             assert answer.json()["error"]["code"] == "device_access_token_invalid"
+
+
+@pytest.mark.parametrize("token", ["x", "hlat_" + "x" * 4000, "two words"])
+async def test_a_token_of_any_form_is_a_wrong_one(server: LinkServer, token: str) -> None:
+    answer = await server.client.get("/api/v1/auth/me", headers={"Authorization": f"bearer {token}"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "device_access_token_invalid")
 
 
 async def test_a_chat_device_gets_403_where_its_scope_is_too_small(server: LinkServer) -> None:
