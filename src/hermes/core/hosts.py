@@ -69,6 +69,13 @@ class AllowedHosts:
         return text
 
 
+def is_loopback_name(host: str) -> bool:
+    """Whether a Host is one that nobody uses for another machine. A tunnel's or proxy's end is on loopback, too, and
+    some of them say so in no header: the name that was asked for tells.
+    """
+    return normal_host(host) in LOOPBACK_NAMES
+
+
 def normal_host(text: str) -> str | None:
     """The host alone, in lower case, IPv6 in its short form; None when it is not well-formed. A final dot stays."""
     if text.count(":") > 1 and not text.startswith("["):

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hermes.core.errors import HermesError, InvalidInput, NotFound
-from hermes.core.hosts import AllowedHosts
+from hermes.core.hosts import AllowedHosts, is_loopback_name
 from hermes.core.peers import Peers
 from hermes.core.tally import OTHER, HttpTally
 from hermes.home.logs import log_context
@@ -197,7 +197,7 @@ class Door:
         row = _row(asked, place)
         body = LimitedBody(receive, headers, self.body_timeout_seconds, is_upload=row in UPLOADS)
         peer = self.peers.of(scope.get("client"), headers)
-        if peer.is_local and is_of_another_page(headers, host):
+        if peer.is_local and (not is_loopback_name(host) or is_of_another_page(headers, host)):
             peer = type(peer)(peer.address, is_local=False)
         caller = await self.gate.identify(row, peer, headers)
         scope[PEER], scope[CALLER], scope[ROW] = peer, caller, row

@@ -33,6 +33,19 @@ async def test_each_header_of_a_proxy_takes_loopbacks_privileges_away(server: Li
         assert (code.status_code, code.json()["error"]["code"]) == (401, "auth_required"), header
 
 
+async def test_who_asks_for_another_name_than_loopbacks_is_not_this_machine(tmp_path: Path) -> None:
+    """Some tunnels end on loopback and send no header of their own."""
+    async with serving_link(tmp_path, settings={"allowed-hosts": ["box.example.com"]}) as server:
+        for host in ("box.example.com", f"{server.link.network.local_name}:{server.port}"):
+            told = await server.client.get("/api/v1/bootstrap", headers={"Host": host})
+            assert told.json()["preferred_pairing_urls"] == [], host
+            for method, path in (("POST", "/api/v1/pairing/session"), ("GET", "/metrics")):
+                answer = await server.client.request(method, path, headers={"Host": host})
+                assert (answer.status_code, answer.json()["error"]["code"]) == (401, "auth_required"), (host, path)
+        for host in ("localhost", "LOCALHOST:1", "[::1]"):
+            assert (await server.client.get("/metrics", headers={"Host": host})).status_code == 200, host
+
+
 async def test_a_trusted_proxy_speaks_for_others_and_is_never_this_machine(tmp_path: Path) -> None:
     async with serving_link(tmp_path, settings={"trusted-proxies": ["127.0.0.1"]}) as server:
         told = await server.client.get("/api/v1/bootstrap", headers={"X-Forwarded-For": "127.0.0.1"})
