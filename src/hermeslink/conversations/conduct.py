@@ -20,6 +20,7 @@ from hermeslink.blobs.attaching import Attaching
 from hermeslink.conversations import history, turn
 from hermeslink.conversations.gathering import GATHER_SECONDS, gathered
 from hermeslink.conversations.log import EventLog
+from hermeslink.conversations.outage import LONGEST_PAUSE, Outage
 from hermeslink.conversations.projection import Ended, ended
 from hermeslink.conversations.session_titles import SessionTitles
 from hermeslink.core.run import Run, RunStatus
@@ -38,7 +39,6 @@ STOP_SECONDS = 5.0
 REPEATABLE_SECONDS = 23 * 3600.0
 """API servers keep an Idempotency-Key for a day."""
 FORGET_STOP_SECONDS = 7 * 86400.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 _STOP_PAUSE, _LONGEST_STOP_PAUSE = 2.0, 60.0
 
 
@@ -159,7 +159,7 @@ class Conducting:
                         await self._bring_to_end(run, wake)
                 except Exception:
                     log.exception("what happens in %s cannot be kept now", conversation_id)
-                    await self._clock.sleep(_LONGEST_PAUSE)
+                    await self._clock.sleep(LONGEST_PAUSE)
         finally:
             del self._wakes[conversation_id]
 
@@ -189,10 +189,11 @@ class Conducting:
     async def _persist(self, run: Run, wake: asyncio.Event) -> None:
         """Through outages. A run that no API server has yet waits as long as it takes, one in flight as long as is
         promised."""
-        seconds, lost_at = _FIRST_PAUSE, None
+        outage = Outage(self._clock)
         open_run: Run | None = run
         while open_run is not None and not open_run.status.is_final:
             run = open_run
+            outage.try_again()
             try:
                 await self._go_on(run)
             except RunGone:
@@ -201,25 +202,26 @@ class Conducting:
                 if error.status != 429:
                     await self.end(run, _failed(error.code, error.message), is_given_up=True)
                 else:
-                    await pause(self._clock, error.retry_after_seconds or _LONGEST_PAUSE, wake)
+                    await pause(self._clock, error.retry_after_seconds or LONGEST_PAUSE, wake)
             except ServerUnavailable as error:
-                after = await self._database.read(run_store.get, run.id)
-                if after is not None and after.remote_seq > run.remote_seq:
-                    seconds, lost_at = _FIRST_PAUSE, None
-                lost_at = self._clock.monotonic() if lost_at is None else lost_at
-                is_in_flight = after is not None and after.remote_id is not None
-                is_late = is_in_flight and self._clock.monotonic() - lost_at >= self._patience_seconds
-                if is_late and (await self._servers.of(run.profile).state()).state == "online":
-                    is_late, lost_at = False, None  # its stream breaks off again and again, and the run goes on
-                if is_late:
-                    await self.end(run, _away(error), is_given_up=True)
-                elif is_in_flight and after is not None and after.is_cancelled:
-                    await self.end(run, Ended(RunStatus.CANCELLED), is_given_up=True)
-                else:
-                    await pause(self._clock, seconds, wake)
-                    seconds = min(seconds * 2, _LONGEST_PAUSE)
+                await self._wait_for_server(run, outage, error, wake)
             wake.clear()
             open_run = self._seen(run, await self._database.read(run_store.get, run.id))
+
+    async def _wait_for_server(self, run: Run, outage: Outage, error: ServerUnavailable, wake: asyncio.Event) -> None:
+        after = await self._database.read(run_store.get, run.id)
+        if after is None or after.status.is_final:
+            return
+        lost_seconds = outage.failed(has_moved=after.remote_seq > run.remote_seq)
+        if after.remote_id is not None and after.is_cancelled:
+            await self.end(run, Ended(RunStatus.CANCELLED), is_given_up=True)
+            return
+        if after.remote_id is not None and lost_seconds >= self._patience_seconds:
+            if (await self._servers.of(run.profile).state()).state != "online":
+                await self.end(run, _away(error), is_given_up=True)
+                return
+            outage.is_over()  # its stream breaks off again and again, and the run goes on
+        await pause(self._clock, outage.pause_seconds(), wake)
 
     async def _go_on(self, run: Run) -> None:
         """From where it stands, until it has ended or something is in the way."""

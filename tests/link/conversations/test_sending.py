@@ -494,6 +494,23 @@ class TestSessions:
         assert bodies[1]["session_id"] != conv
         assert [len(body.get("conversation_history", ())) for body in bodies] == [0, 2, 4]
 
+    async def test_that_miss_what_was_said_to_another_profile_are_told(
+        self, at: Desk, with_sessions: LinkStandIn, tmp_path: Path
+    ) -> None:
+        conv = await at.new_conversation()
+        path = f"/api/sessions/{conv}"
+        async with LinkStandIn() as other:
+            other.write_env(tmp_path / "profiles" / "work")
+            other.features |= with_sessions.features
+            for one in (with_sessions, other):
+                one.answers[("GET", path)] = (200, {"session": {"id": conv, "title": None}})
+            for text, profile in (("1", None), ("2", "work"), ("3", None), ("4", "default"), ("5", None)):
+                await at.until_run_ends(conv, (await at.send(conv, text, profile=profile))["run"]["id"])
+        messages = await at.messages(conv)
+        assert [message.profile for message in messages[::2]] == ["default", "work", "work", "default", "default"]
+        lengths = [[len(body.get("conversation_history", ())) for body in asked(one)] for one in (with_sessions, other)]
+        assert lengths == [[0, 6, 8], [2, 4]]
+
     async def test_give_their_title_and_take_the_conversations(self, at: Desk, with_sessions: LinkStandIn) -> None:
         conv = await at.new_conversation()
         path = f"/api/sessions/{conv}"
