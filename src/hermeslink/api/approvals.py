@@ -16,9 +16,10 @@ Scope = Literal["once", "session", "always"]
 
 
 class DecisionBody(Body):
-    """`always` takes a device with the scope admin: it changes what the profile allows."""
+    """`scope` is once unless said otherwise. `always` takes a device with the scope admin: it changes what the profile
+    allows."""
 
-    scope: Scope = "once"
+    scope: Scope | None = None
     reason: Annotated[str | None, Field(max_length=2000)] = None
 
 
@@ -34,10 +35,11 @@ async def approve(
 ) -> DecisionAnswer:
     """Let the agent do what it asks for."""
     asked = body or DecisionBody()
+    scope = asked.scope or "once"
     await link.approvals.decide(
-        conversation_id, approval_id, approved=True, scope=asked.scope, reason=asked.reason, caller=caller
+        conversation_id, approval_id, approved=True, scope=scope, reason=asked.reason, caller=caller
     )
-    return DecisionAnswer(approval_id=approval_id, decision="approve", scope=asked.scope)
+    return DecisionAnswer(approval_id=approval_id, decision="approve", scope=scope)
 
 
 @router.post("/deny")
@@ -46,7 +48,8 @@ async def deny(
 ) -> DecisionAnswer:
     """Tell the agent no; `reason` is told to it."""
     asked = body or DecisionBody()
+    scope = asked.scope or "once"
     await link.approvals.decide(
-        conversation_id, approval_id, approved=False, scope=asked.scope, reason=asked.reason, caller=caller
+        conversation_id, approval_id, approved=False, scope=scope, reason=asked.reason, caller=caller
     )
-    return DecisionAnswer(approval_id=approval_id, decision="deny", scope=asked.scope)
+    return DecisionAnswer(approval_id=approval_id, decision="deny", scope=scope)

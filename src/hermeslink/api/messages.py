@@ -24,8 +24,10 @@ _KEY = re.compile(r"[!-~]{1,255}\Z")
 class MessageBody(Body):
     """`profile` and `model` are the conversation's from this message on."""
 
-    content: str = ""
-    attachments: Annotated[tuple[str, ...], Field(max_length=MOST_ATTACHMENTS, description="Ids of its blobs.")] = ()
+    content: str | None = None
+    attachments: Annotated[
+        tuple[str, ...] | None, Field(max_length=MOST_ATTACHMENTS, description="Ids of its blobs.")
+    ] = None
     client_message_id: Annotated[str | None, Field(min_length=1, max_length=200)] = None
     profile: Annotated[str | None, Field(max_length=64)] = None
     model: Annotated[str | None, Field(max_length=200)] = None
@@ -66,7 +68,7 @@ async def send_message(
     if idempotency_key is not None and _KEY.match(idempotency_key) is None:
         raise InvalidInput("Idempotency-Key is 1 to 255 visible ASCII characters", code="invalid_idempotency_key")
     outgoing = Outgoing(
-        body.content, body.attachments, body.client_message_id, body.profile or None, body.model or None
+        body.content or "", body.attachments or (), body.client_message_id, body.profile or None, body.model or None
     )
     return MessageAnswer.model_validate(await link.sending.send(conversation_id, outgoing, caller, idempotency_key))
 

@@ -20,7 +20,7 @@ class PlanBody(Body):
 
     profile: str | None = None
     older_than_days: float | None = Field(None, ge=0, le=36500)
-    exclude_conversation_ids: list[str] = Field(default_factory=list)
+    exclude_conversation_ids: list[str] | None = None
 
 
 class PlanView(BaseModel):
@@ -93,7 +93,7 @@ async def _create(link: TheLink, kind: PlanKind, body: PlanBody) -> Plan:
         kind,
         profile=body.profile,
         older_than_days=body.older_than_days,
-        but=body.exclude_conversation_ids,
+        but=body.exclude_conversation_ids or (),
     )
 
 

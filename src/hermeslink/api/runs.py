@@ -31,7 +31,7 @@ Named = Annotated[
 
 class RunBody(Body):
     input: Annotated[str | list[dict[str, Any]] | None, Field(description="Text, or messages.")] = None
-    profile: str = DEFAULT_PROFILE
+    profile: str | None = None
     instructions: str | None = None
     session_id: Annotated[str | None, Field(max_length=256)] = None
     conversation_history: list[dict[str, Any]] | None = None
@@ -57,7 +57,10 @@ async def start_run(link: TheLink, caller: TheCaller, body: RunBody, idempotency
         raise InvalidInput("say what the run is to do", code="run_input_required", param="input")
     asked = body.model_dump(exclude={"profile"}, exclude_none=True)
     run_id = await link.direct_runs.start(
-        body.profile, asked, device_id=caller.device_id, idempotency_key=_key(caller.device_id, idempotency_key)
+        body.profile or DEFAULT_PROFILE,
+        asked,
+        device_id=caller.device_id,
+        idempotency_key=_key(caller.device_id, idempotency_key),
     )
     return RunStarted(run_id=run_id)
 

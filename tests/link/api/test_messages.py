@@ -84,7 +84,9 @@ async def test_a_message_is_taken_in_and_answered(server: LinkServer) -> None:
 @pytest.mark.parametrize("name", ["content", "text", "input"])
 async def test_every_name_of_the_text_is_known(server: LinkServer, stand_in: LinkStandIn, name: str) -> None:
     conv = await new_conversation(server.admin)
-    sent = await server.admin.post(f"{CONVERSATIONS}/{conv}/messages", json={name: "Hello", "model_id": "small"})
+    sent = await server.admin.post(
+        f"{CONVERSATIONS}/{conv}/messages", json={name: "Hello", "model_id": "small", "blobs": None}
+    )
     assert sent.status_code == 202
     await until_ended(server.admin, conv)
     assert stand_in.runs[next(iter(stand_in.runs))].body == {"input": "Hello", "model": "small"}
@@ -107,7 +109,9 @@ async def test_what_is_attached_reaches_the_agent(server: LinkServer, stand_in: 
     assert "Buy milk" in notes["text"]
     deleted = await server.admin.delete(f"{CONVERSATIONS}/{conv}/blobs/{blobs[0]}")
     assert told(deleted) == (409, "blob_in_use")
-    alone = await server.admin.post(f"{CONVERSATIONS}/{conv}/messages", json={"attachments": [blobs[1]]})
+    alone = await server.admin.post(
+        f"{CONVERSATIONS}/{conv}/messages", json={"content": None, "attachments": [blobs[1]]}
+    )
     assert alone.status_code == 202
 
 
@@ -172,7 +176,7 @@ async def test_a_question_is_answered_once(server: LinkServer, stand_in: LinkSta
     assert (asked[0]["type"], asked[0]["status"]) == ("approval", "waiting")
     assert told(await server.chat.post(f"{path}/approve", json={"scope": "always"})) == (403, "scope_required")
     assert told(await server.chat.post(f"{path}/approve", json={"scope": "for ever"})) == (422, "validation_error")
-    answer = await server.chat.post(f"{path}/approve")
+    answer = await server.chat.post(f"{path}/approve", json={"scope": None, "reason": None})
     assert answer.json() == {"ok": True, "approval_id": asked[0]["id"], "decision": "approve", "scope": "once"}
     for verb in ("approve", "deny"):
         assert told(await server.chat.post(f"{path}/{verb}")) == (409, "approval_resolved")
