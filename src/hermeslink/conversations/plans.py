@@ -50,14 +50,17 @@ class Plans:
 
         Raises NotFound as `get` does, and Conflict `clear_plan_executed`, `clear_plan_expired` (or `archive_…`).
         """
-        plan = await self.get(kind, plan_id)
-        status = plan.status(self._clock.now())
-        if status == "completed" or plan_id in self._executing:
-            raise Conflict("this plan was executed: a plan is executed once", code=f"{kind}_plan_executed")
-        if status == "expired":
-            raise Conflict("this plan is too old: make another one", code=f"{kind}_plan_expired")
+        await self.get(kind, plan_id)
+        if plan_id in self._executing:
+            raise _executed(kind)
         self._executing.add(plan_id)
         try:
+            plan = await self.get(kind, plan_id)  # anew: another call may have come to its end meanwhile
+            status = plan.status(self._clock.now())
+            if status == "completed":
+                raise _executed(kind)
+            if status == "expired":
+                raise Conflict("this plan is too old: make another one", code=f"{kind}_plan_expired")
             for conversation_id in plan.conversation_ids:
                 await self._do(kind, plan_id, conversation_id)
             await self._database.write(plan_store.complete, plan_id, self._clock.now(), durable=True)
@@ -74,6 +77,10 @@ class Plans:
                 raise done.error
         else:
             await self._log.write(_archive, plan_id, conversation_id, self._clock.now())
+
+
+def _executed(kind: PlanKind) -> Conflict:
+    return Conflict("this plan was executed: a plan is executed once", code=f"{kind}_plan_executed")
 
 
 def _create(

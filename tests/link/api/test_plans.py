@@ -11,9 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from hermes.core.errors import StoreUnavailable
+from hermes.core.errors import Conflict, StoreUnavailable
 from hermeslink.conversations.conversations import Conversations, Deletion
 from hermeslink.conversations.plans import Plans
+from hermeslink.core.plan import Plan, PlanKind
 from tests.support.clock import FakeClock
 from tests.support.link import LinkServer, client_of, paired, serving_link
 
@@ -104,6 +105,7 @@ async def test_a_plan_may_be_of_what_has_not_changed_for_days_and_of_a_profile(
             ({"profile": "work"}, {old_work}),
             ({"older_than_days": 11}, set()),
             ({}, {old, old_work, new}),
+            ({"profile": None, "exclude_conversation_ids": None}, {old, old_work, new}),
         ]
         for body, expected in asked:
             assert set((await plan_of(server, **body))["conversation_ids"]) == expected, body
@@ -165,6 +167,29 @@ async def test_of_two_executions_at_once_one_is_refused(server: LinkServer) -> N
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
     [done] = [answer.json()["plan"] for answer in answers if answer.status_code == 200]
     assert done["deleted_count"] == 5
+
+
+async def test_a_plan_that_another_call_ended_meanwhile_is_not_executed_again(server: LinkServer) -> None:
+    await make(server)
+    plan_id = (await plan_of(server))["id"]
+    link, looked, ended = server.link, asyncio.Event(), asyncio.Event()
+
+    class Slow(Plans):
+        async def get(self, kind: PlanKind, plan_id: str) -> Plan:
+            found = await super().get(kind, plan_id)
+            if not looked.is_set():
+                looked.set()
+                await ended.wait()
+            return found
+
+    plans = Slow(link.database, link.log, link.conversations, link.clock)
+    slow = asyncio.ensure_future(plans.execute(PlanKind.CLEAR, plan_id))
+    await looked.wait()
+    assert (await plans.execute(PlanKind.CLEAR, plan_id)).done_count == 1
+    ended.set()
+    with pytest.raises(Conflict) as refused:
+        await slow
+    assert refused.value.code == "clear_plan_executed"
 
 
 async def test_a_plan_that_is_not_there_is_404_and_a_wrong_one_422(server: LinkServer) -> None:
