@@ -76,6 +76,13 @@ def _language(value: object) -> object:
     return "zh-CN" if word == "zh" or word.startswith("zh-") else value
 
 
+def _number(value: object) -> object:
+    """pydantic takes true for 1."""
+    if isinstance(value, bool):
+        raise ValueError("not true or false")
+    return value
+
+
 def _level(value: object) -> object:
     return {"warning": "warn"}.get(value.strip().lower(), value.strip().lower()) if isinstance(value, str) else value
 
@@ -83,6 +90,7 @@ def _level(value: object) -> object:
 Host = Annotated[str, AfterValidator(_host)]
 Hosts = Annotated[list[Host], BeforeValidator(_split)]
 Language = Literal["auto", "en", "zh-CN"]
+Number = Annotated[int, BeforeValidator(_number)]
 LogLevel = Literal["debug", "info", "warn", "error"]
 
 
@@ -95,7 +103,7 @@ class LinkSettings(BaseModel):
         serialize_by_alias=True,
     )
 
-    port: int = Field(DEFAULT_PORT, ge=0, le=65_535, description="Where it listens; 0 takes any that is free.")
+    port: Number = Field(DEFAULT_PORT, ge=0, le=65_535, description="Where it listens; 0 takes any that is free.")
     listen_host: Host = Field("0.0.0.0", description="0.0.0.0: every network. 127.0.0.1: this machine alone.")  # noqa: S104 as published: a phone on the network can pair
     lan_host: Annotated[str, AfterValidator(_host_or_none)] | None = Field(
         None, description="The address that devices are told. Unset: found by itself; in a container it has to be set."
@@ -111,7 +119,7 @@ class LinkSettings(BaseModel):
     cors_origins: Annotated[list[Annotated[str, AfterValidator(_origin)]], BeforeValidator(_split)] = Field(
         [], description="Web pages of other origins that may call it."
     )
-    access_token_minutes: int = Field(15, ge=1, le=1440, description="How long an access token is good for.")
+    access_token_minutes: Number = Field(15, ge=1, le=1440, description="How long an access token is good for.")
 
 
 NAMES = tuple(name.replace("_", "-") for name in LinkSettings.model_fields)

@@ -87,6 +87,7 @@ def test_a_wrong_name_or_value_is_refused_and_nothing_is_written(home, name, tex
         ("{", "is no JSON"),
         ("[]", "has to hold an object"),
         ('{"colour": 1}', "config.json: there is no setting 'colour'"),
+        ('{"port": true}', "config.json: port cannot be true: a whole number from 0 to 65535"),
         ('{"port": "x", "language": 3}', "config.json: port cannot be .*; .*config.json: language cannot be 3"),
     ],
 )
