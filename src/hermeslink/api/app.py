@@ -56,6 +56,7 @@ from hermeslink.api import headers as names
 from hermeslink.api.access import PUBLIC, Gate, Row, check_scope
 from hermeslink.api.dependencies import CALLER, PEER
 from hermeslink.api.errors import MethodNotAllowed, error_response, is_inside
+from hermeslink.api.headers import REQUEST_ID
 from hermeslink.api.limits import BODY_TIMEOUT_SECONDS, UPLOADS, LimitedBody, read_json
 from hermeslink.api.origins import Origins, is_of_another_page
 from hermeslink.api.paths import ROW, LetIn, Paths, Place
@@ -94,7 +95,6 @@ GROUPS: tuple[APIRouter, ...] = (
 )
 """One file each: what belongs together by its noun."""
 
-REQUEST_ID = "hermeslink.request_id"
 MAX_LOGGED_PATH = 300
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Those that are counted by name; a client may send any word."""

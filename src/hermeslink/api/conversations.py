@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, StringConstraints
+from starlette.requests import Request
 from starlette.responses import Response
 
 from hermes.core.errors import HermesError, InvalidInput
 from hermeslink.api.bodies import Answer, Body
 from hermeslink.api.dependencies import TheCaller, TheLink
-from hermeslink.api.errors import ErrorBody, error_body
+from hermeslink.api.errors import ErrorBody, error_body, is_inside
+from hermeslink.api.headers import REQUEST_ID
 from hermeslink.conversations.conversations import ConversationPage, Deletion
 from hermeslink.conversations.views import ConversationView, MessageView, conversation_view, message_view
 from hermeslink.core.conversation import ConversationStatus
 from hermeslink.core.times import iso
 from hermeslink.store.conversation_list import Listed
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/api/v1", tags=["conversations"])
 
@@ -199,16 +204,17 @@ async def create_conversation(link: TheLink, caller: TheCaller, body: NewConvers
 
 
 @router.delete("/conversations", response_model=ManyDeletedAnswer, responses={409: {"model": SomeDeletedAnswer}})
-async def delete_conversations(link: TheLink, body: ConversationIds) -> ManyDeletedAnswer | Response:
+async def delete_conversations(request: Request, link: TheLink, body: ConversationIds) -> ManyDeletedAnswer | Response:
     """Each of them, with its attachments; 409 when one of them could not be deleted."""
     if not body.conversation_ids:
         raise InvalidInput("conversation_ids names no conversation", code="conversation_ids_required")
     done = await link.conversations.delete_many(body.conversation_ids)
-    views = [_deleted(one) for one in done]
+    views = [_deleted(one, request.scope[REQUEST_ID]) for one in done]
     failed_count = sum(one.error is not None for one in done)
     if not failed_count:
         return ManyDeletedAnswer(deleted_count=len(views), failed_count=0, conversations=views)
     partial = SomeDeletedAnswer(
+        ok=False,
         error=ErrorBody(
             code="conversation_bulk_delete_partial_failure",
             message=f"{failed_count} of {len(done)} conversations could not be deleted",
@@ -217,7 +223,7 @@ async def delete_conversations(link: TheLink, body: ConversationIds) -> ManyDele
         failed_count=failed_count,
         conversations=views,
     )
-    return Response(partial.model_dump_json(), 409, media_type="application/json")
+    return Response(partial.model_dump_json(exclude_unset=True), 409, media_type="application/json")
 
 
 @router.delete("/conversations/{conversation_id}")
@@ -236,7 +242,7 @@ async def list_messages(
 ) -> MessagesAnswer:
     """The newest messages, or the newest before one of them, in their order. They hold what the events up to
     `last_event_seq` say: go on from there to miss nothing."""
-    page = await link.conversations.messages(conversation_id, limit=asked.limit, before=asked.before)
+    page = await link.conversations.messages(conversation_id, limit=asked.limit, before=asked.before or None)
     views = [message_view(message) for message in page.messages]
     conversation = page.conversation
     return MessagesAnswer(
@@ -326,14 +332,16 @@ def _page(page: ConversationPage) -> Page:
     return Page(limit=page.limit, has_more=page.next_cursor is not None, next_cursor=page.next_cursor)
 
 
-def _deleted(done: Deletion) -> DeletedView:
+def _deleted(done: Deletion, request_id: str) -> DeletedView:
     return DeletedView(
         conversation_id=done.conversation_id,
         status="deleted" if done.error is None else "failed",
         deleted_at=iso(done.deleted_at),
-        error=None if done.error is None else _told(done.error),
+        error=None if done.error is None else _told(done.error, request_id),
     )
 
 
-def _told(error: HermesError) -> ErrorBody:
-    return ErrorBody(**error_body(error)["error"])
+def _told(error: HermesError, request_id: str) -> ErrorBody:
+    if is_inside(error):
+        log.error("a deletion failed", exc_info=error)
+    return ErrorBody(**error_body(error, request_id)["error"])

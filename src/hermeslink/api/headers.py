@@ -21,6 +21,9 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 RawHeaders = Mapping[bytes, bytes]
 """A request's headers as they came, names in lower case; of several with one name the last."""
 
+REQUEST_ID = "hermeslink.request_id"
+"""Where a request's scope has it."""
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from hermes.core.errors import StoreUnavailable
+from hermeslink.conversations.conversations import Conversations, Deletion
 from hermeslink.core.conversation import AgentEvent, MessageStatus, NewEvent, Role
 from hermeslink.store import conversations as conversation_store
 from hermeslink.store import events as event_store
@@ -197,6 +199,9 @@ async def test_messages_come_page_by_page_with_what_an_answer_says_so_far(server
     nothing = (await server.admin.get(f"{BASE}/{of}/messages", params={"before": sent[0].id})).json()
     assert (nothing["messages"], nothing["page"]["has_more_after"]) == ([], True)
 
+    newest = (await server.admin.get(f"{BASE}/{of}/messages?before=")).json()
+    assert newest["page"]["has_more_after"] is False
+
     other = (await make(server))["id"]
     for wrong in (f"{BASE}/{of}/messages?before=msg_x", f"{BASE}/{other}/messages?before={sent[0].id}"):
         assert told(await server.admin.get(wrong)) == (400, "message_cursor_not_found")
@@ -291,10 +296,32 @@ async def test_of_many_deletions_each_says_what_became_of_it(server: LinkServer)
         ("x", "failed"),
         (third, "deleted"),
     ]
-    assert partial["conversations"][1]["error"]["code"] == "conversation_not_found"
+    message = "2 of 4 conversations could not be deleted"
+    assert partial["error"] == {"code": "conversation_bulk_delete_partial_failure", "message": message}
+    why = {"code": "conversation_not_found", "message": f"no conversation {first!r}"}
+    assert (partial["conversations"][1]["deleted_at"], partial["conversations"][1]["error"]) == (None, why)
+    assert partial["conversations"][0]["error"] is None
     nobody: list[dict[str, Any]] = [{}, {"conversation_ids": []}]
     for wrong in nobody:
         assert told(await server.admin.request("DELETE", BASE, json=wrong)) == (400, "conversation_ids_required")
+
+
+async def test_a_deletion_of_many_that_the_store_refuses_is_in_the_log_by_its_request(
+    server: LinkServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, link = (await make(server))["id"], server.link
+
+    class FullDisk(Conversations):
+        async def delete(self, conversation_id: str) -> Deletion:
+            raise StoreUnavailable("no space left for link.db")
+
+    link.conversations = FullDisk(link.database, link.log, link.blobs, link.clock, link.servers.home)
+    body = {"conversation_ids": [made]}
+    answer = await server.admin.request("DELETE", BASE, json=body, headers={"X-Request-Id": "mine"})
+    [failed] = answer.json()["conversations"]
+    assert (failed["error"]["code"], failed["error"]["request_id"]) == ("store_unavailable", "mine")
+    assert "link.db" not in answer.text
+    assert "no space left for link.db" in caplog.text
 
 
 async def test_what_is_not_there_is_404_on_every_route(server: LinkServer) -> None:
