@@ -117,7 +117,7 @@ def everything(upstream: Upstream, effort: Effort, tell: Callable[[str], None]) 
         for number in range(effort.times):
             tell(f"the API server alone, {number + 1} of {effort.times}")
             alone = direct(gateway, effort.seconds)
-            own.relay.append(alone.lateness.p95 * 1000)
+            own.ours.append(alone.lateness.p95 * 1000)
             tell(f"Link, {number + 1} of {effort.times}")
             cpu, began = link.cpu_seconds(), time.monotonic()
             seen = through(link, effort.seconds, is_all=False)
