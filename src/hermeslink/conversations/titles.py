@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 LONGEST = 60
 
-_MARKS = re.compile(r"```.*?```|`|\*\*|__|^\s*(?:#+|>|[-*])\s+", re.S | re.M)
+_MARKS = re.compile(r"```.*?```|`|\*\*|__|^[^\S\n]*(?:#+|>|[-*])\s+", re.S | re.M)
 _GREETING = re.compile(r"(?:hi|hello|hey|hallo|good (?:morning|evening|afternoon)|你好|您好)\s*[,.!，。！]+\s*", re.I)
 _END = re.compile(r"(?<=[.!?])\s|(?<=[。！？])|\n")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from hermeslink.conversations.titles import LONGEST, agreed, title_of
@@ -23,6 +25,14 @@ from hermeslink.conversations.titles import LONGEST, agreed, title_of
 )
 def test_a_title_is_the_first_thing_that_was_said(question: str, title: str) -> None:
     assert title_of(question, "The answer") == title
+
+
+@pytest.mark.parametrize("piece", ["\n", " \n", "#", "```", "- \n", "hi ", "\r\n\t"])
+def test_a_title_costs_next_to_nothing_whatever_was_said(piece: str) -> None:
+    """It is made where everything else waits for it."""
+    began = time.process_time()
+    title_of(piece * 20_000 + "Hello", "")
+    assert time.process_time() - began < 1
 
 
 def test_a_long_title_ends_with_a_word() -> None:
