@@ -42,7 +42,7 @@ class Approvals:
         them, the run's own events tell it.
 
         Raises NotFound `conversation_not_found`, `approval_not_found`; Conflict `approval_resolved`; Forbidden
-        `scope_required`; InvalidInput `invalid_approval_choice`; ServerUnavailable.
+        `scope_required`; InvalidInput `invalid_approval_choice`; ServerUnavailable; ServerRefused.
         """
         approval, run = await self._database.read(_look, conversation_id, approval_id)
         if approval.decision is not None or run is None or run.status.is_final or run.remote_id is None:
@@ -62,6 +62,8 @@ class Approvals:
                 raise _resolved() from error
             if error.status == 403:
                 raise Forbidden(error.message, code="scope_required") from error
+            if error.status not in (400, 422):
+                raise  # no fault of the choice: it may be made again
             raise InvalidInput(error.message, code="invalid_approval_choice", param="scope") from error
         await self._log.write(_keep, approval, choice, caller, self._clock.now(), durable=True)
 

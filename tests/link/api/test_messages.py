@@ -60,6 +60,15 @@ async def until_ended(by: httpx.AsyncClient, conv: str) -> list[dict[str, Any]]:
             await asyncio.sleep(0.01)
 
 
+async def the_question(by: httpx.AsyncClient, conv: str) -> str:
+    """The path of what the agent asks, when it does."""
+    async with asyncio.timeout(20):
+        while not (asked := (await messages(by, conv))[1]["agent_events"]):
+            await asyncio.sleep(0.01)
+    assert (asked[0]["type"], asked[0]["status"]) == ("approval", "waiting")
+    return f"{CONVERSATIONS}/{conv}/approvals/{asked[0]['id']}"
+
+
 async def test_a_message_is_taken_in_and_answered(server: LinkServer) -> None:
     conv = await new_conversation(server.chat)
     answer = await server.chat.post(
@@ -169,22 +178,42 @@ async def test_a_question_is_answered_once(server: LinkServer, stand_in: LinkSta
     stand_in.script = [Ask(), say("Done")]
     conv = await new_conversation(server.chat)
     await server.chat.post(f"{CONVERSATIONS}/{conv}/messages", json={"content": "Clean up"})
-    async with asyncio.timeout(20):
-        while not (asked := (await messages(server.chat, conv))[1]["agent_events"]):
-            await asyncio.sleep(0.01)
-    path = f"{CONVERSATIONS}/{conv}/approvals/{asked[0]['id']}"
-    assert (asked[0]["type"], asked[0]["status"]) == ("approval", "waiting")
+    path = await the_question(server.chat, conv)
+    approval_id = path.rpartition("/")[2]
     assert told(await server.chat.post(f"{path}/approve", json={"scope": "always"})) == (403, "scope_required")
     assert told(await server.chat.post(f"{path}/approve", json={"scope": "for ever"})) == (422, "validation_error")
     answer = await server.chat.post(f"{path}/approve", json={"scope": None, "reason": None})
-    assert answer.json() == {"ok": True, "approval_id": asked[0]["id"], "decision": "approve", "scope": "once"}
+    assert answer.json() == {"ok": True, "approval_id": approval_id, "decision": "approve", "scope": "once"}
     for verb in ("approve", "deny"):
         assert told(await server.chat.post(f"{path}/{verb}")) == (409, "approval_resolved")
     unknown = f"{CONVERSATIONS}/{conv}/approvals/appr_{'0' * 32}/deny"
     assert told(await server.chat.post(unknown, json={"reason": "no"})) == (404, "approval_not_found")
     assert (await until_ended(server.chat, conv))[1]["parts"] == [{"type": "text", "text": "Done"}]
     entries = (await server.admin.get("/api/v1/audit")).json()["entries"]
-    assert [entry["subject"] for entry in entries if entry["action"] == "approval.approved"] == [asked[0]["id"]]
+    assert [entry["subject"] for entry in entries if entry["action"] == "approval.approved"] == [approval_id]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "shown"),
+    [
+        (422, "invalid_request", (400, "invalid_approval_choice")),
+        (429, "rate_limit_exceeded", (429, "rate_limit_exceeded")),
+        (500, "internal_error", (502, "internal_error")),
+    ],
+)
+async def test_a_server_that_cannot_take_an_answer_now_is_no_wrong_choice(
+    server: LinkServer, stand_in: LinkStandIn, status: int, code: str, shown: tuple[int, str]
+) -> None:
+    stand_in.script = [Ask(), say("Done")]
+    conv = await new_conversation(server.chat)
+    await server.chat.post(f"{CONVERSATIONS}/{conv}/messages", json={"content": "Clean up"})
+    path = await the_question(server.chat, conv)
+    there = ("POST", f"/v1/runs/{next(iter(stand_in.runs))}/approval")
+    stand_in.answers[there] = (status, {"error": {"message": "not now", "code": code}})
+    assert told(await server.chat.post(f"{path}/approve")) == shown
+    del stand_in.answers[there]
+    assert (await server.chat.post(f"{path}/approve")).status_code == 200
+    await until_ended(server.chat, conv)
 
 
 async def test_a_deleted_conversation_stops_its_agent(server: LinkServer, stand_in: LinkStandIn) -> None:
