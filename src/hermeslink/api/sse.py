@@ -27,7 +27,7 @@ SILENCE_SECONDS = 15.0
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache, no-transform",
+    "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
 }
 

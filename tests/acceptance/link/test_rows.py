@@ -118,7 +118,7 @@ def test_a_right_call_gets_the_answer_that_clients_know(world: World, document: 
             assert answer.headers["content-type"].startswith("text/html")
         case "sse":
             assert answer.headers["content-type"].startswith("text/event-stream")
-            assert "no-cache" in answer.headers["cache-control"] and answer.headers["x-accel-buffering"] == "no"
+            assert answer.headers["cache-control"] == "no-cache" and answer.headers["x-accel-buffering"] == "no"
         case "bytes":
             assert answer.content == b"text of blob"
         case _:
