@@ -10,11 +10,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := PYTHONUNBUFFERED=1 $(BIN)/python -m pip --disable-pip-version-check
 
-# What a word can be given: make run LOCAL=no, make test SLOW=1 WORKERS=2 ARGS="-k approval", make lock UPGRADE=1,
+# What a word can be given: make run LOCAL=no, make test SLOW=1 WORKERS=8 ARGS="-k approval", make lock UPGRADE=1,
 # make torture MINUTES=10 DATABASE=postgresql NODES=3 CLIENTS=8 SEED=4
 LOCAL ?= yes
 SLOW ?=
-WORKERS ?= 0
+WORKERS ?= 2
 ARGS ?=
 UPGRADE ?=
 MINUTES ?=
