@@ -14,6 +14,7 @@ HermesError
 ├── BudgetExceeded          429  the key has spent what it may
 ├── ProfileElsewhere        503  the profile's own gateway serves it
 ├── ConfigError             CLI exit 2
+│   └── ConfigUnreadable    CLI exit 2
 ├── StoreUnavailable        503
 │   ├── StoreCorrupt        503
 │   └── Fenced              503  other nodes took this one for dead; never told to a client
@@ -111,6 +112,15 @@ class ProfileElsewhere(HermesError):
 
 class ConfigError(HermesError):
     code = "config_error"
+
+
+class ConfigUnreadable(ConfigError):
+    """A file of the home. `line` is the one at fault, None where it is not about one. The message has the path, and may
+    have words of the file."""
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class StoreUnavailable(HermesError):

@@ -10,63 +10,99 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from hermes.core.errors import ConfigError
+from hermes.core.errors import ConfigError, ConfigUnreadable
 from hermes.home.files import write_private
 from hermes.home.locks import edit_lock
 
 
+class ConfigDraft:
+    """config.yaml as it will be: changed value by value, written once. Whoever writes it holds the `edit_lock`.
+
+    Raises `ConfigUnreadable` for what is no such file, `ConfigError` for what cannot be changed in place.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._before = self.text = _read(path)
+        self.values: dict[str, Any] = _values(self.text, path)
+
+    def get(self, keys: Sequence[str]) -> Any:
+        """None where there is no value."""
+        value: Any = self.values
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def set(self, keys: Sequence[str], value: Any) -> None:
+        """Puts one value under `keys`, making the sections that are missing."""
+        wanted = deepcopy(self.values)
+        _put(wanted, keys, value, self._path)
+        self._become(keys, wanted)
+
+    def unset(self, keys: Sequence[str]) -> bool:
+        """Removes one value, and the sections it leaves empty. False when it was not there."""
+        wanted = deepcopy(self.values)
+        dropped = _drop(wanted, list(keys))
+        if dropped:
+            self._become(dropped, wanted)
+        return bool(dropped)
+
+    def write(self) -> None:
+        """Whole, or not at all; a text that is as it was is left alone."""
+        if self.text != self._before:
+            write_private(self._path, self.text)
+            self._before = self.text
+
+    def _become(self, keys: Sequence[str], wanted: dict[str, Any]) -> None:
+        """The first text that says what is wanted. None does where anchors or several documents are in the way."""
+        for text in _edits(self.text, keys, wanted):
+            with suppress(ConfigError):
+                if _values(text, self._path) == wanted:
+                    self.text, self.values = text, wanted
+                    return
+        raise ConfigError(f"{self._path} cannot be changed without risk to its other lines; edit it by hand")
+
+
 def read_config(path: Path) -> dict[str, Any]:
-    """The file as plain values; {} when there is none. Raises `ConfigError` with the line that cannot be read."""
+    """The file as plain values; {} when there is none. Raises `ConfigUnreadable` with the line that cannot be read."""
     return _values(_read(path), path)
 
 
 def set_config(path: Path, keys: Sequence[str], value: Any) -> None:
     """Writes one value under `keys`, making the sections that are missing. Whole or not at all."""
     with edit_lock(path):
-        text = _read(path)
-        wanted = _values(text, path)
-        _put(wanted, keys, value, path)
-        _write(path, _edits(text, keys, wanted), wanted)
+        draft = ConfigDraft(path)
+        draft.set(keys, value)
+        draft.write()
 
 
 def add_to_config_list(path: Path, key: str, item: str) -> None:
     """Appends to a list at the top of the file, once. Two at the same time both get in."""
-    with edit_lock(path):
-        text = _read(path)
-        wanted = _values(text, path)
-        items = wanted.get(key) or []
-        if item not in items:
-            _put(wanted, [key], [*items, item], path)
-            _write(path, _edits(text, [key], wanted), wanted)
+    change_config(path, [key], lambda items: items if item in (items or []) else [*(items or []), item])
 
 
 def change_config(path: Path, keys: Sequence[str], change: Callable[[Any], Any]) -> None:
     """`change` gets the value as it is now, None where there is none, and gives the new one. Nobody writes between."""
     with edit_lock(path):
-        text = _read(path)
-        wanted = _values(text, path)
-        now: Any = wanted
-        for key in keys:
-            now = now.get(key) if isinstance(now, dict) else None
+        draft = ConfigDraft(path)
+        now = draft.get(keys)
         value = change(now)
         if value != now:
-            _put(wanted, keys, value, path)
-            _write(path, _edits(text, keys, wanted), wanted)
+            draft.set(keys, value)
+            draft.write()
 
 
 def unset_config(path: Path, keys: Sequence[str]) -> bool:
     """Removes one value, and the sections it leaves empty. False when it was not there."""
     with edit_lock(path):
-        text = _read(path)
-        wanted = _values(text, path)
-        keys = _drop(wanted, list(keys))
-        if not keys:
-            return False
-        _write(path, _edits(text, keys, wanted), wanted)
-    return True
+        draft = ConfigDraft(path)
+        found = draft.unset(keys)
+        draft.write()
+    return found
 
 
 def _read(path: Path) -> str:
@@ -76,17 +112,7 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path} cannot be read: {exc}") from exc
-
-
-def _write(path: Path, candidates: Iterator[str], wanted: dict[str, Any]) -> None:
-    """The first text that says what is wanted. None of them does where anchors or several documents are in the way."""
-    for text in candidates:
-        with suppress(ConfigError):
-            if _values(text, path) == wanted:
-                write_private(path, text)
-                return
-    raise ConfigError(f"{path} cannot be changed without risk to its other lines; edit it by hand")
+        raise ConfigUnreadable(f"{path} cannot be read: {exc}") from exc
 
 
 def _values(text: str, path: Path) -> dict[str, Any]:
@@ -99,18 +125,19 @@ def _values(text: str, path: Path) -> dict[str, Any]:
         values = YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{path}{line}: {exc.problem or exc.context or 'not YAML'}") from exc
+        line = mark.line + 1 if mark is not None else None
+        place = f", line {line}" if line is not None else ""
+        raise ConfigUnreadable(f"{path}{place}: {exc.problem or exc.context or 'not YAML'}", line) from exc
     except (YAMLError, ValueError) as exc:
-        raise ConfigError(f"{path}: {exc}") from exc
+        raise ConfigUnreadable(f"{path}: {exc}") from exc
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected names with values, such as `toolsets: [file]`")
+        raise ConfigUnreadable(f"{path}: expected names with values, such as `toolsets: [file]`")
     try:
         return {key: _apart(value) for key, value in values.items()}
     except RecursionError as exc:
-        raise ConfigError(f"{path}: a value stands inside itself") from exc
+        raise ConfigUnreadable(f"{path}: a value stands inside itself") from exc
 
 
 def _apart(value: Any) -> Any:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hermes.core.errors import ConfigError, InvalidInput
+from hermes.core.errors import ConfigUnreadable, InvalidInput
 from hermes.home.files import write_private
 from hermes.home.locks import edit_lock
 
@@ -27,7 +27,7 @@ _QUOTED = re.compile(
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """Name → value; {} when there is no file. Raises `ConfigError` when it is not text."""
+    """Name → value; {} when there is no file. Raises `ConfigUnreadable` when it is not text."""
     return {binding.key: binding.value for binding in _bindings(_read(path)) if binding.key and binding.value}
 
 
@@ -40,28 +40,55 @@ def env_problems(path: Path) -> list[str]:
     ]
 
 
+class EnvDraft:
+    """.env as it will be: changed line by line, written once. Whoever writes it holds the `edit_lock`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._before = self._text = _read(path)
+
+    def get(self, name: str) -> str | None:
+        return _values(self._text).get(name) or None
+
+    def set(self, name: str, value: str) -> None:
+        """Raises `InvalidInput` for what cannot be a name or cannot be written as a value."""
+        text = _with_line(self._text, name, f"{_checked(name)}={_quoted(value)}")
+        if _values(text).get(name) != value:
+            raise InvalidInput(f"the value of {name} cannot be written to {self._path}", param=name)
+        self._text = text
+
+    def unset(self, name: str) -> bool:
+        """Removes every line that sets it. False when there was none."""
+        bindings = _bindings(self._text)
+        kept = [binding for binding in bindings if binding.key != name]
+        self._text = "".join(binding.original.string for binding in kept)
+        return len(kept) < len(bindings)
+
+    def write(self) -> None:
+        """Whole, or not at all; a text that is as it was is left alone."""
+        if self._text != self._before:
+            write_private(self._path, self._text)
+            self._before = self._text
+
+
 def set_env(path: Path, name: str, value: str) -> None:
     """Writes one line, whole or not at all; other lines and comments stay as they are.
 
     Raises `InvalidInput` for what cannot be a name or cannot be written as a value.
     """
-    line = f"{_checked(name)}={_quoted(value)}"
     with edit_lock(path):
-        text = _with_line(_read(path), name, line)
-        if _values(text).get(name) != value:
-            raise InvalidInput(f"the value of {name} cannot be written to {path}", param=name)
-        write_private(path, text)
+        draft = EnvDraft(path)
+        draft.set(name, value)
+        draft.write()
 
 
 def unset_env(path: Path, name: str) -> bool:
     """Removes every line that sets `name`. False when there was none."""
     with edit_lock(path):
-        bindings = _bindings(_read(path))
-        kept = [binding for binding in bindings if binding.key != name]
-        if len(kept) == len(bindings):
-            return False
-        write_private(path, "".join(binding.original.string for binding in kept))
-    return True
+        draft = EnvDraft(path)
+        found = draft.unset(name)
+        draft.write()
+    return found
 
 
 def _read(path: Path) -> str:
@@ -71,7 +98,7 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path} cannot be read: {exc}") from exc
+        raise ConfigUnreadable(f"{path} cannot be read: {exc}") from exc
 
 
 def _bindings(text: str) -> list[Binding]:
