@@ -26,6 +26,9 @@ from hermeslink.home import LinkHome
 from hermeslink.identity import IdentityFile
 from hermeslink.pairing.devices import Devices
 from hermeslink.pairing.pairing import Pairing
+from hermeslink.profiles.files import ProfileFiles
+from hermeslink.profiles.memory import ProfileMemories
+from hermeslink.profiles.skills import ProfileSkills
 from hermeslink.settings import LinkSettings, load_settings
 from hermeslink.store.schema import LINK
 from hermeslink.system.network import Network
@@ -57,6 +60,9 @@ class Link:
     plans: Plans
     sending: Sending
     approvals: Approvals
+    files: ProfileFiles
+    memories: ProfileMemories
+    skills: ProfileSkills
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -95,6 +101,7 @@ async def open_link(
             attaching = Attaching(blobs)
             sending = Sending(log, database, servers, attaching, clock)
             conversations.deleted = sending.forget
+            files = ProfileFiles(servers.home, database, clock)
             async with sending.running():
                 yield Link(
                     home,
@@ -117,6 +124,9 @@ async def open_link(
                     Plans(database, log, conversations, clock),
                     sending,
                     Approvals(log, database, servers, clock),
+                    files,
+                    ProfileMemories(files),
+                    ProfileSkills(files),
                 )
     finally:
         await log.close()

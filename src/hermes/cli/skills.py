@@ -97,19 +97,13 @@ def remove(
 
 
 def _switch(call: Call, name: str, *, is_on: bool) -> None:
-    from hermes.home.config_file import change_config
     from hermes.home.paths import create_home
+    from hermes.home.skills import switch_skill
 
     home = call.home()
     create_home(home)
     skill = _skills(call).find(name)
-
-    def change(now: Any) -> Any:
-        listed = now if isinstance(now, list) else [part.strip() for part in str(now or "").split(",") if part.strip()]
-        others = [each for each in listed if each != skill.name]
-        return others if is_on else [*others, skill.name]
-
-    change_config(home.config_file, ["skills", "disabled"], change)
+    switch_skill(home.config_file, skill.name, is_on=is_on)
     print(f"{skill.full_name} is {'enabled' if is_on else 'disabled'}. Sessions that begin from now on are told.")
 
 

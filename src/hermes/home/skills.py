@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from hermes.core.errors import ConfigError, Conflict, NotFound
 
@@ -119,6 +120,18 @@ def disabled_skills(config_file: Path) -> frozenset[str]:
     if isinstance(names, str):
         names = [name.strip() for name in names.split(",")]
     return frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
+
+
+def switch_skill(config_file: Path, name: str, *, is_on: bool) -> None:
+    """Whether the agent is told of the skills of that name. Raises ConfigError for a file that cannot be changed."""
+    from hermes.home.config_file import change_config
+
+    def change(now: Any) -> Any:
+        listed = now if isinstance(now, list) else [part.strip() for part in str(now or "").split(",") if part.strip()]
+        others = [each for each in listed if each != name]
+        return others if is_on else [*others, name]
+
+    change_config(config_file, ["skills", "disabled"], change)
 
 
 def list_skills(directory: Path, read: Callable[[Path, Path], Skill | None] | None = None) -> list[Skill]:

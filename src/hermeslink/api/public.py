@@ -32,7 +32,7 @@ CAPABILITIES: dict[str, bool] = {
     "logs": True,
     "model_configs": False,
     "profile_management": False,
-    "skills": False,
+    "skills": True,
     "memory": False,
     "permissions": False,
     "tool_configs": False,

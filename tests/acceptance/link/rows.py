@@ -52,6 +52,7 @@ TOKENS = "link device access_token refresh_token"
 CONVERSATION = "/conversations/{conversation}"
 JOB = "/profiles/{profile}/cron-jobs/{job}"
 MEMORY = "/profiles/{profile}/memory"
+REMEMBERED = "profileName memoryDir stores settings notice"
 SPEAK = {"content": "hello"}
 
 ROWS = (
@@ -136,13 +137,19 @@ ROWS = (
     later("GET", "/profile-creation/events", "admin"),
     later("GET", "/profiles/{profile}/status", "chat"),
     later("GET", "/profiles/{profile}/statistics", "chat"),
-    later("GET", "/profiles/{profile}/skills", "chat"),
-    later("PATCH", "/profiles/{profile}/skills/{skill}", "admin"),
-    later("GET", MEMORY, "chat"),
-    later("POST", f"{MEMORY}/entries", "admin"),
-    later("PATCH", f"{MEMORY}/entries", "admin"),
-    later("DELETE", f"{MEMORY}/entries", "admin"),
-    later("DELETE", MEMORY, "admin"),
+    Row("GET", "/profiles/{profile}/skills", fields="skills categories"),
+    Row("PATCH", "/profiles/{profile}/skills/{skill}", "admin", body={"enabled": False}, fields="skill"),
+    Row("GET", MEMORY, fields=REMEMBERED),
+    Row("POST", f"{MEMORY}/entries", "admin", body={"target": "user", "content": "Has a {entry}"}, fields=REMEMBERED),
+    Row(
+        "PATCH",
+        f"{MEMORY}/entries",
+        "admin",
+        body={"target": "memory", "match": "{entry}", "content": "another"},
+        fields=REMEMBERED,
+    ),
+    Row("DELETE", f"{MEMORY}/entries", "admin", body={"target": "memory", "match": "{entry}"}, fields=REMEMBERED),
+    Row("DELETE", MEMORY, "admin", body={"target": "all"}, fields=REMEMBERED),
     later("PATCH", f"{MEMORY}/settings", "admin"),
     later("PATCH", f"{MEMORY}/provider", "admin"),
     later("GET", "/profiles/{profile}/permissions", "chat"),
@@ -311,6 +318,17 @@ WRONGS = (
     Wrong("GET", "/statistics/usage", 400, "invalid_range", query={"from": "2026-02-02", "to": "2026-02-01"}),
     Wrong("GET", "/statistics/usage", 400, "invalid_range", query={"from": "yesterday"}),
     Wrong("GET", "/profiles/nobody/cron-jobs", 404, "profile_not_found"),
+    Wrong("GET", "/profiles/nobody/skills", 404, "profile_not_found"),
+    Wrong("GET", "/profiles/..%2E/memory", 404, "profile_not_found"),
+    Wrong("PATCH", "/profiles/{profile}/skills/{skill}", 400, "skill_enabled_required", {}),
+    Wrong("PATCH", "/profiles/{profile}/skills/nothing", 404, "skill_not_found", {"enabled": True}),
+    Wrong("POST", f"{MEMORY}/entries", 400, "memory_invalid_target", {"target": "soul", "content": "a"}),
+    Wrong("POST", f"{MEMORY}/entries", 400, "memory_content_required", {"target": "user"}),
+    Wrong("POST", f"{MEMORY}/entries", 400, "memory_limit_exceeded", {"target": "user", "content": "x" * 9_000}),
+    Wrong("PATCH", f"{MEMORY}/entries", 400, "memory_match_required", {"target": "user", "content": "a"}),
+    Wrong("DELETE", f"{MEMORY}/entries", 400, "memory_entry_not_found", {"target": "user", "match": "nothing"}),
+    Wrong("DELETE", f"{MEMORY}/entries", 400, "memory_entry_ambiguous", {"target": "memory", "match": "{twice}"}),
+    Wrong("DELETE", MEMORY, 400, "memory_invalid_target", {}),
     Wrong("POST", "/runs", 400, "run_input_required", {}),
     Wrong("POST", "/runs", 404, "profile_not_found", {"input": "a", "profile": "nobody"}),
     Wrong("GET", f"/runs/run_{NOBODY}/events", 404, "run_not_found"),

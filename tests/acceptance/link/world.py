@@ -35,7 +35,9 @@ class World:
             "conversation": self.admin.conversation,
             "other": self.admin.conversation,
             "profile": lambda: "default",
-            "skill": lambda: "nothing",
+            "skill": self._skill,
+            "entry": self._entry,
+            "twice": self._twice,
             "tool": lambda: "web",
             "device": lambda: link.phone("Guest").device_id,
             "refresh": lambda: link.phone("Guest").refresh_token,
@@ -169,6 +171,22 @@ class World:
         blob = self._blob("used")
         self.admin.send(self.of("conversation"), "see this", attachments=[blob])
         return blob
+
+    def _skill(self) -> str:
+        folder = self.link.hermes_home / "skills" / "tea"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "SKILL.md").write_text("---\nname: tea\ndescription: Making tea\n---\nBoil water.\n")
+        return "tea"
+
+    def _entry(self) -> str:
+        content = f"{len(self._made)} bicycles"
+        self.admin.post("/profiles/default/memory/entries", {"target": "memory", "content": content})
+        return content
+
+    def _twice(self) -> str:
+        for content in ("a red bicycle", "a blue bicycle"):
+            self.admin.post("/profiles/default/memory/entries", {"target": "memory", "content": content})
+        return "bicycle"
 
     def _job(self) -> str:
         body = {"name": "news", "schedule": "0 8 * * *", "prompt": "What is new?"}
