@@ -182,3 +182,32 @@ def test_commands_of_a_profile_reach_it_through_the_default_gateway(gateway: Gat
     assert alice.get("/v1/models").status_code == 200
     shown = json.loads(hermes(gateway, "profile", "show", "alice", "--json"))
     assert shown["url"] == f"{gateway.url}/p/alice"
+
+
+def test_an_open_profile_that_nobody_uses_is_renamed_and_deleted_while_the_gateway_runs(
+    gateway: Gateway, alice: httpx.Client, model: ScriptedModelServer
+) -> None:
+    model.add(Step("Hello.", times=0))
+    assert alice.post("/v1/chat/completions", json=ASK).status_code == 200
+    key = key_of(gateway, "alice")
+    hermes(gateway, "profile", "rename", "alice", "bob")
+    assert alice.get("/v1/models").status_code == 401
+    with client_of(gateway, key, "/p/bob") as bob:
+        assert bob.post("/v1/chat/completions", json=ASK).status_code == 200
+        assert bob.get("/v1/models").json()["data"][0]["id"] == "bob"
+        hermes(gateway, "profile", "delete", "bob")
+        assert bob.get("/v1/models").status_code == 401
+    assert gateway.errors == ""
+
+
+def test_an_open_profile_that_is_at_work_stays_where_it_is(
+    gateway: Gateway, alice: httpx.Client, model: ScriptedModelServer
+) -> None:
+    model.add(Step("Hello.", times=0, delay_ms=60_000))
+    run = alice.post("/v1/runs", json={"input": "hello"}).json()["run_id"]
+    assert "is at work" in hermes(gateway, "profile", "rename", "alice", "bob", code=1)
+    assert "is at work" in hermes(gateway, "profile", "delete", "alice", code=1)
+    assert alice.get(f"/v1/runs/{run}").json()["status"] == "running"
+    assert alice.post(f"/v1/runs/{run}/stop", json={}).status_code == 200
+    until(lambda: alice.get(f"/v1/runs/{run}").json()["status"] == "cancelled")
+    hermes(gateway, "profile", "delete", "alice")

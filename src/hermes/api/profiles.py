@@ -10,8 +10,8 @@ import asyncio
 import contextvars
 import logging
 import re
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,17 +30,22 @@ PREFIX = "/p/"
 DEFAULT = "default"
 REFUSE_SECONDS = 0.02
 """A wrong key hears no sooner, whatever was looked up: how long it took would tell which profiles there are."""
+QUIET_SECONDS = 2.0
+"""How long streams have to end before the home that they listen to is closed."""
 
 _PATH = re.compile(r"/p/(?P<name>[^/]*)(?P<rest>/.*)?\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
-    """A profile whose home is open. `drain` is its runner's."""
+    """A profile whose home is open. `drain` is its runner's. `until_wanted` returns when the home is to be closed: not
+    before `leave`, which it is given, said yes, and nothing is asked there any more.
+    """
 
     services: Services
     router: ASGIApp
     drain: Callable[[float], object]
+    until_wanted: Callable[[Callable[[], bool]], Awaitable[None]] | None = None
 
 
 class Profiles(Protocol):
@@ -122,12 +127,15 @@ class ProfileListener:
 
     def _router_of(self, name: str) -> ASGIApp:
         async def route(scope: Scope, receive: Receive, send: Send) -> None:
-            at_work = await self._opened(name)
-            await at_work.router(scope, receive, send)
+            profile = self._asked(name)
+            at_work = await asyncio.shield(profile.ready)
+            with profile.serving():
+                await at_work.router(scope, receive, send)
 
         return route
 
-    async def _opened(self, name: str) -> AtWork:
+    def _asked(self, name: str) -> _Profile:
+        """Open, or about to be."""
         profile = self._open.get(name)
         if profile is None or profile.has_failed:
             if self._is_draining:
@@ -135,7 +143,7 @@ class ProfileListener:
             profile = self._open[name] = _Profile(name)
             # of its own: what the request that came first bound to the log is not the profile's
             self._group.create_task(profile.live(self._profiles.open(name)), context=self._context.copy())
-        return await asyncio.shield(profile.ready)
+        return profile
 
 
 @dataclass(eq=False)
@@ -146,6 +154,9 @@ class _Profile:
     ready: asyncio.Future[AtWork] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
+    is_leaving: bool = False
+    _requests: int = 0
+    _is_quiet: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def has_failed(self) -> bool:
@@ -156,13 +167,50 @@ class _Profile:
         try:
             async with opening as at_work:
                 self.ready.set_result(at_work)
-                await self.closing.wait()
+                await self._until_over(at_work)
         except Exception as error:  # noqa: BLE001 told below
             self._failed(error)
         finally:
             self.closed.set()
             if not self.ready.done():
                 self.ready.cancel()
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Around a request. Raises Draining when the home is being closed."""
+        if self.is_leaving:
+            raise Draining(f"the profile {self.name!r} is closed for a moment; try again", retry_after_seconds=1)
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            if not self._requests:
+                self._is_quiet.set()
+
+    def leave(self) -> bool:
+        """Nothing is asked any more from now on; False where something is at this moment, but for streams that only
+        listen.
+        """
+        self.is_leaving = self.is_leaving or self._requests <= self.ready.result().services.http.streams
+        return self.is_leaving
+
+    async def _until_over(self, at_work: AtWork) -> None:
+        if at_work.until_wanted is None:
+            await self.closing.wait()
+            return
+        ends = [asyncio.ensure_future(self.closing.wait()), asyncio.ensure_future(at_work.until_wanted(self.leave))]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+        if self.is_leaving:
+            at_work.services.stop.set()
+            if self._requests:
+                self._is_quiet.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._is_quiet.wait(), QUIET_SECONDS)
 
     async def drain(self, seconds: float) -> None:
         with suppress(HermesError, asyncio.CancelledError):

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,21 @@ from hermes.api.keyring import ClosedKeys, HomeKeys, StoredKeys
 from hermes.api.profiles import AtWork, Door, Patient, ProfileHosts
 from hermes.api.services import ApiSettings, Services
 from hermes.app import Engine, build_api, open_engine, owner_key
-from hermes.core.errors import ConfigError, Conflict, NotFound, ProfileElsewhere
+from hermes.core.errors import ConfigError, Conflict, Draining, NotFound, ProfileElsewhere
 from hermes.core.redact import Redactor, is_secret_name
 from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway, running_gateway
 from hermes.home.logs import hide_in_logs
 from hermes.home.names import PROVIDER_NAMES, env_names
 from hermes.home.paths import DEFAULT_PROFILE, PROFILE_NAME, Home, profile_home
 from hermes.home.settings import Settings, load_settings, secret_values
+from hermes.home.wanted import is_wanted
 from hermes.runs.node import Identity
 
 log = logging.getLogger(__name__)
 
 Chores = Callable[[Engine, Settings], list[Coroutine[Any, Any, None]]]
+LOOK_SECONDS = 0.2
+"""How often it is looked whether somebody wants an open profile for himself."""
 OWN_PREFIXES = ("API_SERVER_", "HERMES_")
 
 
@@ -119,6 +123,8 @@ class ProfileHomes:
         if known is None or known.settings is None or known.keys is None or known.door is None:
             raise NotFound(f"the profile {name!r} is closed")
         home, settings, keys = known.home, known.settings, known.keys
+        if is_wanted(home):
+            raise Draining(f"the profile {name!r} is closed for a moment; try again", retry_after_seconds=1)
         lock = self._lock(home)
         known.is_open = True
         try:
@@ -132,10 +138,12 @@ class ProfileHomes:
                 await engine.runner.recover()
                 async with asyncio.TaskGroup() as group:
                     chores = [group.create_task(chore) for chore in self._chores(engine, settings)]
-                    started_at = engine.clock.now()
-                    lock.announce(GatewayProcess(os.getpid(), started_at, f"{self._address}/p/{name}", is_ready=True))
+                    process = GatewayProcess(os.getpid(), engine.clock.now(), url, is_ready=True)
+                    lock.announce(process)
                     log.info("profile %s is open", name)
-                    yield AtWork(services, api.router, engine.runner.drain)
+                    until_wanted = partial(_until_wanted, home, engine, lock, process)
+                    yield AtWork(services, api.router, engine.runner.drain, until_wanted)
+                    log.info("profile %s is closed", name)
                     for chore in chores:
                         chore.cancel()
         finally:
@@ -154,6 +162,21 @@ class ProfileHomes:
             raise ProfileElsewhere(
                 f"profile {home.name} has a gateway of its own that runs{where}: ask there"
             ) from error
+
+
+async def _until_wanted(
+    home: Home, engine: Engine, lock: GatewayLock, process: GatewayProcess, leave: Callable[[], bool]
+) -> None:
+    """Whoever wants the home is told in the pid file that something goes on in it."""
+    while True:
+        await engine.clock.sleep(LOOK_SECONDS)
+        is_asked = is_wanted(home)
+        if is_asked and not engine.runner.active and leave():
+            return
+        if is_asked != process.is_busy:
+            process = replace(process, is_busy=is_asked)
+            with suppress(OSError):  # a full disk: it asks until its patience ends
+                lock.announce(process)
 
 
 def _closed(settings: Settings, home: Home) -> ClosedKeys:

@@ -19,12 +19,14 @@ from hermes.home.files import make_private_directory, naming, open_private
 @dataclass(frozen=True, slots=True)
 class GatewayProcess:
     """`url` is where it listens, None while it does not. `started_at` in unix seconds. `is_ready`: its start is over;
-    a gateway that is ready and has no URL runs jobs only."""
+    a gateway that is ready and has no URL runs jobs only. `is_busy`: somebody wants the home (`home.wanted`), and
+    something goes on in it."""
 
     pid: int
     started_at: float
     url: str | None = None
     is_ready: bool = False
+    is_busy: bool = False
 
     @property
     def is_guest(self) -> bool:
@@ -59,7 +61,7 @@ def lock_gateway(pid_file: Path, *, now: float, name: str = "") -> GatewayLock:
     command = f"hermes -p {name}" if name else "hermes"
     make_private_directory(pid_file.parent)
     handle = open_private(pid_file, os.O_RDWR | os.O_CREAT)
-    if not _try_lock(handle) and not _try_again(handle):
+    if not try_lock(handle, is_patient=True):
         os.close(handle)
         other = running_gateway(pid_file)
         who = f"the gateway of profile {name}" if name else "the gateway of this home"
@@ -89,7 +91,7 @@ class NodeLock:
         make_private_directory(path.parent)
         self._path = path
         self._handle = open_private(path, os.O_RDWR | os.O_CREAT)
-        if not _try_lock(self._handle) and not _try_again(self._handle):
+        if not try_lock(self._handle, is_patient=True):
             os.close(self._handle)
             raise Conflict(f"another process holds {path}")
 
@@ -155,9 +157,15 @@ def _said(handle: int) -> GatewayProcess | None:
     os.lseek(handle, 0, os.SEEK_SET)
     try:
         data = json.loads(os.read(handle, 4096))
-        return GatewayProcess(data["pid"], data["started_at"], data["url"], data.get("is_ready", False))
+        ready, busy = data.get("is_ready", False), data.get("is_busy", False)
+        return GatewayProcess(data["pid"], data["started_at"], data["url"], is_ready=ready, is_busy=busy)
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def try_lock(handle: int, *, is_patient: bool = False) -> bool:
+    """`is_patient`: others who hold it only for the moment in which they look are waited for."""
+    return _try_lock(handle) or (is_patient and _try_again(handle))
 
 
 def _try_again(handle: int) -> bool:

@@ -13,7 +13,7 @@ from hermes.core.errors import ConfigError, Conflict, InvalidInput, NotFound
 from hermes.home.config_file import read_config, unset_config
 from hermes.home.env import read_env, set_env
 from hermes.home.files import make_private_directory, write_private
-from hermes.home.locks import lock_gateway, running_gateway
+from hermes.home.locks import GatewayLock, lock_gateway, running_gateway
 from hermes.home.names import ALIASES
 from hermes.home.paths import (
     ACTIVE_PROFILE_FILE,
@@ -24,7 +24,10 @@ from hermes.home.paths import (
     create_home,
     profile_home,
 )
+from hermes.home.wanted import wanted
 
+CLOSE_SECONDS = 5.0
+"""How long a gateway is given to close a profile that nobody uses."""
 OWN_PREFIXES = ("API_SERVER_", "HERMES_")
 OWN_SETTINGS = ("key", "port", "host", "enabled", "model_name")
 
@@ -37,7 +40,9 @@ def create_profile(root: Path, name: str, *, clone: Home | None = None) -> Home:
     """
     profile = profile_home(root, name)
     if profile.path.exists():
-        raise Conflict(f"there is a profile {name!r} already; see it with: hermes profile show {name}")
+        raise Conflict(
+            f"there is a profile {name!r} already; see it with: hermes profile show {name}", code="profile_exists"
+        )
     make_private_directory(profile.path.parent)
     draft = Home(Path(tempfile.mkdtemp(prefix=".new-", dir=profile.path.parent)), name)
     try:
@@ -47,7 +52,7 @@ def create_profile(root: Path, name: str, *, clone: Home | None = None) -> Home:
         draft.path.rename(profile.path)
     except OSError as exc:
         if profile.path.exists():  # somebody else was faster
-            raise Conflict(f"there is a profile {name!r} already") from exc
+            raise Conflict(f"there is a profile {name!r} already", code="profile_exists") from exc
         raise
     finally:
         shutil.rmtree(draft.path, ignore_errors=True)
@@ -78,13 +83,15 @@ def get_profile(root: Path, name: str) -> Home:
     return profile
 
 
-def delete_profile(profile: Home, *, now: float, keeps: bool = True) -> Path | None:
+def delete_profile(
+    profile: Home, *, now: float, keeps: bool = True, patience_seconds: float = CLOSE_SECONDS
+) -> Path | None:
     """Moves it to the root's trash/, or removes it for good. Where it lies now.
 
-    Raises `Conflict` (`gateway_running`) while its gateway runs, or the default's has it open.
+    Raises `Conflict`: `gateway_running` while its gateway runs, `profile_busy` while it is at work in the default's.
     """
     _check_profile(profile)
-    with _alone(profile, now):
+    with _alone(profile, now, patience_seconds):
         if active_profile(profile.root) == profile.name:
             use_profile(profile.root, DEFAULT_PROFILE)
         trash = profile.root / "trash"
@@ -97,13 +104,13 @@ def delete_profile(profile: Home, *, now: float, keeps: bool = True) -> Path | N
     return None
 
 
-def rename_profile(profile: Home, name: str, *, now: float) -> Home:
-    """Raises `Conflict` while its gateway runs, or where there is one of the new name."""
+def rename_profile(profile: Home, name: str, *, now: float, patience_seconds: float = CLOSE_SECONDS) -> Home:
+    """Raises `Conflict` as `delete_profile` does, and `profile_exists` where there is one of the new name."""
     _check_profile(profile)
     renamed = profile_home(profile.root, name)
-    with _alone(profile, now):
+    with _alone(profile, now, patience_seconds):
         if renamed.path.exists() or renamed.path.is_symlink():
-            raise Conflict(f"there is a profile {name!r} already")
+            raise Conflict(f"there is a profile {name!r} already", code="profile_exists")
         profile.path.rename(renamed.path)
         if active_profile(profile.root) == profile.name:
             use_profile(profile.root, name)
@@ -128,23 +135,43 @@ def _check_profile(profile: Home) -> None:
 
 
 @contextmanager
-def _alone(profile: Home, now: float) -> Iterator[None]:
-    """As its gateway would hold it: none can start meanwhile."""
-    try:
-        lock = lock_gateway(profile.pid_file, now=now, name=profile.name)
-    except Conflict as error:
-        running = running_gateway(profile.pid_file)
-        if running is None or not running.is_guest:
-            raise
-        raise Conflict(
-            f"profile {profile.name} is open in the default profile's gateway (pid {running.pid}); stop that first: "
-            "hermes -p default gateway stop",
-            code="gateway_running",
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _alone(profile: Home, now: float, patience_seconds: float) -> Iterator[None]:
+    """As its gateway would hold it: none can start meanwhile. Where the default profile's gateway has it open and
+    nothing goes on in it, that closes it.
+    """
+    with wanted(profile):
+        lock = _lock(profile, now, patience_seconds)
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _lock(profile: Home, now: float, patience_seconds: float) -> GatewayLock:
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return lock_gateway(profile.pid_file, now=now, name=profile.name)
+        except Conflict as error:
+            running = running_gateway(profile.pid_file)
+            is_guest = running is not None and running.is_guest
+            if running is not None and running.is_ready and not is_guest:
+                raise
+            if running is not None and running.is_busy:
+                raise Conflict(
+                    f"profile {profile.name} is at work in the default profile's gateway; wait until its runs have "
+                    "ended, or stop them",
+                    code="profile_busy",
+                ) from error
+            if time.monotonic() >= deadline:
+                if running is None or not is_guest:
+                    raise
+                raise Conflict(
+                    f"profile {profile.name} is open in the default profile's gateway (pid {running.pid}), which does "
+                    "not let go of it; stop that first: hermes -p default gateway stop",
+                    code="gateway_running",
+                ) from error
+        time.sleep(0.05)
 
 
 def _free_place(folder: Path, name: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +34,8 @@ class Homes:
     services: Services = field(default_factory=lambda: make_services(settings=ApiSettings(model_id="alice")))
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     door_of_alice: Door | None = None
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    said: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.hold.set()
@@ -53,11 +55,18 @@ class Homes:
         if self.breaks is not None:
             raise self.breaks
         self.log.append("open")
-        yield AtWork(self.services, build_router(self.services), self.drain)
+        yield AtWork(self.services, build_router(self.services), self.drain, self.until_wanted)
         self.log.append("closed")
 
     async def drain(self, seconds: float) -> None:
         self.log.append(f"drained in {seconds:g} s")
+
+    async def until_wanted(self, leave: Callable[[], bool]) -> None:
+        """Asks again for as long as it hears no."""
+        await self.wanted.wait()
+        while not (self.said or [False])[-1]:
+            self.said.append(leave())
+            await asyncio.sleep(0)
 
 
 @dataclass
@@ -141,6 +150,36 @@ async def test_closing_ends_the_streams_of_an_open_profile() -> None:
         await at.models("/p/alice/v1/models", BY_HER)
         assert not at.homes.services.stop.is_set
     assert at.homes.services.stop.is_set
+
+
+async def test_a_home_that_somebody_wants_is_closed_when_nothing_is_asked_there_and_opened_again_after() -> None:
+    async with listening() as at:
+        await at.models("/p/alice/v1/models", BY_HER)
+        profile = at.listener._open["alice"]
+        with profile.serving():
+            at.homes.wanted.set()
+            while not at.homes.said:
+                await asyncio.sleep(0)
+            assert at.homes.log == ["opening", "open"]
+        await asyncio.wait_for(profile.closed.wait(), 5)
+        assert at.homes.said[0] is False
+        assert at.homes.said[-1] is True
+        assert at.homes.log == ["opening", "open", "closed"]
+        assert await at.models("/p/alice/v1/models", BY_HER) == (200, "alice")
+
+
+async def test_streams_that_only_listen_are_ended_and_new_requests_told_to_come_again() -> None:
+    async with listening() as at:
+        await at.models("/p/alice/v1/models", BY_HER)
+        profile = at.listener._open["alice"]
+        with profile.serving():
+            at.homes.services.http.streams = 1  # what is served is one
+            at.homes.wanted.set()
+            while not profile.is_leaving:
+                await asyncio.sleep(0)
+            assert await at.models("/p/alice/v1/models", BY_HER) == (503, "gateway_draining")
+            assert not profile.closed.is_set()
+        await asyncio.wait_for(profile.closed.wait(), 5)
 
 
 async def test_wrong_keys_have_one_count_over_all_names() -> None:

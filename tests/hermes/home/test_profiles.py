@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from hermes.home.profiles import (
     use_profile,
 )
 from hermes.home.settings import load_settings
+from hermes.home.wanted import is_wanted, wanted
 
 
 @pytest.fixture
@@ -146,7 +148,11 @@ def test_a_renamed_profile_is_the_same_home_elsewhere(root: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [lambda home: delete_profile(home, now=1.0), lambda home: rename_profile(home, "b", now=1.0)]
+    "change",
+    [
+        lambda home: delete_profile(home, now=1.0, patience_seconds=0),
+        lambda home: rename_profile(home, "b", now=1.0, patience_seconds=0),
+    ],
 )
 def test_a_profile_whose_gateway_runs_stays_where_it_is(root: Home, change: Callable[[Home], object]) -> None:
     alice = create_profile(root.path, "alice")
@@ -154,13 +160,29 @@ def test_a_profile_whose_gateway_runs_stays_where_it_is(root: Home, change: Call
     with pytest.raises(Conflict) as raised:
         change(alice)
     assert raised.value.code == "gateway_running"
-    lock.announce(GatewayProcess(7, 1.0, "http://127.0.0.1:8642/p/alice"))
+    guest = GatewayProcess(7, 1.0, "http://127.0.0.1:8642/p/alice", is_ready=True)
+    lock.announce(guest)
     with pytest.raises(Conflict, match="is open in the default profile's gateway"):
         change(alice)
+    lock.announce(replace(guest, is_busy=True))
+    with pytest.raises(Conflict, match="is at work") as raised:
+        change(alice)
+    assert raised.value.code == "profile_busy"
     assert alice.exists()
     lock.release()
     change(alice)
     assert not alice.exists()
+
+
+def test_whoever_renames_it_says_so_and_is_alone(root: Home) -> None:
+    alice = create_profile(root.path, "alice")
+    assert not is_wanted(alice)
+    with wanted(alice):
+        assert is_wanted(alice)
+        with pytest.raises(Conflict, match="being renamed or deleted already") as raised:
+            rename_profile(alice, "bob", now=1.0)
+        assert raised.value.code == "profile_busy"
+    assert not is_wanted(alice)
 
 
 @pytest.mark.parametrize("name", ["../x", "default", "UPPER", ""])
