@@ -645,7 +645,7 @@ async def test_a_killed_process_leaves_a_session_that_the_next_one_goes_on_with(
     async with open_editor(home) as desk:
         session_id = await desk.new(home.workdir)
         turn = asyncio.create_task(desk.say(session_id, "tell me"))
-        await desk.window.until(lambda: desk.window.text(session_id))
+        await desk.window.until(lambda: desk.window.text(session_id) == "I was about to")
         desk.process.kill()
         with pytest.raises(ConnectionError):
             await turn
@@ -687,7 +687,7 @@ async def test_two_processes_with_one_session_take_no_turn_of_each_other(
     async with open_editor(home) as first, open_editor(home) as second:
         session_id = await first.new(home.workdir)
         waiting = asyncio.create_task(first.say(session_id, "wait"))
-        await first.window.until(lambda: first.window.text(session_id))
+        await first.window.until(lambda: first.window.text(session_id) == "I am")
         await second.agent.load_session(str(home.workdir), session_id)
         assert second.window.text(session_id) == "I am"
         with pytest.raises(RequestError) as refused:
