@@ -60,7 +60,7 @@ class Shell:
 @pytest.fixture
 def shell(tmp_path: Path, model: ScriptedModelServer) -> Iterator[Shell]:
     environ = {
-        "PATH": os.environ["PATH"],
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         "HOME": str(tmp_path),
         "HERMES_HOME": str(tmp_path / "home"),
         "API_SERVER_PORT": "0",
@@ -293,5 +293,5 @@ def test_once_installed_it_is_started_through_systemd_from_what_the_unit_says(
     assert shell.gateway().pid != first
     assert "Stopped" in shell("gateway", "stop", PATH=path).stdout
     asked = (shell.home.parent / "asked").read_text().split()
-    begun = ["daemon-reload", "enable", "restart"]
+    begun = ["show-environment", "daemon-reload", "enable", "restart"]
     assert asked == [*begun, "show-environment", "restart", "show-environment", "stop"]

@@ -108,7 +108,7 @@ def status(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", h
     call = call_of(ctx)
     home = call.home()
     process = running_gateway(home.pid_file)
-    unit = service.unit_file(home, call.environ) if service.is_installed(home, call.environ) else None
+    unit = service.entry(home, call.environ)
     answering = process is not None and process.url is not None and answers(process.url)
     if as_json:
         facts = {
@@ -134,10 +134,11 @@ def status(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", h
 @app.command()
 def install(
     ctx: typer.Context,
-    show: Annotated[bool, typer.Option("--print", help="Print the unit, and change nothing.")] = False,
+    show: Annotated[bool, typer.Option("--print", help="Print what is written, and change nothing.")] = False,
 ) -> None:
-    """Have systemd start it with the machine, as a unit of this user, and start it now."""
-    from hermes.gateway import service
+    """Have it started with the machine, and start it now: by systemd as a unit of this user, at the login to a desktop,
+    as a launch agent (macOS), from the Startup folder (Windows)."""
+    from hermes.gateway import background, service
     from hermes.gateway.background import made_home
     from hermes.home.locks import running_gateway
     from hermes.home.paths import create_home
@@ -145,7 +146,7 @@ def install(
     call = call_of(ctx)
     home = call.home()
     if show:
-        print(service.unit_text(home, call.environ), end="")
+        print(service.entry_text(home, call.environ), end="")
         return
     if create_home(home):
         print(made_home(home), end="")
@@ -153,24 +154,32 @@ def install(
     unit = service.unit_name(home)
     print(f"Wrote {installed.file}")
     _tell_left_out(call, home)
-    if not installed.is_enabled:
+    if installed.kind != "systemd":
+        print("It starts when you log in.")
+        if running_gateway(home.pid_file) is None:
+            started = background.start(home, call.environ)
+            print(started.output, end="")
+            _tell_background(home, started.process)
+        return
+    if installed.why is not None:
         print(f"systemd of this user does not answer here ({installed.why}). In a login session of yours:")
         print(f"  systemctl --user daemon-reload && systemctl --user enable --now {unit}")
     elif running_gateway(home.pid_file) is not None:
         print(f"It runs already, outside of systemd; hand it over with: {home.command} gateway restart")
     else:
         _start_unit(call, home)
-    print("To have it run while you are not logged in, too: loginctl enable-linger")
+    if installed.needs_linger:
+        print("To have it run while you are not logged in, too: loginctl enable-linger")
 
 
 @app.command()
 def uninstall(ctx: typer.Context) -> None:
-    """Stop the systemd unit and remove it. The home stays."""
+    """Have it started with the machine no more. What systemd runs is stopped. The home stays."""
     from hermes.gateway import service
 
     call = call_of(ctx)
     removed = service.uninstall(call.home(), call.environ)
-    print("It was not installed." if removed is None else f"Removed {removed}")
+    print("\n".join(f"Removed {file}" for file in removed) or "It was not installed.")
 
 
 def _run(call: Call) -> None:

@@ -106,10 +106,10 @@ def test_install_writes_the_unit_and_has_it_started_with_the_machine(
     systemctl()
     assert not service.is_installed(home, environ)
     installed = service.install(home, environ)
-    assert (installed.file, installed.is_enabled) == (service.unit_file(home, environ), True)
+    assert (installed.file, installed.kind, installed.why) == (service.unit_file(home, environ), "systemd", None)
     assert installed.file.read_text() == service.unit_text(home, environ)
     assert service.is_installed(home, environ) and not service.is_old(home, environ)
-    assert asked(environ) == ["--user daemon-reload", "--user enable hermes-gateway-default.service"]
+    assert asked(environ)[1:] == ["--user daemon-reload", "--user enable hermes-gateway-default.service"]
 
 
 def test_without_a_systemd_that_answers_the_unit_is_there_all_the_same(
@@ -117,8 +117,9 @@ def test_without_a_systemd_that_answers_the_unit_is_there_all_the_same(
 ) -> None:
     systemctl("Failed to connect to bus")
     installed = service.install(home, environ)
-    assert (installed.is_enabled, installed.why) == (False, "Failed to connect to bus")
-    assert installed.file.exists()
+    assert installed.why == "Failed to connect to bus"
+    wanted = installed.file.parent / "default.target.wants" / installed.file.name
+    assert wanted.resolve() == installed.file, "the next systemd of this user takes it up"
     assert not service.is_reachable(environ)
     with pytest.raises(HermesError, match="Failed to connect to bus; see: journalctl"):
         service.start(home, environ)
@@ -127,7 +128,7 @@ def test_without_a_systemd_that_answers_the_unit_is_there_all_the_same(
 def test_without_any_systemd_nothing_is_written_and_the_way_out_is_said(home: Home, environ: dict[str, str]) -> None:
     with pytest.raises(HermesError, match="hermes gateway start") as caught:
         service.install(home, environ)
-    assert caught.value.code == "no_systemd"
+    assert caught.value.code == "autostart_unsupported"
     assert not service.unit_file(home, environ).exists()
 
 
@@ -141,17 +142,17 @@ def test_the_unit_of_another_home_is_left_alone(
     before = service.unit_file(home, environ).read_text()
     with pytest.raises(Conflict, match="belongs to another home"):
         service.install(other, environ)
-    assert service.uninstall(other, environ) is None
+    assert service.uninstall(other, environ) == []
     assert service.unit_file(home, environ).read_text() == before
 
 
 def test_uninstall_stops_it_and_leaves_the_home(home: Home, environ: dict[str, str], systemctl: MakeSystemctl) -> None:
     systemctl()
     file = service.install(home, environ).file
-    assert service.uninstall(home, environ) == file
+    assert service.uninstall(home, environ) == [file]
     assert not file.exists() and home.env_file.exists()
-    assert asked(environ)[2:] == ["--user disable --now hermes-gateway-default.service", "--user daemon-reload"]
-    assert service.uninstall(home, environ) is None
+    assert asked(environ)[3:] == ["--user disable --now hermes-gateway-default.service", "--user daemon-reload"]
+    assert service.uninstall(home, environ) == []
 
 
 def test_xdg_config_home_is_where_units_are(home: Home, environ: dict[str, str], tmp_path: Path) -> None:
