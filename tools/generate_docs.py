@@ -23,10 +23,10 @@ from tool_pages import approvals_page, tools_page  # type: ignore[import-not-fou
 
 from hermes.api.errors import RULES
 from hermes.core.event import EVENT_TYPES, KeptEvent, is_final
+from hermes.core.providers import LOCAL, PROVIDERS
 from hermes.core.run import Usage
 from hermes.home.names import ALIASES, PLACES, WITHOUT_EFFECT, Setting, known_settings, sections
 from hermes.home.settings import Settings
-from hermes.models.known import LOCAL, PROVIDERS
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 MADE_BY = "<!-- Made by tools/generate_docs.py: `make docs` writes it anew, `make check` compares it. -->"

@@ -18,12 +18,11 @@ from hermes.core.model import Warms
 from hermes.core.run import Ask
 from hermes.files import Files, UploadSettings
 from hermes.home.paths import Home
-from hermes.home.sections import ModelSettings
 from hermes.home.settings import Settings, secret_values
 from hermes.jobs.definition import rules_of
 from hermes.jobs.service import Jobs
 from hermes.jobs.tool import JobTool
-from hermes.models.choice import ModelSetting
+from hermes.models.choice import setting_of
 from hermes.models.resolve import Models
 from hermes.models.settle import EmbeddedBuiltin, Progress
 from hermes.runs.callbacks import SPREAD_SECONDS, Callbacks
@@ -222,24 +221,13 @@ def _uploads(settings: Settings) -> UploadSettings:
 
 def _models(settings: Settings, keys: Mapping[str, str], clock: Clock, progress: Progress | None) -> Models:
     return Models(
-        _model_setting(settings.model),
+        setting_of(settings.model),
         environ=keys,
-        fallbacks=[_model_setting(fallback) for fallback in settings.fallback_models],
-        routes={name: _model_setting(route) for name, route in settings.model_routes.items()},
+        fallbacks=[setting_of(fallback) for fallback in settings.fallback_models],
+        routes={name: setting_of(route) for name, route in settings.model_routes.items()},
         direct_model_requests=settings.direct_model_requests,
         own_names=("hermes-agent", settings.api_server.model_name or "hermes-agent"),
         own_ports=(8642, settings.api_server.port),
         clock=clock,
         builtin=EmbeddedBuiltin(progress),
-    )
-
-
-def _model_setting(model: ModelSettings) -> ModelSetting:
-    return ModelSetting(
-        name=model.default,
-        provider=model.provider,
-        base_url=model.base_url,
-        api_key=model.api_key,
-        key_env=model.key_env,
-        context_length=model.context_length,
     )

@@ -14,9 +14,8 @@ from hermes.cli.context import Call, call_of, new_app, table
 from hermes.core.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from hermes.home.sections import ModelSettings
     from hermes.home.settings import Settings
-    from hermes.models.choice import Candidate, ModelChoice, ModelSetting
+    from hermes.models.choice import Candidate, ModelChoice
 
 app = new_app("Show or choose the language model that answers.")
 app.info.no_args_is_help = False
@@ -100,9 +99,15 @@ def _look(call: Call) -> tuple[ModelChoice | None, tuple[Candidate, ...]]:
 
 
 async def _survey(settings: Settings) -> tuple[ModelChoice | None, tuple[Candidate, ...]]:
+    from hermes.models.choice import setting_of
     from hermes.models.resolve import Models
 
-    models = Models(_plain(settings.model), environ=settings.environ, own_ports=(settings.api_server.port,))
+    models = Models(
+        setting_of(settings.model),
+        environ=settings.environ,
+        routes={name: setting_of(route) for name, route in settings.model_routes.items()},
+        own_ports=(settings.api_server.port,),
+    )
     try:
         await models.choose()
         return models.choice, await models.survey()
@@ -110,22 +115,16 @@ async def _survey(settings: Settings) -> tuple[ModelChoice | None, tuple[Candida
         await models.close()
 
 
-def _plain(settings: ModelSettings) -> ModelSetting:
-    from hermes.models.choice import ModelSetting
-
-    values = settings.model_dump()
-    return ModelSetting(name=values.pop("default"), **values)
-
-
 def _write(call: Call, values: dict[str, str | None]) -> None:
-    """All of `model` at once; context_length and a key belong to the model that was."""
+    """All of `model` at once; context_length, a key and the like belong to the model that was."""
     from hermes.home.edit import check_setting, set_setting, unset_setting
+    from hermes.home.sections import ModelSettings
 
     home = call.home()
     for key, value in values.items():
         if value:
             check_setting(home, f"model.{key}", value)
-    for key in ("default", "provider", "base_url", "key_env", "api_key", "context_length"):
+    for key in ModelSettings.model_fields:
         value = values.get(key)
         if value:
             set_setting(home, f"model.{key}", value)

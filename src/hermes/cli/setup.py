@@ -17,9 +17,9 @@ from hermes.cli.context import Call, call_of, new_app, plain
 from hermes.core.errors import ConfigError, HermesError, InvalidInput, UpstreamAuth
 
 if TYPE_CHECKING:
+    from hermes.core.providers import Provider
     from hermes.home.settings import Settings
     from hermes.models.choice import Candidate
-    from hermes.models.known import Provider
 
 T = TypeVar("T")
 
@@ -119,7 +119,7 @@ async def _found(settings: Settings) -> tuple[Candidate, ...]:
 
 def _ways(settings: Settings, candidates: Sequence[Candidate]) -> list[Way]:
     """What may be chosen by a number, the best guess first."""
-    from hermes.models.known import provider_named
+    from hermes.core.providers import provider_named
 
     ways = []
     model = settings.model
@@ -157,7 +157,7 @@ def _as_it_is(ways: Sequence[Way]) -> Way | None:
 
 def _named_way(settings: Settings, model: str | None, provider: str | None, base_url: str | None) -> Way:
     """Raises InvalidInput for a provider that is not known."""
-    from hermes.models.known import LOCAL, PROVIDERS, provider_named
+    from hermes.core.providers import LOCAL, PROVIDERS, provider_named
 
     if provider is None or base_url is not None:
         return Way(model or base_url or "", model, provider, base_url)

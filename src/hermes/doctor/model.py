@@ -25,14 +25,14 @@ MOST_TOKENS = 16
 async def examine(
     home: Home, settings: Settings, environ: Mapping[str, str], *, seconds: float = PROBE_SECONDS
 ) -> list[Finding]:
-    from hermes.models.choice import ModelSetting
+    from hermes.models.choice import setting_of
     from hermes.models.resolve import Models
     from hermes.models.retry import RetryPolicy
 
-    values = settings.model.model_dump()
     own_port = running.url.rpartition(":")[2] if (running := running_gateway(home.pid_file)) and running.url else "0"
     models = Models(
-        ModelSetting(name=values.pop("default"), **values),
+        setting_of(settings.model),
+        routes={name: setting_of(route) for name, route in settings.model_routes.items()},
         environ={**environ, **settings.environ},
         own_ports=(8642, settings.api_server.port, int(own_port)),
         policy=RetryPolicy(tries=1),

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from hermes.core.reasoning import Effort
+
 SECRET: dict[str, Any] = {"secret": True}
 
 
@@ -99,7 +101,9 @@ class Section(BaseModel):
 
 
 class ModelSettings(Section):
-    default: str | None = Field(None, description="Name of the model, as its provider calls it.")
+    default: str | None = Field(
+        None, description="Name of the model, as its provider calls it; alone it may be a name in model_routes."
+    )
     provider: str | None = Field(
         None, description="Who serves it: openai, anthropic, openrouter, ollama, … or custom with a base_url."
     )
@@ -107,6 +111,14 @@ class ModelSettings(Section):
     api_key: Secret = Field(None, description="The provider's key. Better kept in .env: see key_env.")
     key_env: str | None = Field(None, description="Name of the variable in .env that holds the provider's key.")
     context_length: int | None = Field(None, gt=0, description="Tokens the model takes, where it does not say so.")
+    reasoning_effort: Effort | None = Field(
+        None, description="How much it thinks before it answers, unless the request says so. Unset: as it likes."
+    )
+    api_mode: Literal["chat_completions", "anthropic_messages"] | None = Field(
+        None,
+        description="Which API is spoken at base_url: OpenAI's chat completions, or Anthropic's messages (extra "
+        "providers). Unset: the provider's own where it has one and its extra is there, else chat completions.",
+    )
 
 
 NamedModel = Annotated[ModelSettings, BeforeValidator(_named)]

@@ -34,23 +34,26 @@ _WRONG_VALUE = re.compile(r"unsupported[ _]value|only the default|only (supports
 
 @dataclass(slots=True)
 class Dialect:
-    """What one server takes for one model. It starts from what is known of the host and learns from refusals."""
+    """What one server takes for one model. It starts from what is known of the host and learns from refusals.
+    `reasoning_effort` is what is sent where the caller says none."""
 
     max_tokens_name: str = "max_tokens"
     sends_cache_key: bool = False
     signs_calls: bool = False
+    reasoning_effort: str | None = None
     unsupported: set[str] = field(default_factory=set)
     unsupported_values: set[tuple[str, str]] = field(default_factory=set)
     _has_swapped: bool = False
 
     @classmethod
-    def of(cls, host: str) -> Dialect:
+    def of(cls, host: str, reasoning_effort: str | None = None) -> Dialect:
         is_openai = host == "api.openai.com"
         is_azure = host.endswith((".openai.azure.com", ".services.ai.azure.com"))
         return cls(
             "max_completion_tokens" if is_openai or is_azure else "max_tokens",
             sends_cache_key=is_openai,
             signs_calls=host.endswith("googleapis.com"),
+            reasoning_effort=reasoning_effort,
         )
 
     def learn(self, refusal: Refusal, sent: Mapping[str, Any]) -> bool:
@@ -76,6 +79,8 @@ class Dialect:
         wanted: dict[str, Any] = {"stream_options": {"include_usage": True}}
         if self.sends_cache_key and request.session_id is not None:
             wanted["prompt_cache_key"] = request.session_id
+        if self.reasoning_effort is not None:
+            wanted["reasoning_effort"] = self.reasoning_effort
         for name, value in request.params.items():
             if value is None or name in _RESERVED or (name == "parallel_tool_calls" and not request.tools):
                 continue
@@ -86,7 +91,8 @@ class Dialect:
         for name in list(wanted):
             if name in self.unsupported or (name, repr(wanted[name])) in self.unsupported_values:
                 del wanted[name]
-                if name not in _OWN:
+                is_ours = name in _OWN or (name == "reasoning_effort" and request.params.get(name) is None)
+                if not is_ours:
                     ignored.append("max_tokens" if name == "max_completion_tokens" else name)
         return wanted, tuple(ignored)
 

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import errno
 import io
+import logging
 from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
@@ -25,6 +26,8 @@ from .openai_answer import Answer
 from .openai_body import BodyBuilder, Dialect
 from .upstream import Refusal, read_refusal, upstream_error, without_secret
 
+log = logging.getLogger(__name__)
+
 _LARGE_BODY = 2**20
 _LONGEST_ERROR_BODY = 2**16
 _END_SECONDS = 0.05
@@ -36,9 +39,9 @@ _TAIL_SECONDS = 5.0
 class OpenAIChatModel:
     """One model of one server.
 
-    `key_name` is what a person would have to mend when the key is refused. `idle_seconds` is the longest silence
-    inside an answer, `first_byte_seconds` before it. The session is shared by all models of an event loop; without
-    one the model opens its own, and `close` closes it.
+    `reasoning_effort` is sent where the request says none. `key_name` is what a person would have to mend when the key
+    is refused. `idle_seconds` is the longest silence inside an answer, `first_byte_seconds` before it.
+    The session is shared by all models of an event loop; without one the model opens its own, and `close` closes it.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class OpenAIChatModel:
         session: aiohttp.ClientSession | None = None,
         clock: Clock | None = None,
         context_length: int | None = None,
+        reasoning_effort: str | None = None,
         takes_images: bool = True,
         takes_audio: bool = False,
         headers: Mapping[str, str] | None = None,
@@ -82,7 +86,7 @@ class OpenAIChatModel:
         self._first_byte_seconds = first_byte_seconds
         self._idle_seconds = idle_seconds
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_seconds, sock_read=first_byte_seconds)
-        self._dialect = Dialect.of(self._url.host or "")
+        self._dialect = Dialect.of(self._url.host or "", reasoning_effort)
         self._body = BodyBuilder(name, signs_calls=self._dialect.signs_calls)
         self._may_be_stale = False
 
@@ -151,8 +155,15 @@ class OpenAIChatModel:
                 return response, ignored
             refusal = await self._refusal(response)
             if response.status in (400, 422) and self._dialect.learn(refusal, fields):
+                self._tell_of_lost_effort(request, fields)
                 continue
             raise self._error(refusal, response.status, response.headers, request.params)
+
+    def _tell_of_lost_effort(self, request: ModelRequest, sent: Mapping[str, object]) -> None:
+        """Once: what was learned is not sent again. A caller's own is told to the caller."""
+        name = "reasoning_effort"
+        if name in sent and request.params.get(name) is None and name not in self._dialect.fields(request)[0]:
+            log.warning("%s of %s does not take %s %s: it is left out", self.name, self.provider, name, sent[name])
 
     async def _post(self, body: bytes) -> aiohttp.ClientResponse:
         if self._session is None:

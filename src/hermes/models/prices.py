@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from hermes.core.providers import LOCAL, provider_named
 from hermes.core.run import Usage
-
-from .known import LOCAL, provider_named
 
 _KEPT_SECONDS = 600.0
 """Some rates depend on the date or the hour, so they are read again."""

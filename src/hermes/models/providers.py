@@ -59,6 +59,7 @@ class PydanticAIModel:
         environ: Mapping[str, str] | None = None,
         clock: Clock | None = None,
         context_length: int | None = None,
+        reasoning_effort: str | None = None,
         takes_images: bool = True,
         takes_audio: bool = False,
         key_name: str = "the API key",
@@ -66,6 +67,7 @@ class PydanticAIModel:
         self.name = name
         self.provider = provider
         self._context_length = context_length
+        self._reasoning_effort = reasoning_effort
         self.takes_images = takes_images
         self.takes_audio = takes_audio
         self._api_key = api_key
@@ -96,7 +98,7 @@ class PydanticAIModel:
         from . import pydantic_ai_format as their
 
         try:
-            settings, ignored = their.to_settings(request, model)
+            settings, ignored = their.to_settings(request, model, self._reasoning_effort)
             parameters = their.to_parameters(request)
             messages = their.to_messages(request.messages, self._parts_of)
         except ValueError as exc:  # a data: URL that is none

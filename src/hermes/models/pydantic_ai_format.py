@@ -95,14 +95,21 @@ def to_parameters(request: ModelRequest) -> ModelRequestParameters:
     return ModelRequestParameters(function_tools=tools, output_mode="native", output_object=output)
 
 
-def to_settings(request: ModelRequest, model: TheirModel) -> tuple[ModelSettings, tuple[str, ...]]:
-    """The settings, and the names of those that this model does not take."""
+def to_settings(
+    request: ModelRequest, model: TheirModel, reasoning_effort: str | None = None
+) -> tuple[ModelSettings, tuple[str, ...]]:
+    """The settings, and the names of those that the caller asked for and this model does not take.
+
+    `reasoning_effort` is sent where the caller says none, and the model thinks at all.
+    """
     profile = cast(Mapping[str, Any], model.profile)
     settings: dict[str, Any] = {"timeout": _SILENCE_SECONDS, "max_retries": 0, "cache": True}
     ignored: list[str] = []
     unsupported = set(model.unsupported_settings)
     if profile.get("anthropic_disallows_sampling_settings"):
         unsupported |= {"temperature", "top_p"}
+    if reasoning_effort is not None and profile.get("supports_thinking", True):
+        settings["thinking"] = _thinking(reasoning_effort)
     for name, value in request.params.items():
         if value is None or (name == "parallel_tool_calls" and not request.tools):
             continue
@@ -113,7 +120,7 @@ def to_settings(request: ModelRequest, model: TheirModel) -> tuple[ModelSettings
         elif name == "stop" and "stop_sequences" not in unsupported:
             settings["stop_sequences"] = [value] if isinstance(value, str) else list(value)
         elif name == "reasoning_effort" and profile.get("supports_thinking", True):
-            settings["thinking"] = False if value == "none" else value
+            settings["thinking"] = _thinking(value)
         elif name == "response_format" and (_json_schema(value) is not None or _is_text(value)):
             if not _is_text(value) and not profile.get("supports_json_schema_output"):
                 ignored.append(name)
@@ -126,6 +133,10 @@ def to_settings(request: ModelRequest, model: TheirModel) -> tuple[ModelSettings
         choice = request.tool_choice
         settings["tool_choice"] = choice if choice in ("none", "required") else [choice]
     return cast(ModelSettings, settings), tuple(ignored)
+
+
+def _thinking(effort: object) -> object:
+    return False if effort == "none" else effort
 
 
 def without_json_schema(parameters: ModelRequestParameters) -> ModelRequestParameters:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 from hermes.core.clock import Clock, SystemClock
 from hermes.core.errors import InvalidInput, NoModel
 from hermes.core.model import Model
+from hermes.core.providers import is_known, local_addresses
 
 from . import prices
-from .choice import Candidate, ModelChoice, ModelSetting
-from .known import is_known, local_addresses
+from .choice import Candidate, ModelChoice, ModelSetting, meant
 from .retry import ResilientModel, RetryPolicy
 from .settle import Builtin, EmbeddedBuiltin, Settler, is_installed
 
@@ -47,9 +47,10 @@ HOW_TO_CONNECT = (
 class Models:
     """Chooses, opens and keeps models. It belongs to one event loop; `close` ends all of them.
 
-    `routes` are the names that a request's model may have. With `direct_model_requests` it may also be a model's own
-    name, of the default's provider, or `provider:model`; `own_names` are what this server calls itself, and mean the
-    default. Otherwise the field is cosmetic. `own_ports` are never taken for a local model.
+    `routes` are the names that a request's model may have, and a setting that has nothing but a name. With
+    `direct_model_requests` a request may also say a model's own name, of the default's provider, or `provider:model`;
+    `own_names` are what this server calls itself, and mean the default. Otherwise the field is cosmetic. `own_ports`
+    are never taken for a local model.
     """
 
     def __init__(
@@ -69,10 +70,11 @@ class Models:
         builtin: Builtin | None = None,
         is_installed: Callable[[str], bool] = is_installed,
     ) -> None:
-        self._setting = setting or ModelSetting()
+        routes = dict(routes or {})
+        self._setting = meant(setting or ModelSetting(), routes)
         self._environ = environ
-        self._fallbacks = tuple(fallbacks)
-        self._routes = dict(routes or {})
+        self._fallbacks = tuple(meant(fallback, routes) for fallback in fallbacks)
+        self._routes = routes
         self._direct = direct_model_requests
         self._own_names = frozenset(own_names)
         self._clock: Clock = clock or SystemClock()
@@ -267,6 +269,7 @@ class Models:
                 environ=self._environ,
                 clock=self._clock,
                 context_length=candidate.context_length,
+                reasoning_effort=candidate.reasoning_effort,
                 key_name=candidate.key_name or "the API key",
             )
         from .connection import proxy_for
@@ -281,6 +284,7 @@ class Models:
             session=self._connections(),
             clock=self._clock,
             context_length=candidate.context_length,
+            reasoning_effort=candidate.reasoning_effort,
             takes_images=candidate.takes_images,
             takes_audio="audio" in name,
             proxy=proxy_for(candidate.base_url, self._environ),

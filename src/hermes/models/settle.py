@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 from hermes.core.errors import ConfigError, HermesError, NoModel
 from hermes.core.model import Model
-
-from .choice import Candidate, ModelSetting
-from .known import (
+from hermes.core.providers import (
     LOCAL,
     PROVIDERS,
     PYDANTIC_AI_ONLY,
@@ -23,6 +22,8 @@ from .known import (
     provider_of_model,
 )
 
+from .choice import Candidate, ModelSetting
+
 if TYPE_CHECKING:
     import aiohttp
 
@@ -33,6 +34,7 @@ Progress = Callable[[str, int, int], None]
 
 _ASKED_SECONDS = 5.0
 """How long a configured server may take to list its models."""
+_ANTHROPIC = next(provider for provider in PROVIDERS if provider.name == "anthropic")
 INSTALL_PROVIDERS = "pip install 'hermes-server[providers]'"
 
 
@@ -77,7 +79,7 @@ class Settler:
     async def settled(self, setting: ModelSetting, where: str) -> Candidate:
         """A setting with its gaps filled. What cannot be filled is said in `why`."""
         try:
-            return await self._filled(setting, where)
+            return replace(await self._filled(setting, where), reasoning_effort=setting.reasoning_effort)
         except HermesError as exc:
             return Candidate("config", setting.provider or "", False, exc.message, model=setting.name)
 
@@ -101,6 +103,7 @@ class Settler:
         if provider is None and provider_name not in PYDANTIC_AI_ONLY:
             known = ", ".join([*(p.name for p in PROVIDERS), *LOCAL, *PYDANTIC_AI_ONLY, "embedded"])
             raise ConfigError(f"{where}.provider {setting.provider!r} is not known; there are {known}, or set base_url")
+        self._check_api(setting, provider, provider_name, where)
         if provider is None:
             return self._native(provider_name, name, where)
         key, key_name = self._key(setting, provider, where)
@@ -109,6 +112,8 @@ class Settler:
                 f"{where} names {provider.title}, but {' or '.join(provider.keys)} is not set: put it into .env, "
                 f"or set {where}.key_env"
             )
+        if setting.api_mode == "chat_completions":
+            provider = replace(provider, api="openai")
         return self._of_provider(provider, name, key, key_name, f"set in {where}", "config", setting.context_length)
 
     async def _at_address(
@@ -130,6 +135,11 @@ class Settler:
             name, takes_images = found.model, found.takes_images
             context_length = context_length or found.context_length
         is_native = named is not None and named.api == "pydantic-ai" and base_url != named.base_url
+        is_native = is_native and setting.api_mode is None and self._has(named.sdk if named else None)
+        if setting.api_mode == "anthropic_messages":
+            if not self._has(_ANTHROPIC.sdk):
+                raise NoModel(f"{where}.api_mode anthropic_messages needs {INSTALL_PROVIDERS}")
+            provider_name, is_native = _ANTHROPIC.name, True
         return Candidate(
             "config",
             provider_name,
@@ -137,7 +147,7 @@ class Settler:
             f"set in {where}",
             model=name,
             base_url=base_url,
-            api="pydantic-ai" if is_native and self._has(named.sdk if named else None) else "openai",
+            api="pydantic-ai" if is_native else "openai",
             api_key=key,
             key_name=key_name,
             context_length=context_length,
@@ -212,6 +222,17 @@ class Settler:
             key_name=key_name,
             context_length=context_length,
         )
+
+    @staticmethod
+    def _check_api(setting: ModelSetting, provider: Provider | None, name: str, where: str) -> None:
+        """Raises ConfigError for an API that the provider does not have."""
+        has_chat = provider is not None and provider.base_url is not None
+        if setting.api_mode == "chat_completions" and not has_chat:
+            raise ConfigError(f"{where}.api_mode: {name} does not speak chat_completions; leave api_mode out")
+        if setting.api_mode == "anthropic_messages" and provider is not _ANTHROPIC:
+            raise ConfigError(
+                f"{where}.api_mode: {name} does not speak anthropic_messages; leave it out, or set base_url"
+            )
 
     def _native(self, provider: str, name: str | None, where: str) -> Candidate:
         """A provider whose credentials are not ours to look for."""

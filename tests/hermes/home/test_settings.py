@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from hermes.core.errors import ConfigError
+from hermes.core.providers import PROVIDERS
 from hermes.home.names import PROVIDER_NAMES, env_names, known_settings
 from hermes.home.paths import Home, create_home
 from hermes.home.settings import Settings, load_settings
-from hermes.models.known import PROVIDERS
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from hermes.core.providers import PROVIDERS, canonical, local_addresses, provider_at, provider_of_model
 from hermes.models.connection import open_session, proxy_for
 from hermes.models.discover import Found, discover
-from hermes.models.known import PROVIDERS, canonical, local_addresses, provider_at, provider_of_model
 from hermes.models.scripted import ScriptedModelServer
 from tests.support.local_models import Routes, ollama, openai, serving
 

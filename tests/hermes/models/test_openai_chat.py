@@ -323,6 +323,28 @@ async def test_parameters_that_a_server_refuses_are_left_out_once_and_for_all() 
     ]
 
 
+async def test_the_effort_of_the_settings_is_sent_where_the_caller_says_none() -> None:
+    async with ScriptedModelServer(["a", "b"]) as server, asking(server, reasoning_effort="high") as model:
+        await items_of(model)
+        await items_of(model, ModelRequest(ASK.messages, params={"reasoning_effort": "low"}))
+        assert [body["reasoning_effort"] for body in server.requests] == ["high", "low"]
+
+
+async def test_an_effort_that_the_server_does_not_take_is_told_to_the_log_and_to_no_caller(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    error = {"error": {"message": "Unsupported parameter: 'reasoning_effort'", "param": "reasoning_effort"}}
+    script: list[Step | str] = [Step(status=400, error=error), "a", "b"]
+    async with ScriptedModelServer(script) as server, asking(server, reasoning_effort="high") as model:
+        items = [await items_of(model), await items_of(model)]
+        sent = ["reasoning_effort" in body for body in server.requests]
+    assert sent == [True, False, False]
+    assert [one[-1].ignored_params for one in items if isinstance(one[-1], ModelDone)] == [(), ()]
+    assert [record.message for record in caplog.records if "reasoning_effort" in record.message] == [
+        "m of acme does not take reasoning_effort high: it is left out"
+    ]
+
+
 async def test_a_wrong_value_of_the_caller_is_named() -> None:
     error = {"error": {"message": "Invalid 'temperature': decimal above maximum value", "param": "temperature"}}
     request = ModelRequest(ASK.messages, params={"temperature": 9})

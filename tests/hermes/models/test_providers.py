@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,8 +43,17 @@ SIGNED_CALL: Blocks = [
 
 
 @asynccontextmanager
-async def asking(server: AnthropicServer, name: str = "claude-sonnet-5-5") -> AsyncIterator[PydanticAIModel]:
-    model = PydanticAIModel(name, provider="anthropic", api_key=KEY, base_url=server.base_url, key_name="THE_KEY")
+async def asking(
+    server: AnthropicServer, name: str = "claude-sonnet-5-5", effort: str | None = None
+) -> AsyncIterator[PydanticAIModel]:
+    model = PydanticAIModel(
+        name,
+        provider="anthropic",
+        api_key=KEY,
+        base_url=server.base_url,
+        reasoning_effort=effort,
+        key_name="THE_KEY",
+    )
     try:
         yield model
     finally:
@@ -79,6 +89,24 @@ async def test_thoughts_and_tool_calls() -> None:
         TextDelta("So:"),
         ModelDone("tool_calls", (ToolCall("toolu_1", "ls", '{"path": "."}'),), USAGE, "claude-sonnet-5-5"),
     ]
+
+
+async def test_the_effort_of_the_settings_is_sent_where_the_caller_says_none() -> None:
+    async with (
+        AnthropicServer(HELLO, HELLO) as server,
+        asking(server, "claude-haiku-4-5", "high") as model,
+    ):
+        await items_of(model)
+        await items_of(model, ModelRequest(ASK.messages, params={"reasoning_effort": "none"}))
+        assert [body.get("thinking", {}).get("type") for body in server.requests] == ["enabled", None]
+
+
+def test_an_effort_for_a_model_that_does_not_think_is_left_out() -> None:
+    from hermes.models.pydantic_ai_format import to_settings
+
+    silent: Any = SimpleNamespace(profile={"supports_thinking": False}, unsupported_settings=frozenset())
+    settings, ignored = to_settings(ASK, silent, "high")
+    assert ("thinking" in settings, ignored) == (False, ())
 
 
 async def test_the_request_is_in_their_format() -> None:

@@ -145,6 +145,70 @@ async def test_a_setting_that_cannot_work_is_no_model_and_nothing_else_is_taken(
         assert error.value.message.startswith(why)
 
 
+async def test_a_name_alone_may_be_a_route() -> None:
+    route = ModelSetting("llama", base_url="http://box:1/v1", api_key="k", reasoning_effort="low", context_length=100)
+    async with choosing(ModelSetting("fast"), KEYS, routes={"fast": route}) as models:
+        assert chosen(models)[:3] == ("llama", "box:1", "http://box:1/v1")
+        assert await models.resolve(None) is not await models.resolve("fast")
+        assert (await only_model(models))._dialect.reasoning_effort == "low"
+    setting = ModelSetting("fast", reasoning_effort="high")
+    async with choosing(setting, KEYS, routes={"fast": route}) as models:
+        assert (await only_model(models))._dialect.reasoning_effort == "high"
+
+
+@pytest.mark.parametrize(
+    "own", [{"provider": "openai"}, {"base_url": "https://api.openai.com/v1"}, {"api_key": "mine"}, {"key_env": "MINE"}]
+)
+async def test_what_says_who_serves_it_or_has_a_key_is_no_route(own: dict[str, Any]) -> None:
+    """The key is for no other address."""
+    routes = {"fast": ModelSetting("llama", base_url="http://box:1/v1")}
+    async with choosing(ModelSetting("fast", **own), {**KEYS, "MINE": "k"}, routes=routes) as models:
+        assert chosen(models)[:3] == ("fast", *OPENAI[1:])
+
+
+async def test_a_fallback_may_be_a_route() -> None:
+    routes = {"fast": ModelSetting("llama", base_url="http://box:1/v1")}
+    async with choosing(environ=KEYS, fallbacks=[ModelSetting("fast")], routes=routes) as models:
+        resolved: Any = await models.resolve(None)
+        assert [model.name for model in resolved.models] == [OPENAI[0], "llama"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "kind", "place"),
+    [
+        (ModelSetting(provider="anthropic"), PydanticAIModel, "anthropic"),
+        (ModelSetting(provider="anthropic", api_mode="anthropic_messages"), PydanticAIModel, "anthropic"),
+        (ModelSetting(provider="anthropic", api_mode="chat_completions"), OpenAIChatModel, "anthropic"),
+        (ModelSetting("x", "anthropic", "http://box:1", api_mode="chat_completions"), OpenAIChatModel, "anthropic"),
+        (ModelSetting("x", "custom", "http://box:1", api_mode="anthropic_messages"), PydanticAIModel, "anthropic"),
+        (ModelSetting("x", "custom", "http://box:1", api_mode="chat_completions"), OpenAIChatModel, "box:1"),
+    ],
+)
+async def test_the_api_may_be_chosen(setting: ModelSetting, kind: type[Model], place: str) -> None:
+    async with choosing(setting, {"ANTHROPIC_API_KEY": "k"}) as models:
+        assert chosen(models)[1] == place
+        model = await only_model(models)
+        assert isinstance(model, kind)
+        is_their_own = setting.provider == "anthropic"
+        assert model._api_key == ("k" if is_their_own else None)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        (ModelSetting("x", "openai", api_mode="anthropic_messages"), "model.api_mode: openai does not speak anth"),
+        (ModelSetting("x", "cohere", api_mode="chat_completions"), "model.api_mode: cohere does not speak chat_comp"),
+        (ModelSetting("x", "bedrock", api_mode="chat_completions"), "model.api_mode: bedrock does not speak chat_comp"),
+        (ModelSetting("x", base_url="http://b", api_mode="anthropic_messages"), "model.api_mode anthropic_messages ne"),
+    ],
+)
+async def test_an_api_that_is_not_there_is_no_model(setting: ModelSetting, why: str) -> None:
+    async with choosing(setting, {"OPENAI_API_KEY": "k"}, is_installed=lambda module: False) as models:
+        with pytest.raises(NoModel) as error:
+            await models.resolve(None)
+        assert error.value.message.startswith(why)
+
+
 async def test_a_server_without_a_named_model_is_asked_for_its_first() -> None:
     async with (
         serving(openai({"id": "first", "max_model_len": 4096}), key="k") as base_url,

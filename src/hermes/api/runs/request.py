@@ -144,7 +144,7 @@ def _model(fields: RunFields, settings: ApiSettings) -> tuple[str | None, list[s
 
 
 def _model_of(provider: str, name: str | None) -> str:
-    from hermes.models.known import is_known
+    from hermes.core.providers import is_known
 
     if not is_known(provider):
         raise InvalidInput(f"provider {provider!r} is not known; docs/models.md lists them", param="provider")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import hermes
-from hermes.models.known import PROVIDERS, Provider
+from hermes.core.providers import PROVIDERS, Provider
 from hermes.models.script import Step
 
 DOCS = Path(hermes.__file__).parents[2] / "docs" / "models.md"
