@@ -243,13 +243,16 @@ class BrowserSettings(Section):
     )
 
 
+MOST_MEMORY_CHARACTERS = 20_000
+
+
 class MemorySettings(Section):
     memory_enabled: bool = Field(True, description="Whether the agent keeps notes of its own (memories/MEMORY.md).")
     user_profile_enabled: bool = Field(
         True, description="Whether the agent remembers who it works for (memories/USER.md)."
     )
-    memory_char_limit: int = Field(2_200, gt=0, le=20_000, description="Characters of MEMORY.md.")
-    user_char_limit: int = Field(1_375, gt=0, le=20_000, description="Characters of USER.md.")
+    memory_char_limit: int = Field(2_200, gt=0, le=MOST_MEMORY_CHARACTERS, description="Characters of MEMORY.md.")
+    user_char_limit: int = Field(1_375, gt=0, le=MOST_MEMORY_CHARACTERS, description="Characters of USER.md.")
 
 
 class SkillSettings(Section):

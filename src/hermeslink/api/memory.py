@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from hermes.home.sections import MOST_MEMORY_CHARACTERS
 from hermeslink.api.bodies import Body, CamelAnswer
 from hermeslink.api.dependencies import TheCaller, TheLink
 from hermeslink.core.times import iso
@@ -130,6 +131,19 @@ class Forgetting(Body):
     target: Annotated[Any, WithJsonSchema({"type": "string", "enum": ["memory", "user", "all"]})] = None
 
 
+class SettingsChanges(Body):
+    """What is sent is changed; null is the default again."""
+
+    memory_enabled: bool | None = None
+    user_profile_enabled: bool | None = None
+    memory_char_limit: Annotated[int | None, Field(gt=0, le=MOST_MEMORY_CHARACTERS)] = None
+    user_char_limit: Annotated[int | None, Field(gt=0, le=MOST_MEMORY_CHARACTERS)] = None
+
+
+class ProviderChoice(Body):
+    provider: Annotated[Any, WithJsonSchema({"type": "string", "enum": list(PROVIDERS)})] = None
+
+
 @router.get("")
 async def show_memory(link: TheLink, name: str) -> MemoryAnswer:
     """Both files with their entries, and how full they are."""
@@ -158,3 +172,25 @@ async def remove_memory(link: TheLink, caller: TheCaller, name: str, body: Entry
 async def reset_memory(link: TheLink, caller: TheCaller, name: str, body: Forgetting) -> MemoryAnswer:
     """Forget all of one file, or of both."""
     return MemoryAnswer.of(await link.memories.reset(caller, name, body.target))
+
+
+@router.patch("/settings")
+async def change_memory_settings(link: TheLink, caller: TheCaller, name: str, body: SettingsChanges) -> MemoryAnswer:
+    """How much each file may hold, and whether the agent is told of it and may write to it."""
+    changes = body.model_dump(exclude_unset=True)
+    return MemoryAnswer.of(await link.memories.change_settings(caller, name, changes))
+
+
+@router.patch("/provider")
+async def choose_memory_provider(link: TheLink, name: str, body: ProviderChoice) -> MemoryAnswer:
+    """Who keeps it. The two files are all that there is so far."""
+    return MemoryAnswer.of(await link.memories.choose_provider(name, body.provider))
+
+
+@router.patch("/providers/{provider}/settings")
+async def change_memory_provider_settings(
+    link: TheLink, caller: TheCaller, name: str, provider: str, body: SettingsChanges
+) -> MemoryAnswer:
+    """Those of the files are the settings of memory."""
+    changes = body.model_dump(exclude_unset=True)
+    return MemoryAnswer.of(await link.memories.change_provider_settings(caller, name, provider, changes))

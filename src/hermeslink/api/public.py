@@ -33,7 +33,7 @@ CAPABILITIES: dict[str, bool] = {
     "model_configs": False,
     "profile_management": False,
     "skills": True,
-    "memory": False,
+    "memory": True,
     "permissions": False,
     "tool_configs": False,
     "updates": False,

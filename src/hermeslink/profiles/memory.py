@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hermes.core.errors import InvalidInput
+from hermes.home.edit import change_settings
 from hermes.home.memory import Change, Memories, Memory, MemoryLimits, Target, previews
 from hermes.home.paths import Home
 from hermes.home.sections import MemorySettings
@@ -96,6 +97,40 @@ class ProfileMemories:
             return _shown(home)
 
         return await self._files.change(caller, profile, "memory.reset", forget, {"target": reach.value})
+
+    async def change_settings(
+        self, caller: Caller, profile: str, changes: Mapping[str, bool | int | None]
+    ) -> ProfileMemory:
+        """By the names of `MemorySettings`; None takes a setting back to what it is without one. Raises InvalidInput
+        `memory_settings_update_empty`."""
+        if not changes:
+            raise InvalidInput(
+                f"say what to change: {', '.join(MemorySettings.model_fields)}", code="memory_settings_update_empty"
+            )
+
+        def work(home: Home) -> ProfileMemory:
+            change_settings(home, {f"memory.{name}": value for name, value in changes.items()})
+            return _shown(home)
+
+        return await self._files.change(caller, profile, "memory.settings_changed", work, changes)
+
+    async def change_provider_settings(
+        self, caller: Caller, profile: str, provider: str, changes: Mapping[str, bool | int | None]
+    ) -> ProfileMemory:
+        """The files have no others than memory has."""
+        await self.choose_provider(profile, provider)
+        return await self.change_settings(caller, profile, changes)
+
+    async def choose_provider(self, profile: str, provider: object) -> ProfileMemory:
+        """Raises InvalidInput `memory_provider_unknown`."""
+        shown = await self.show(profile)
+        if provider not in PROVIDERS:
+            raise InvalidInput(
+                f"there is no such provider of memory here; there is: {', '.join(PROVIDERS)}",
+                code="memory_provider_unknown",
+                param="provider",
+            )
+        return shown
 
     async def _change(self, caller: Caller, profile: str, action: str, target: object, change: Change) -> ProfileMemory:
         wanted = _one_of(Target, target)

@@ -38,6 +38,7 @@ class World:
             "skill": self._skill,
             "entry": self._entry,
             "twice": self._twice,
+            "provider": lambda: "built-in",
             "tool": lambda: "web",
             "device": lambda: link.phone("Guest").device_id,
             "refresh": lambda: link.phone("Guest").refresh_token,

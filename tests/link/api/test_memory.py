@@ -172,3 +172,61 @@ async def test_the_audit_says_who_changed_which_file_and_not_what_it_holds(serve
         ("memory.added", "default", {"target": "user"}, device),
     ]
     assert "private" not in answer.text
+
+
+async def test_limits_and_what_is_told_are_settings_of_the_profile(server: LinkServer, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("# mine\nmemory:\n  user_char_limit: 500  # short\n")
+    answer = await server.admin.patch(
+        f"{MEMORY}/settings", json={"memoryEnabled": False, "memory_char_limit": 3000, "userCharLimit": None}
+    )
+    shown = answer.json()
+    assert shown["settings"] == {
+        "provider": "built-in",
+        "providers": ["built-in"],
+        "memoryEnabled": False,
+        "userProfileEnabled": True,
+        "memoryCharLimit": 3000,
+        "userCharLimit": 1375,
+    }
+    assert [store["usage"]["limit"] for store in shown["stores"]] == [1375, 3000]
+    text = (tmp_path / "config.yaml").read_text()
+    assert "# mine" in text and "memory_char_limit: 3000" in text and "user_char_limit" not in text
+    entry = (await server.admin.get("/api/v1/audit")).json()["entries"][0]
+    assert entry["action"] == "memory.settings_changed"
+    assert entry["details"] == {"memory_enabled": False, "memory_char_limit": 3000, "user_char_limit": None}
+
+
+async def test_what_is_switched_off_for_the_agent_can_still_be_changed_by_a_person(server: LinkServer) -> None:
+    await server.admin.patch(f"{MEMORY}/settings", json={"user_profile_enabled": False})
+    assert (await add(server, "user", "tea"))["stores"][0]["usage"] == {"chars": 3, "limit": 1375, "percent": 0}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({}, 400, "memory_settings_update_empty"),
+        ({"provider": "cloud"}, 400, "memory_settings_update_empty"),
+        ({"memory_char_limit": 20_001}, 422, "validation_error"),
+        ({"memory_char_limit": True}, 422, "validation_error"),
+        ({"memory_enabled": "perhaps"}, 422, "validation_error"),
+    ],
+)
+async def test_wrong_settings_are_not_written(
+    server: LinkServer, tmp_path: Path, body: dict[str, Any], status: int, code: str
+) -> None:
+    assert refused(await server.admin.patch(f"{MEMORY}/settings", json=body)) == (status, code)
+    assert not (tmp_path / "config.yaml").exists()
+
+
+async def test_the_files_are_the_only_provider(server: LinkServer) -> None:
+    chosen = await server.admin.patch(f"{MEMORY}/provider", json={"provider": "built-in"})
+    assert chosen.json()["settings"]["provider"] == "built-in"
+    for body in ({"provider": "cloud"}, {"provider": ["built-in"]}, {}):
+        answer = await server.admin.patch(f"{MEMORY}/provider", json=body)
+        assert refused(answer) == (400, "memory_provider_unknown")
+
+    settings = {"user_char_limit": 900}
+    changed = await server.admin.patch(f"{MEMORY}/providers/built-in/settings", json=settings)
+    assert changed.json()["settings"]["userCharLimit"] == 900
+    answer = await server.admin.patch(f"{MEMORY}/providers/cloud/settings", json=settings)
+    assert refused(answer) == (400, "memory_provider_unknown")
