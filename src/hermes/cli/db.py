@@ -281,7 +281,7 @@ def retention(ctx: typer.Context) -> None:
 
     home, settings, url = _place(ctx)
     _need_newest(home, url)
-    days = settings.retention.model_dump()
+    days = settings.retention.model_dump(exclude={"trash_days"})
     with asking(url) as conn:
         counts = due(conn, Rules(**days), time.time())
     rows = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from hermes.core.clock import Clock
+from hermes.core.doubt import Doubt
 from hermes.core.errors import HermesError
 from hermes.home.settings import Settings
+from hermes.home.trash import empty_trash
 from hermes.store import facts
 
 if TYPE_CHECKING:
@@ -17,44 +19,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 3600.0
-DAY_SECONDS = 86_400.0
-STEP_SECONDS = DAY_SECONDS
-"""A clock that is put forward by more, while the gateway runs, is not believed at once."""
-AWAY_SECONDS = 30 * DAY_SECONDS
-"""Nor one that says so much has passed since the last time: it may never have been set."""
 LOOKED_AT = "housekeeping_at"
-
-
-class Doubt:
-    """Whether the clock may be believed when things are deleted for their age. A wrong one would take everything.
-
-    A clock that has jumped is believed once the gateway has run on for a day with it.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._ahead = clock.now() - clock.monotonic()
-        self._until: float | None = None
-
-    def about(self, last: float | None) -> str | None:
-        """What speaks against the clock now, in words. `last`: when old things were last removed, by any process."""
-        now, passed = self._clock.now(), self._clock.monotonic()
-        step = now - passed - self._ahead
-        self._ahead += step
-        if step > STEP_SECONDS:
-            self._until = passed + DAY_SECONDS
-            return f"the clock was put forward by {step / DAY_SECONDS:.1f} days"
-        if self._until is None and last is not None and now - last > AWAY_SECONDS:
-            self._until = passed + DAY_SECONDS
-            return f"the clock says that {(now - last) / DAY_SECONDS:.0f} days have passed since the last time"
-        if self._until is not None and passed < self._until:
-            return "the clock has jumped"
-        return None
 
 
 async def keep_house(engine: Engine, settings: Settings) -> None:
     """Chats that re-send their history are forgotten after `api_server.retention_days`, chains of responses beyond
-    `responses.keep_chains`, and what `retention` says. Until it is cancelled."""
+    `responses.keep_chains`, and what `retention` says; the default profile's gateway empties the trash. Until it is
+    cancelled."""
     doubt = Doubt(engine.clock)
     while True:
         try:
@@ -73,7 +44,12 @@ async def _remove_old(engine: Engine, settings: Settings, doubt: Doubt) -> None:
         log.warning("%s: nothing is removed for its age until it has held for a day", why)
         return
     days, chains = settings.api_server.retention_days, settings.responses.keep_chains
-    await purge(engine.database, engine.clock.now(), days, chains, Rules(**settings.retention.model_dump()))
+    rules = Rules(**settings.retention.model_dump(exclude={"trash_days"}))
+    await purge(engine.database, engine.clock.now(), days, chains, rules)
+    if engine.home is not None and not engine.home.is_profile:
+        await asyncio.to_thread(
+            empty_trash, engine.home.path, now=engine.clock.now(), days=settings.retention.trash_days
+        )
     await _note(engine.database, engine.clock.now())
 
 

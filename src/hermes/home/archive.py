@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from hermes.core.errors import ConfigError, Conflict, InvalidInput, NotFound
 from hermes.core.redact import Redactor, is_secret_name
+from hermes.home.about import renew_uid
 from hermes.home.config_file import read_config, set_config, unset_config
 from hermes.home.env import read_env, set_env
 from hermes.home.files import make_private_directory, open_private
@@ -267,6 +268,7 @@ def _unpack(
             adopt(draft.state_db)
         if not read_env(draft.env_file).get("API_SERVER_KEY"):
             set_env(draft.env_file, "API_SERVER_KEY", key)
+        renew_uid(draft)  # it may be here already, under another name
         shutil.rmtree(draft.run_dir, ignore_errors=True)
         if home.path.exists():
             raise Conflict(f"there is a profile {home.name!r} already; choose another name with --name")

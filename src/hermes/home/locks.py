@@ -197,6 +197,22 @@ def file_lock(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def bounded_lock(path: Path, seconds: float) -> Iterator[None]:
+    """As `file_lock`, but gives up. Raises Conflict `busy`."""
+    make_private_directory(path.parent)
+    handle = open_private(path, os.O_RDWR | os.O_CREAT)
+    try:
+        deadline = time.monotonic() + seconds
+        while not _try_lock(handle):
+            if time.monotonic() >= deadline:
+                raise Conflict(f"another command holds {path.name}; try again", code="busy")
+            time.sleep(0.02)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _open_there(path: Path) -> int:
     """For a lock alone, where it cannot be written to, too."""
     try:

@@ -6,14 +6,16 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from hermes.core.errors import ConfigError, Conflict, InvalidInput, NotFound
+from hermes.home.about import About, change_about
 from hermes.home.config_file import read_config, unset_config
 from hermes.home.env import read_env, set_env
 from hermes.home.files import make_private_directory, write_private
-from hermes.home.locks import GatewayLock, lock_gateway, running_gateway
+from hermes.home.locks import GatewayLock, bounded_lock, lock_gateway, running_gateway
 from hermes.home.names import ALIASES
 from hermes.home.paths import (
     ACTIVE_PROFILE_FILE,
@@ -24,19 +26,25 @@ from hermes.home.paths import (
     create_home,
     profile_home,
 )
+from hermes.home.trash import place_in_trash
 from hermes.home.wanted import wanted
 
 CLOSE_SECONDS = 5.0
 """How long a gateway is given to close a profile that nobody uses."""
+DRAFT = ".create-"
 OWN_PREFIXES = ("API_SERVER_", "HERMES_")
 OWN_SETTINGS = ("key", "port", "host", "enabled", "model_name")
 
 
-def create_profile(root: Path, name: str, *, clone: Home | None = None) -> Home:
-    """A new home with a key of its own; its API is not switched on, since two cannot listen on one port.
+def create_profile(
+    root: Path, name: str, *, clone: Home | None = None, about: About | None = None, patience_seconds: float = 30.0
+) -> Home:
+    """A new home with a key of its own; its API is not switched on, since two cannot listen on one port: the default
+    profile's gateway answers for it.
 
     `clone` gives its config.yaml, SOUL.md and provider keys; what makes it reachable, and where its data is, stays its
-    own. Made whole or not at all. Raises `ConfigError` for a bad name, `Conflict` when there is one of that name.
+    own. Made whole or not at all. Raises `ConfigError` for a bad name, `Conflict` `profile_exists` when there is one of
+    that name, and `busy` while another is made.
     """
     profile = profile_home(root, name)
     if profile.path.exists():
@@ -44,19 +52,27 @@ def create_profile(root: Path, name: str, *, clone: Home | None = None) -> Home:
             f"there is a profile {name!r} already; see it with: hermes profile show {name}", code="profile_exists"
         )
     make_private_directory(profile.path.parent)
-    draft = Home(Path(tempfile.mkdtemp(prefix=".new-", dir=profile.path.parent)), name)
-    try:
-        create_home(draft, enable_api=False)
-        if clone is not None:
-            _clone(clone, draft)
-        draft.path.rename(profile.path)
-    except OSError as exc:
-        if profile.path.exists():  # somebody else was faster
-            raise Conflict(f"there is a profile {name!r} already", code="profile_exists") from exc
-        raise
-    finally:
-        shutil.rmtree(draft.path, ignore_errors=True)
+    with _making(root, patience_seconds):
+        _remove_drafts(root)
+        draft = Home(Path(tempfile.mkdtemp(prefix=DRAFT, dir=profile.path.parent)), name)
+        try:
+            create_home(draft, enable_api=False)
+            if clone is not None:
+                _clone(clone, draft)
+            change_about(draft, **asdict(about or About()))
+            if profile.path.exists() or profile.path.is_symlink():
+                raise Conflict(f"there is a profile {name!r} already", code="profile_exists")
+            draft.path.rename(profile.path)
+        finally:
+            shutil.rmtree(draft.path, ignore_errors=True)
     return profile
+
+
+def remove_drafts(root: Path, *, patience_seconds: float = 1.0) -> None:
+    """What a process that was killed had begun to make. Raises `Conflict` `busy` while one is made."""
+    if (root / "profiles").is_dir():
+        with _making(root, patience_seconds):
+            _remove_drafts(root)
 
 
 def list_profiles(root: Path) -> list[Home]:
@@ -94,9 +110,7 @@ def delete_profile(
     with _alone(profile, now, patience_seconds):
         if active_profile(profile.root) == profile.name:
             use_profile(profile.root, DEFAULT_PROFILE)
-        trash = profile.root / "trash"
-        make_private_directory(trash)
-        place = _free_place(trash, f"{profile.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}")
+        place = place_in_trash(profile.root, profile.name, now)
         profile.path.rename(place)  # at once: nobody meets half a profile
     if keeps:
         return place
@@ -108,7 +122,7 @@ def rename_profile(profile: Home, name: str, *, now: float, patience_seconds: fl
     """Raises `Conflict` as `delete_profile` does, and `profile_exists` where there is one of the new name."""
     _check_profile(profile)
     renamed = profile_home(profile.root, name)
-    with _alone(profile, now, patience_seconds):
+    with _alone(profile, now, patience_seconds), _making(profile.root, 30.0):
         if renamed.path.exists() or renamed.path.is_symlink():
             raise Conflict(f"there is a profile {name!r} already", code="profile_exists")
         profile.path.rename(renamed.path)
@@ -174,13 +188,14 @@ def _lock(profile: Home, now: float, patience_seconds: float) -> GatewayLock:
         time.sleep(0.05)
 
 
-def _free_place(folder: Path, name: str) -> Path:
-    """Two deleted within one second have different places."""
-    for number in range(1, 1000):
-        place = folder / (name if number == 1 else f"{name}-{number}")
-        if not place.exists():
-            return place
-    raise Conflict(f"{folder} is full of {name}; empty it")
+def _making(root: Path, patience_seconds: float) -> AbstractContextManager[None]:
+    """Whoever puts a profile under a name holds it."""
+    return bounded_lock(root / "run" / "profiles.lock", patience_seconds)
+
+
+def _remove_drafts(root: Path) -> None:
+    for draft in (root / "profiles").glob(f"{DRAFT}*"):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _clone(source: Home, draft: Home) -> None:

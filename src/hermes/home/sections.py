@@ -458,6 +458,9 @@ class RetentionSettings(Section):
         description="Days that the history of jobs reaches back; the newest entry of each stays. "
         "Unset: only jobs.keep_runs counts.",
     )
+    trash_days: float = Field(
+        30.0, gt=0, description="Days that a deleted profile lies in trash/. Only what the default profile says counts."
+    )
 
 
 class LoggingSettings(Section):

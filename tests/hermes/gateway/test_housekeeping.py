@@ -10,9 +10,11 @@ from typing import cast
 import pytest
 
 from hermes.app import Engine
-from hermes.gateway.housekeeping import AWAY_SECONDS, DAY_SECONDS, EVERY_SECONDS, Doubt, keep_house
+from hermes.core.doubt import AWAY_SECONDS, DAY_SECONDS, Doubt
+from hermes.gateway.housekeeping import EVERY_SECONDS, keep_house
 from hermes.home.paths import Home
 from hermes.home.settings import load_settings
+from hermes.home.trash import place_in_trash
 from hermes.store import sessions
 from hermes.store.database import Database
 from tests.support.clock import FakeClock
@@ -92,7 +94,8 @@ async def test_nothing_is_removed_by_a_clock_that_was_put_forward_and_put_right_
     database = await Database.open(new_url())
     await database.write(lambda conn: keep_session(conn, is_stateless=True, last_active=clock.now()))
     home = Home(tmp_path / "home")
-    engine = cast(Engine, SimpleNamespace(clock=clock, database=database, sessions=_Index()))
+    place_in_trash(home.path, "alice", clock.now()).mkdir()
+    engine = cast(Engine, SimpleNamespace(clock=clock, database=database, sessions=_Index(), home=home))
     keeping = asyncio.create_task(keep_house(engine, load_settings(home, {})))
     for step in (0.0, YEAR, 0.0):
         clock.step = step
@@ -101,6 +104,7 @@ async def test_nothing_is_removed_by_a_clock_that_was_put_forward_and_put_right_
             clock.advance(EVERY_SECONDS)
     await clock.someone_sleeps()
     assert await database.read(sessions.get, "s") is not None
+    assert len(list((home.path / "trash").iterdir())) == 1
     for _ in range(24):
         clock.step = YEAR  # and this time it stays
         clock.advance(EVERY_SECONDS)
@@ -108,5 +112,6 @@ async def test_nothing_is_removed_by_a_clock_that_was_put_forward_and_put_right_
     clock.advance(EVERY_SECONDS)
     await clock.someone_sleeps()
     assert await database.read(sessions.get, "s") is None
+    assert list((home.path / "trash").iterdir()) == []
     keeping.cancel()
     await database.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hermes.core.errors import ConfigError, Conflict, InvalidInput, NotFound
+from hermes.home.about import change_about, read_about
 from hermes.home.archive import INSIDE, MANIFEST, Bounds, Imported, export_profile, import_profile
 from hermes.home.config_file import read_config
 from hermes.home.env import read_env, set_env
@@ -145,6 +146,14 @@ def test_with_secrets_they_are_in_it_and_taken_only_when_asked_for(root: Home, a
     assert read_env(taken.home.env_file) == read_env(alice.env_file)
 
 
+def test_a_copy_is_another_profile_under_the_name_that_people_see(root: Home, alice: Home, tmp_path: Path) -> None:
+    change_about(alice, display_name="Alice")
+    exported(alice, tmp_path / "a.tar.gz")
+    copy = imported(root, tmp_path / "a.tar.gz", name="copy").home
+    assert read_about(copy).display_name == "Alice"
+    assert read_about(copy).uid not in (None, read_about(alice).uid)
+
+
 def test_the_file_is_its_owners_alone_and_never_written_over(alice: Home, tmp_path: Path) -> None:
     target = tmp_path / "a.tar.gz"
     exported(alice, target)
@@ -166,7 +175,7 @@ def test_what_belongs_to_the_process_and_what_is_no_file_stays_out(root: Home, a
     names = exported(alice, tmp_path / "a.tar.gz")
     assert names == [
         MANIFEST,
-        *(f"{INSIDE}{name}" for name in ("SOUL.md", "config.yaml", "skills/a/b/SKILL.md", "state.db")),
+        *(f"{INSIDE}{name}" for name in ("SOUL.md", "config.yaml", "profile.json", "skills/a/b/SKILL.md", "state.db")),
     ]
     (root.path / "trash").mkdir()
     (root.path / "trash" / "x").write_text("x")
