@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hermes.core.clock import Clock, SystemClock
+from hermes.expose.published import Published
 from hermes.store.database import Database
 from hermeslink.blobs.attaching import Attaching
 from hermeslink.blobs.blobs import Blobs
@@ -45,6 +46,7 @@ class Link:
     settings: LinkSettings
     clock: Clock
     network: Network
+    published: Published
     database: Database
     identity: IdentityFile
     devices: Devices
@@ -84,7 +86,7 @@ async def open_link(
     home.make()
     settings = settings or load_settings(home, environ)
     database = await Database.open(home.database_url, LINK)
-    log = EventLog(database, clock)
+    log, published = EventLog(database, clock), Published(home.run_dir, environ, now=clock.now)
     try:
         identity, devices = IdentityFile(home.identity_file, clock), Devices(database, clock)
         access_seconds = settings.access_token_minutes * 60.0
@@ -108,7 +110,8 @@ async def open_link(
                     hermes_root,
                     settings,
                     clock,
-                    Network(settings),
+                    Network(settings, published=published.urls),
+                    published,
                     database,
                     identity,
                     devices,

@@ -44,7 +44,7 @@ class Api:
         self.services = services
         self.router = router
         self.cors = Cors(services.settings.cors_origins)
-        self.gatekeeper = Gatekeeper(services.keys, services.clock, services.settings.trusted_proxies)
+        self.gatekeeper = Gatekeeper(services.keys, services.clock, services.settings.trusted_proxies, services.tunnel)
         self.open = OpenRequests(services.keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +70,7 @@ class Api:
 
     async def _pass(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, outgoing: Outgoing) -> None:
         try:
-            host = self.services.hosts.check(scope["headers"], scope.get("server"))
+            host = await self.services.hosts.admit(scope["headers"], scope.get("server"))
             grants = self.cors.check(scope["method"], host, headers)
             outgoing.headers += grants
             preflight = self.cors.preflight(grants, headers) if scope["method"] == "OPTIONS" else None
@@ -99,7 +99,7 @@ class Api:
         outgoing = OutgoingSocket(send, names.request_id(scope["headers"]), self.services.http)
         with log_context(request_id=outgoing.request_id.decode("ascii")):
             try:
-                host = self.services.hosts.check(scope["headers"], scope.get("server"))
+                host = await self.services.hosts.admit(scope["headers"], scope.get("server"))
                 self.cors.check("POST", host, headers)
                 principal = await self.gatekeeper.check(scope.get("client"), headers)
                 scope["hermes.principal"] = principal

@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from hermes.core.clock import Clock
 from hermes.core.errors import Unauthorized
 from hermes.core.guesses import Guesses
+from hermes.core.hosts import is_loopback_name
 from hermes.core.key import OWNER
 from hermes.core.key import Scope as Scope  # what routes ask for
-from hermes.core.peers import Peers
+from hermes.core.peers import Peer, Peers, Tunnel
 
 log = logging.getLogger(__name__)
 
@@ -74,22 +75,26 @@ def digest_of(key: bytes) -> bytes:
 
 @dataclass(slots=True)
 class Gatekeeper:
-    """Authenticates requests. `trusted_proxies`: whose X-Forwarded-For names the client."""
+    """Authenticates requests. `trusted_proxies`: whose X-Forwarded-For names the client. `tunnel`: what `expose` has
+    put in front."""
 
     keys: KeyRing
     clock: Clock
     trusted_proxies: Sequence[str] = ()
+    tunnel: Callable[[], Tunnel] = lambda: "none"
     guesses: Guesses = field(init=False)
     peers: Peers = field(init=False)
     _warned_at: float | None = None
 
     def __post_init__(self) -> None:
         self.guesses = Guesses(self.clock)
-        self.peers = Peers(self.trusted_proxies)
+        self.peers = Peers(self.trusted_proxies, self.tunnel)
 
     async def check(self, peer: Sequence[object] | None, headers: Mapping[bytes, bytes]) -> Principal:
         """Raises Unauthorized, or Busy `too_many_attempts` while this address has to wait."""
         came = self.peers.of(peer, headers)
+        if came.is_local and not is_loopback_name(headers.get(b"host", b"localhost").decode("latin-1")):
+            came = Peer(came.address, is_local=False)  # a tunnel that says nothing, but for the name that was asked for
         key = sent_key(headers)
         digest = digest_of(key) if key is not None and len(key) <= MAX_KEY_BYTES else None
         if not came.is_local:

@@ -86,6 +86,7 @@ class ProfileListener:
             version=services.version,
             settings=services.settings,
             access=services.access,
+            tunnel=services.tunnel,
         )
         self._closed = self._api(nobody, _unreachable)
 
@@ -259,7 +260,7 @@ class ProfileHosts(AllowedHosts):
     """The names of a profile's own settings, beside those of the listener it is reached through."""
 
     def __init__(self, listener: AllowedHosts, bound: str, allowed: list[str]) -> None:
-        super().__init__(bound, allowed)
+        super().__init__(bound, allowed, learn=listener.learn)
         self._listener = listener
 
     def check(self, headers: list[tuple[bytes, bytes]], server: object) -> str:  # type: ignore[override]

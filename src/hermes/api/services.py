@@ -12,6 +12,7 @@ from hermes.core.addresses import Resolver
 from hermes.core.clock import Clock
 from hermes.core.event import KeptEvent
 from hermes.core.hosts import AllowedHosts
+from hermes.core.peers import Tunnel
 from hermes.core.ports import ApprovalQuestion
 from hermes.core.run import Limits, Run, RunRequest, RunStatus
 from hermes.core.tally import HttpTally, RunTally
@@ -195,9 +196,9 @@ class Services:
     """`state` is what /health/detailed calls gateway_state: starting, running, draining, stopped.
 
     `nodes` gives those of the database (`hermes.runs.node_object`). `toolsets` is asked at each request. `checks` are
-    the readiness checks by name. `access` gets a line a request. `resolve` looks up the hosts of image URLs; None asks
-    the system. `runs` and `http` are what /metrics tells. What has `_absent` for a default is always there in a
-    gateway; a test of a route that does not touch it leaves it out.
+    the readiness checks by name. `access` gets a line a request. `tunnel`: what `expose` has put in front. `resolve`
+    looks up the hosts of image URLs; None asks the system. `runs` and `http` are what /metrics tells. What has
+    `_absent` for a default is always there in a gateway; a test of a route that does not touch it leaves it out.
     """
 
     runner: RunnerPort
@@ -212,6 +213,7 @@ class Services:
     nodes: Callable[[], Awaitable[list[dict[str, Any]]]] = _alone
     stop: Stop = field(default_factory=Stop)
     access: AccessSink = to_log
+    tunnel: Callable[[], Tunnel] = lambda: "none"
     resolve: Resolver | None = None
     runs: RunTally = field(default_factory=RunTally)
     http: HttpTally = field(default_factory=HttpTally)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hermes.api.keyring import OwnerSource
     from hermes.api.services import Services
     from hermes.app.engine import Engine
+    from hermes.core.hosts import AllowedHosts
+    from hermes.expose.published import Published
 
 
 def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | None = None) -> tuple[Services, Api]:
@@ -29,10 +31,11 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
     from hermes.api.keyring import HomeKeys, StoredKeys
     from hermes.api.services import ApiSettings, Services, ToolsetStatus
     from hermes.api.status.checks import readiness
-    from hermes.core.hosts import AllowedHosts
+    from hermes.expose.published import Published
 
     settings, home = engine.settings, engine.home
     api = settings.api_server
+    published = Published(home.run_dir, environ, now=engine.clock.now) if home is not None else None
 
     def toolsets() -> list[ToolsetStatus]:
         return [
@@ -56,7 +59,7 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
             StoredKeys(engine.database),
             engine.clock,
         ),
-        hosts=AllowedHosts(bound_host, api.allowed_hosts),
+        hosts=_hosts(bound_host, api.allowed_hosts, published),
         clock=engine.clock,
         version=__version__,
         settings=ApiSettings(
@@ -92,8 +95,17 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
         state=lambda: "draining" if engine.runner.is_draining else "running",
         nodes=lambda: engine.database.read(node_objects, engine.database.path),
         access=AccessFile(home.logs_dir / "access.log", engine.registry.redactor) if home is not None else to_log,
+        tunnel=published.tunnel if published is not None else lambda: "none",
     )
     return services, build(services)
+
+
+def _hosts(bound_host: str, allowed: list[str], published: Published | None) -> AllowedHosts:
+    from hermes.core.hosts import AllowedHosts
+
+    if published is None:
+        return AllowedHosts(bound_host, allowed)
+    return AllowedHosts(bound_host, allowed, also=published.names, learn=published.learn)
 
 
 def owner_key(

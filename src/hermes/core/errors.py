@@ -74,7 +74,13 @@ class Conflict(HermesError):
 
 
 class HostNotAllowed(HermesError):
+    """`host` is the name that was asked for, in its normal form."""
+
     code = "host_not_allowed"
+
+    def __init__(self, message: str, *, host: str = "") -> None:
+        super().__init__(message)
+        self.host = host
 
 
 class Busy(HermesError):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from hermes.core.errors import HostNotAllowed, InvalidInput
 
@@ -21,7 +21,8 @@ class AllowedHosts:
     """The names a server answers to. What is published later (a tunnel, a ts.net name) is added while it runs.
 
     `setting` is where the owner adds one, as whoever is refused is told. `also` gives names that change while it runs,
-    in their normal form, and is asked only about a name that is not known else.
+    in their normal form, and is asked only about a name that is not known else. `learn` is asked last, with the name
+    and the port of the connection's own end: it may take its time, and says whether `also` has the name now.
     """
 
     def __init__(
@@ -31,10 +32,12 @@ class AllowedHosts:
         *,
         setting: str = API_SERVER,
         also: Callable[[], Collection[str]] = tuple,
+        learn: Callable[[str, int], Awaitable[bool]] | None = None,
     ) -> None:
         self._names = set(LOOPBACK_NAMES)
         self._setting = setting
         self._also = also
+        self.learn = learn
         for name in (bound, *allowed):
             self.add(name)
 
@@ -48,6 +51,16 @@ class AllowedHosts:
         host = normal_host(name)
         if host is not None and host not in LOOPBACK_NAMES:
             self._names.discard(host)
+
+    async def admit(self, headers: Iterable[tuple[bytes, bytes]], server: Sequence[object] | None) -> str:
+        """As `check`, and a name that is not known may be learned first."""
+        try:
+            return self.check(headers, server)
+        except HostNotAllowed as refusal:
+            port = server[1] if server is not None and len(server) > 1 else None
+            if self.learn is None or not isinstance(port, int) or not await self.learn(refusal.host, port):
+                raise
+        return self.check(headers, server)
 
     def check(self, headers: Iterable[tuple[bytes, bytes]], server: Sequence[object] | None) -> str:
         """The Host as it was sent. `server` is the connection's own end: its address is always a name of ours.
@@ -64,7 +77,8 @@ class AllowedHosts:
         is_known = host in self._names or bool(server and host == normal_host(str(server[0])) != "0.0.0.0")  # noqa: S104
         if not is_known and host not in self._also():
             raise HostNotAllowed(
-                f"this server does not answer to the name {host!r}; if it should, add the name to {self._setting}"
+                f"this server does not answer to the name {host!r}; if it should, add the name to {self._setting}",
+                host=host,
             )
         return text
 
@@ -73,7 +87,13 @@ def is_loopback_name(host: str) -> bool:
     """Whether a Host is one that nobody uses for another machine. A tunnel's or proxy's end is on loopback, too, and
     some of them say so in no header: the name that was asked for tells.
     """
-    return normal_host(host) in LOOPBACK_NAMES
+    name = normal_host(host)
+    if name is None or name in LOOPBACK_NAMES:
+        return name is not None
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def normal_host(text: str) -> str | None:

@@ -6,9 +6,14 @@ A header of a proxy takes away what loopback is allowed, and is otherwise ignore
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
+
+Tunnel = Literal["none", "named", "nameless"]
+"""What `expose` has put in front of this server: nothing; a tunnel whose end on loopback names each client; one that
+may not, and from which no request can be told apart from this machine's own."""
 
 _FORWARDED = (b"x-forwarded-", b"tailscale-", b"cf-")
 _FORWARDED_NAMES = frozenset({b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"x-original-host"})
@@ -26,21 +31,28 @@ class Peer:
 
 
 class Peers:
-    """`trusted_proxies`: addresses and networks whose X-Forwarded-For names the client."""
+    """`trusted_proxies`: addresses and networks whose X-Forwarded-For names the client. `tunnel` says what stands in
+    front now: loopback is trusted like those while a tunnel names its clients, and is nobody's while it does not."""
 
-    def __init__(self, trusted_proxies: Iterable[str] = ()) -> None:
+    def __init__(self, trusted_proxies: Iterable[str] = (), tunnel: Callable[[], Tunnel] = lambda: "none") -> None:
         self._networks = tuple(ipaddress.ip_network(text, strict=False) for text in trusted_proxies)
+        self._tunnel = tunnel
 
     def of(self, client: Sequence[object] | None, headers: Mapping[bytes, bytes]) -> Peer:
         """`client` is address and port of the connection's other end, None where it has none."""
         text = str(client[0]) if client else ""
         address = _address(text)
-        is_proxied = is_forwarded(headers)
-        if is_proxied and address is not None and any(address in network for network in self._networks):
-            return Peer(self._forwarded_for(headers) or text, is_local=False)
         mapped = getattr(address, "ipv4_mapped", None) or address
         is_loopback = mapped is not None and mapped.is_loopback
-        return Peer(_bucket(text, is_proxied), is_local=is_loopback and not is_proxied)
+        tunnel = self._tunnel() if is_loopback else "none"
+        is_proxied = is_forwarded(headers)
+        if is_proxied and address is not None:
+            is_trusted = any(address in network for network in self._networks)
+            if is_trusted or tunnel == "named":
+                client_address = self._forwarded_for(headers)
+                if client_address is not None or is_trusted:
+                    return Peer(client_address or text, is_local=False)
+        return Peer(_bucket(text, is_proxied), is_local=is_loopback and not is_proxied and tunnel != "nameless")
 
     def _forwarded_for(self, headers: Mapping[bytes, bytes]) -> str | None:
         """The last hop that is not one of our proxies: everything before it is the client's own claim."""

@@ -113,6 +113,7 @@ class ProfileHomes:
                 trusted_proxies=listener.settings.trusted_proxies,
             ),
             access=AccessFile(home.logs_dir / "access.log", Redactor(secret_values(settings, settings.environ))),
+            tunnel=listener.tunnel,
         )
         known.door = Door(home.name, services)
         return known

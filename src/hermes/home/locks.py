@@ -100,6 +100,28 @@ class NodeLock:
         os.close(self._handle)
 
 
+def take_lock(path: Path) -> int | None:
+    """A handle that holds the lock until it is closed, and everywhere it is inherited; None where another holds it. The
+    file stays."""
+    handle = open_private(path, os.O_RDWR | os.O_CREAT)
+    if try_lock(handle, is_patient=True):
+        return handle
+    os.close(handle)
+    return None
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds it now. Leaves the file as it is."""
+    try:
+        handle = _open_there(path)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(handle)
+    finally:
+        os.close(handle)
+
+
 def sweep_locks(directory: Path, pattern: str, *, older_than_seconds: float) -> None:
     """Removes the files of processes that were killed. A young one may be somebody's who is about to lock it."""
     for path in directory.glob(pattern):

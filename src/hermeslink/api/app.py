@@ -151,10 +151,11 @@ class Door:
         self.hosts = AllowedHosts(
             allowed=settings.allowed_hosts,
             setting="the setting: hermeslink config set allowed-hosts NAME",
-            also=link.network.host_names,
+            also=lambda: link.network.host_names() | link.published.names(),
+            learn=link.published.learn,
         )
         self.origins = Origins(settings.cors_origins)
-        self.peers = Peers(settings.trusted_proxies)
+        self.peers = Peers(settings.trusted_proxies, link.published.tunnel)
         self.gate = Gate(link.devices, link.clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -189,7 +190,7 @@ class Door:
     async def _pass(self, scope: Scope, receive: Receive, outgoing: Outgoing) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         method = scope["method"]
-        host = self.hosts.check(scope["headers"], scope.get("server"))
+        host = await self.hosts.admit(scope["headers"], scope.get("server"))
         grants = self.origins.check(method, host, headers)
         preflight = self.origins.preflight(grants, headers) if method == "OPTIONS" else None
         outgoing.headers += preflight if preflight is not None else grants

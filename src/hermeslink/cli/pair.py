@@ -26,6 +26,7 @@ def _pair(
 ) -> None:
     from hermes.core.clock import SystemClock
     from hermes.core.errors import InvalidInput
+    from hermes.expose.published import Published
     from hermeslink.cli.access import with_access
     from hermeslink.core.device import Scope
     from hermeslink.core.times import iso
@@ -38,7 +39,8 @@ def _pair(
         raise InvalidInput(_("{scope!r} is no scope: use {scopes}").format(scope=scope, scopes=", ".join(Scope)))
     call = call_of(ctx)
     started = background.start(call.home(), call.environ)
-    network = Network(load_settings(call.home(), call.environ))
+    published = Published(call.home().run_dir, call.environ)
+    network = Network(load_settings(call.home(), call.environ), published=published.urls)
     network.port = port_of(started.process.url or "") or network.port
 
     async def make(access: Access) -> dict[str, Any]:

@@ -32,12 +32,14 @@ def _status(
 def facts_of(call: Call) -> dict[str, Any]:
     """Of a home in which nothing was made yet, too; it makes nothing."""
     from hermes import __version__
+    from hermes.expose.published import Published
     from hermeslink.service import background, lock
     from hermeslink.settings import load_settings
     from hermeslink.system.network import Network
 
     home = call.home()
-    network = Network(load_settings(home, call.environ))
+    published = Published(home.run_dir, call.environ)
+    network = Network(load_settings(home, call.environ), published=published.urls)
     process = lock.running(home)
     if process is not None and process.url:
         from hermeslink.cli.pair import port_of

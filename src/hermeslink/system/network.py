@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hermes.expose.published import PublicUrl
 from hermeslink.settings import LinkSettings
 
 LOOK_SECONDS = 10.0
@@ -60,6 +61,7 @@ class Network:
         outgoing: Callable[[], str | None] | None = None,
         hostname: str | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        published: Callable[[], Iterable[PublicUrl]] = tuple,
     ) -> None:
         self.port = settings.port
         self._settings = settings
@@ -67,6 +69,7 @@ class Network:
         self._outgoing = outgoing or outgoing_address
         self._hostname = hostname or socket.gethostname() or "localhost"
         self._monotonic = monotonic
+        self._published = published
         self._seen: tuple[float, tuple[str, ...]] | None = None
 
     @property
@@ -109,7 +112,12 @@ class Network:
         return self._url("::1" if host == "::" else host)
 
     def routes(self) -> tuple[Route, ...]:
-        return tuple(Route(self._url(address), "lan") for address in self.lan_addresses())
+        """What is published first: it works wherever the device is."""
+        published = sorted(self._published(), key=lambda one: not one.is_public)
+        return (
+            *(Route(one.url, "public" if one.is_public else "lan") for one in published),
+            *(Route(self._url(address), "lan") for address in self.lan_addresses()),
+        )
 
     def preferred_urls(self) -> tuple[str, ...]:
         """What a device tries in turn; loopback last."""

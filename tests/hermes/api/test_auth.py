@@ -5,7 +5,7 @@ import pytest
 from hermes.api.auth import Gatekeeper, OwnerKey, digest_of, sent_key
 from hermes.core import guesses
 from hermes.core.errors import Busy, Unauthorized
-from hermes.core.peers import is_forwarded
+from hermes.core.peers import Peers, Tunnel, is_forwarded
 from tests.support.api import KEY, Server, make_services, serving
 from tests.support.clock import FakeClock
 
@@ -232,3 +232,53 @@ async def test_the_key_in_a_query_string_is_no_key(server: Server) -> None:
     for name in ("api_key", "key", "token", "access_token"):
         response = await server.client.get(f"/v1/models?{name}={KEY}", headers={"Authorization": ""})
         assert response.status_code == 401
+
+
+WEAK = b"change-me-local-dev"
+
+
+async def comes_in(tunnel: Tunnel = "none", peer: str = "127.0.0.1", **headers: str) -> bool:
+    """Whether a key that is good on this machine alone opens the door."""
+    keeper = Gatekeeper(OwnerKey(WEAK.decode(), is_local_only=True), FakeClock(), tunnel=lambda: tunnel)
+    sent = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    try:
+        await keeper.check((peer, 1), {b"host": b"localhost:8642", **sent, b"x-api-key": WEAK})
+    except Unauthorized:
+        return False
+    return True
+
+
+async def test_who_asks_for_another_name_than_loopbacks_is_not_this_machine() -> None:
+    """Some tunnels end on loopback and send no header of their own."""
+    assert await comes_in()
+    for host in ("127.0.0.1:8642", "[::1]", "127.0.0.5"):
+        assert await comes_in(host=host), host
+    for host in ("hermes.example.org", "box.tail1234.ts.net", "192.168.1.5", "localhost.example.org"):
+        assert not await comes_in(host=host), host
+
+
+async def test_nothing_is_local_while_a_tunnel_that_tells_nothing_stands_in_front() -> None:
+    """Whoever sends bytes through it writes the Host, too."""
+    assert not await comes_in("nameless")
+    assert await comes_in("named")
+    assert not await comes_in("named", x_forwarded_for="127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "header", "address"),
+    [
+        ("named", "203.0.113.7", "203.0.113.7"),
+        ("named", "6.6.6.6, 203.0.113.7", "203.0.113.7"),  # what the client wrote stands before what the tunnel adds
+        ("named", "nonsense", "127.0.0.1 behind a proxy"),
+        ("none", "203.0.113.7", "127.0.0.1 behind a proxy"),
+        ("nameless", "203.0.113.7", "127.0.0.1 behind a proxy"),
+    ],
+)
+def test_a_tunnels_end_names_clients_only_while_it_runs_and_is_known_to(
+    tunnel: Tunnel, header: str, address: str
+) -> None:
+    peers = Peers((), lambda: tunnel)
+    found = peers.of(("127.0.0.1", 1), {b"x-forwarded-for": header.encode()})
+    assert (found.address, found.is_local) == (address, False)
+    elsewhere = peers.of(("192.168.1.5", 1), {b"x-forwarded-for": header.encode()})
+    assert elsewhere.address == "192.168.1.5 behind a proxy"

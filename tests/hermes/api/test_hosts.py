@@ -155,3 +155,24 @@ async def test_a_rebound_page_starts_no_run() -> None:
         assert (response.status_code, response.json()["error"]["code"]) == (421, "host_not_allowed")
         assert "evil.com" in response.json()["error"]["message"]
     assert runner.requests == []
+
+
+async def test_a_name_may_be_learned_before_it_is_refused() -> None:
+    known: set[str] = set()
+    asked: list[tuple[str, int]] = []
+
+    async def learn(name: str, port: int) -> bool:
+        asked.append((name, port))
+        if name == "box.ts.net":
+            known.add(name)
+        return name in known
+
+    hosts = AllowedHosts(also=lambda: known, learn=learn)
+    for value, expected in ((b"localhost", "ok"), (b"box.ts.net", "ok"), (b"Box.ts.net:443", "ok"), (b"x", "no")):
+        try:
+            await hosts.admit([(b"host", value)], HERE)
+            outcome = "ok"
+        except HostNotAllowed:
+            outcome = "no"
+        assert outcome == expected, value
+    assert asked == [("box.ts.net", 8642), ("x", 8642)]
