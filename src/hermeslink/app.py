@@ -33,6 +33,7 @@ from hermeslink.profiles.skills import ProfileSkills
 from hermeslink.settings import LinkSettings, load_settings
 from hermeslink.store.schema import LINK
 from hermeslink.system.network import Network
+from hermeslink.updates.updates import Updates
 from hermeslink.usage.book import UsageBook
 from hermeslink.usage.statistics import StatisticsBook
 
@@ -62,6 +63,7 @@ class Link:
     plans: Plans
     sending: Sending
     approvals: Approvals
+    updates: Updates
     files: ProfileFiles
     memories: ProfileMemories
     skills: ProfileSkills
@@ -104,7 +106,8 @@ async def open_link(
             sending = Sending(log, database, servers, attaching, clock)
             conversations.deleted = sending.forget
             files = ProfileFiles(servers.home, database, clock)
-            async with sending.running():
+            updates = Updates(home, database, clock, environ)
+            async with sending.running(), updates.running():
                 yield Link(
                     home,
                     hermes_root,
@@ -127,6 +130,7 @@ async def open_link(
                     Plans(database, log, conversations, clock),
                     sending,
                     Approvals(log, database, servers, clock),
+                    updates,
                     files,
                     ProfileMemories(files),
                     ProfileSkills(files),

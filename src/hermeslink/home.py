@@ -34,6 +34,11 @@ class LinkHome:
         return f"sqlite:///{self.database_file}"
 
     @property
+    def updates_file(self) -> Path:
+        """What the package index said last."""
+        return self.path / "updates.json"
+
+    @property
     def blobs_dir(self) -> Path:
         return self.path / "blobs"
 

@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
@@ -54,6 +54,14 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """`notes_url`: where the package says that it tells what is new."""
+
+    version: str
+    notes_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Installation:
     """`place`: the directory of a checkout, the address of a file. `extras`: those whose packages are all there.
     `has_pip`: it is in the environment."""
@@ -64,14 +72,16 @@ class Installation:
     extras: tuple[str, ...] = ()
     has_pip: bool = True
 
-    def ask(self, find: Callable[[str], str | None] = shutil.which) -> Command:
-        """What asks the index for the newest version. Raises UpdateRefused where no installer can."""
+    def ask(self, find: Callable[[str], str | None] = shutil.which, *, version: str | None = None) -> Command:
+        """What asks the index for the newest version, or whether it has `version`. Raises UpdateRefused where no
+        installer can."""
+        wanted = PACKAGE if version is None else f"{PACKAGE}=={checked(version)}"
         match self.kind:
             case Kind.PIP | Kind.PIPX if self.has_pip:
-                return Command((self.python, "-m", "pip", *PIP_ASKS, PACKAGE))
+                return Command((self.python, "-m", "pip", *PIP_ASKS, wanted))
             case Kind.UV_TOOL | Kind.UV_PIP | Kind.PIP | Kind.PIPX:  # pipx may have uv do its work
                 options = ("--no-deps", "--no-header", "--no-annotate", "--quiet", "--python", self.python)
-                return Command((_tool("uv", find), "pip", "compile", *options, "-"), f"{PACKAGE}\n")
+                return Command((_tool("uv", find), "pip", "compile", *options, "-"), f"{wanted}\n")
             case _:
                 raise UpdateRefused(self.way_out)
 
@@ -90,7 +100,19 @@ class Installation:
             case _:
                 raise UpdateRefused(self.way_out)
 
-    def newest(self, answer: str) -> str | None:
+    def exactly(self, version: str, find: Callable[[str], str | None] = shutil.which) -> Command:
+        """What brings this version, newer or older, and pins nothing: the next update goes on to the newest. Raises
+        UpdateRefused as `ask` does."""
+        checked(version)
+        match self.kind:
+            case Kind.UV_TOOL | Kind.UV_PIP:
+                return Command((_tool("uv", find), "pip", "install", "--python", self.python, self._wanted(version)))
+            case Kind.PIPX:
+                return Command((_tool("pipx", find), "runpip", PACKAGE, "install", self._wanted(version)))
+            case _:
+                return self.update(version, find)
+
+    def newest(self, answer: str) -> Release | None:
         """The version in what the command of `ask` wrote; None when it has none. Raises UpdateRefused for an
         answer that is none, or a version that is no version."""
         if not answer.lstrip().startswith(("{", "[")):  # uv's; pip's is JSON
@@ -98,13 +120,37 @@ class Installation:
             name, _, version = found[0].partition("==") if len(found) == 1 else ("", "", answer)
             if _plain_name(name) != PACKAGE:
                 raise UpdateRefused(f"the installer did not say which version there is: {_shown(answer)}")
-            return checked(version)
+            return Release(checked(version))
         try:
             listed: list[dict[str, Any]] = [one["metadata"] for one in json.loads(answer)["install"]]
-            versions = [one["version"] for one in listed if _plain_name(str(one["name"])) == PACKAGE]
+            found_here = [(one["version"], one) for one in listed if _plain_name(str(one["name"])) == PACKAGE]
         except (ValueError, KeyError, TypeError):
             raise UpdateRefused(f"the installer did not say which version there is: {_shown(answer)}") from None
-        return checked(versions[0]) if versions else None
+        return Release(checked(found_here[0][0]), _notes_url(found_here[0][1])) if found_here else None
+
+    def by_hand(self, version: str | None = None) -> str:
+        """The command for a person who knows where it is installed: it names no path of this machine."""
+        wanted = PACKAGE if version is None else self._wanted(version)
+        match self.kind:
+            case Kind.UV_TOOL:
+                return f"uv tool upgrade {PACKAGE}" if version is None else f"uv tool install --force {wanted}"
+            case Kind.PIPX:
+                return f"pipx upgrade {PACKAGE}" if version is None else f"pipx install --force {wanted}"
+            case Kind.UV_PIP:
+                return f"uv pip install --upgrade {wanted}"
+            case Kind.CHECKOUT:
+                return "git pull"
+            case _:
+                return f"python -m pip install --upgrade {wanted}"
+
+    @property
+    def why_not(self) -> str | None:
+        """Why no index is asked, without a path; None where one is."""
+        if self.kind is Kind.CHECKOUT:
+            return "this runs from a checkout: its owner brings it up to date with git pull, and restarts it"
+        if self.kind is Kind.FILE:
+            return "this was installed from a file or an address, not from an index: a newer one comes from there"
+        return None
 
     @property
     def way_out(self) -> str:
@@ -200,6 +246,17 @@ def _is_there(name: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
+
+
+def _notes_url(listed: Mapping[str, Any]) -> str | None:
+    """Of the metadata's lines `Label, URL`."""
+    lines = listed.get("project_url")
+    for line in lines if isinstance(lines, list) else []:
+        label, _, url = str(line).partition(",")
+        url = url.strip()
+        if re.search(r"release|change|history|news", label, re.I) and re.fullmatch(r"https://[!-~]{1,500}", url):
+            return url
+    return None
 
 
 def _tool(name: str, find: Callable[[str], str | None]) -> str:

@@ -53,6 +53,7 @@ from hermeslink.api import (
     skills,
     statistics,
     status,
+    updates,
 )
 from hermeslink.api import headers as names
 from hermeslink.api.access import PUBLIC, Gate, Row, check_scope
@@ -95,6 +96,7 @@ GROUPS: tuple[APIRouter, ...] = (
     pages.router,
     logs.router,
     metrics.router,
+    updates.router,
     later.router,
 )
 """One file each: what belongs together by its noun."""

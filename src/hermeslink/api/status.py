@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/v1", tags=["status"])
 
 
 class LinkStatus(BaseModel):
-    """`update_available` is null as long as nobody has looked."""
+    """`update_available` is null as long as the package index never answered."""
 
     state: Literal["running", "stopping"]
     version: str
@@ -76,15 +76,15 @@ async def show_status(link: TheLink, caller: TheCaller) -> Status:
         asyncio.to_thread(link.servers.profiles),
         link.devices.all(caller),
     )
-    counted = link.devices.summary(devices)
+    counted, newer = link.devices.summary(devices), link.updates.known().update_available
     state: Literal["running", "stopping"] = "stopping" if link.stopping.is_set() else "running"
     return Status(
         version=__version__,
         paired=counted.active > 0,
         link_id=link.identity.link_id,
         port=link.settings.port,
-        link=LinkStatus(state=state, version=__version__),
-        hermes=HermesStatus(local_version=hermes_version),
+        link=LinkStatus(state=state, version=__version__, update_available=newer),
+        hermes=HermesStatus(local_version=hermes_version, update_available=newer),
         gateway=gateway,
         api_server=ApiServerStatus(state=server.state, issue=server.issue),
         devices=DeviceCounts(

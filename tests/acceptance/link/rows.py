@@ -54,6 +54,7 @@ JOB = "/profiles/{profile}/cron-jobs/{job}"
 MEMORY = "/profiles/{profile}/memory"
 REMEMBERED = "profileName memoryDir stores settings notice"
 SPEAK = {"content": "hello"}
+CHECK = "local remote update_available check_state issue manual"
 
 ROWS = (
     Row("GET", "/pair", "public", kind="html"),
@@ -179,11 +180,11 @@ ROWS = (
     Row("POST", "/runs", status=202, kind="bare", fields="run_id fallback", body={"input": "hello"}),
     Row("GET", "/runs/{direct}/events", kind="sse"),
     Row("POST", "/runs/{direct}/cancel"),
-    later("GET", "/hermes/update-check", "admin"),
+    Row("GET", "/hermes/update-check", "admin", fields=CHECK),
     later("GET", "/hermes/update/status", "admin"),
     later("POST", "/hermes/update", "admin"),
     later("GET", "/hermes/update/events", "admin"),
-    later("GET", "/link/update-check", "admin"),
+    Row("GET", "/link/update-check", "admin", fields=CHECK),
     later("GET", "/link/update/status", "admin"),
     later("POST", "/link/update", "admin"),
     later("GET", "/link/update/events", "admin"),
@@ -193,8 +194,8 @@ ROWS = (
     later("POST", "/system/autostart/disable", "admin"),
     later("GET", "/system/logs", "admin"),
     later("GET", "/system/logs/gateway", "admin"),
-    later("GET", "/system/updates", "admin"),
-    later("POST", "/system/updates/dismiss", "admin"),
+    Row("GET", "/system/updates", "admin", fields="update_available hermes link dismissed_version"),
+    Row("POST", "/system/updates/dismiss", "admin", body={"version": "99.0"}, fields="dismissed_version"),
 )
 
 ARCHIVE_PLANS = "/conversations/archive-plans"
@@ -343,6 +344,7 @@ WRONGS = (
     Wrong("POST", "/runs", 404, "profile_not_found", {"input": "a", "profile": "nobody"}),
     Wrong("GET", f"/runs/run_{NOBODY}/events", 404, "run_not_found"),
     Wrong("POST", f"/runs/run_{NOBODY}/cancel", 404, "run_not_found"),
+    Wrong("POST", "/system/updates/dismiss", 400, "update_version_unknown", {"version": "99.0; rm -rf ~"}),
     Wrong("GET", "/nothing", 404, "not_found"),
     Wrong("PUT", "/conversations", 405, "method_not_allowed", {}),
     Wrong("POST", "/conversations", 400, "invalid_json", content=b"{"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hermes.home.installation import Installation, Kind, UpdateRefused, checked, is_newer, this_installation
+from hermes.home.installation import Installation, Kind, Release, UpdateRefused, checked, is_newer, this_installation
 
 PYTHON = "/venv/bin/python"
 HOSTILE = [
@@ -98,6 +98,12 @@ def test_each_installer_brings_the_fixed_package() -> None:
     find = "/bin/{}".format
     commands = {kind: Installation(kind, PYTHON, extras=("local",)) for kind in Kind}
     kinds = (Kind.PIP, Kind.UV_PIP, Kind.UV_TOOL, Kind.PIPX)
+    assert [commands[kind].exactly("1.0", find).arguments for kind in kinds] == [
+        (PYTHON, "-m", "pip", "install", "--upgrade", "hermes-server[local]==1.0"),
+        ("/bin/uv", "pip", "install", "--python", PYTHON, "hermes-server[local]==1.0"),
+        ("/bin/uv", "pip", "install", "--python", PYTHON, "hermes-server[local]==1.0"),
+        ("/bin/pipx", "runpip", "hermes-server", "install", "hermes-server[local]==1.0"),
+    ]
     assert [commands[kind].update("2.0", find).arguments for kind in kinds] == [
         (PYTHON, "-m", "pip", "install", "--upgrade", "hermes-server[local]==2.0"),
         ("/bin/uv", "pip", "install", "--python", PYTHON, "hermes-server[local]==2.0"),
@@ -105,6 +111,8 @@ def test_each_installer_brings_the_fixed_package() -> None:
         ("/bin/pipx", "upgrade", "hermes-server"),
     ]
     for kind in kinds:
+        asked = commands[kind].ask(find, version="2.0")
+        assert "hermes-server==2.0" in (asked.arguments[-1], (asked.stdin or "").strip())
         asked = commands[kind].ask(find)
         assert "hermes-server" in (asked.arguments[-1], (asked.stdin or "").strip())
 
@@ -135,6 +143,13 @@ def test_a_version_that_is_none_is_refused_wherever_it_comes_from(version: Any) 
             Installation(Kind.UV_TOOL, PYTHON).newest(f"hermes-server=={version}\n")
     with pytest.raises(UpdateRefused):
         Installation(Kind.PIP, PYTHON).update(version)
+    if version is not None:
+        for asks in (
+            Installation(Kind.PIP, PYTHON).exactly,
+            lambda text: Installation(Kind.PIP, PYTHON).ask(version=text),
+        ):
+            with pytest.raises(UpdateRefused):
+                asks(version)
 
 
 @pytest.mark.parametrize("answer", ["", "[]", "{}", '{"install": [{}]}', "other==1.0", "a==1\nb==2"])
@@ -147,6 +162,32 @@ def test_an_answer_that_is_none_is_refused(answer: str) -> None:
 def test_the_package_of_another_name_is_not_taken_for_ours() -> None:
     report = {"install": [{"metadata": {"name": "hermes-server-evil", "version": "9.0"}}]}
     assert Installation(Kind.PIP, PYTHON).newest(json.dumps(report)) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "notes"),
+    [
+        ("Changelog, https://example.org/changes", "https://example.org/changes"),
+        ("Release notes, https://example.org/news", "https://example.org/news"),
+        ("Changelog, http://example.org/changes", None),
+        ("Changelog, javascript:alert(1)", None),
+        ("Homepage, https://example.org", None),
+        (7, None),
+    ],
+)
+def test_where_its_news_are_is_what_the_package_says(line: Any, notes: str | None) -> None:
+    report = {"install": [{"metadata": {"name": "hermes-server", "version": "9.0", "project_url": [line]}}]}
+    assert Installation(Kind.PIP, PYTHON).newest(json.dumps(report)) == Release("9.0", notes)
+
+
+def test_what_a_person_does_by_hand_names_no_path_and_the_same_installer() -> None:
+    told = {kind: Installation(kind, PYTHON, "/src", ("local",)).by_hand("1.0") for kind in Kind}
+    assert not any("/" in line for line in told.values())
+    assert told[Kind.UV_TOOL] == "uv tool install --force hermes-server[local]==1.0"
+    assert told[Kind.PIPX] == "pipx install --force hermes-server[local]==1.0"
+    assert told[Kind.CHECKOUT] == "git pull"
+    assert Installation(Kind.UV_TOOL, PYTHON).by_hand() == "uv tool upgrade hermes-server"
+    assert [kind for kind in Kind if Installation(kind, PYTHON).why_not] == [Kind.CHECKOUT, Kind.FILE]
 
 
 def test_versions_are_in_the_order_of_their_meaning() -> None:

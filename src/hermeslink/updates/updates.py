@@ -1,0 +1,186 @@
+"""What newer version there is: asked of the package index as the installer that installed this asks it, never made up
+(spec: link-api, Updates). Hermes and Link are one package: what is said of one holds for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from hermes import __version__
+from hermes.core.clock import Clock
+from hermes.core.errors import HermesError, InvalidInput
+from hermes.home import installer
+from hermes.home.files import write_private
+from hermes.home.installation import Installation, Release, UpdateRefused, checked, is_newer, this_installation
+from hermes.home.locks import file_lock
+from hermes.store.database import Connection, Database
+from hermeslink.core.caller import Caller
+from hermeslink.home import LinkHome
+from hermeslink.store import audit
+
+log = logging.getLogger(__name__)
+
+ASK_SECONDS = 25.0
+"""What a client waits for the index; it hangs up at about 30."""
+FRESH_SECONDS = 60.0
+"""So long an answer of the index is given again, whoever asks and however often."""
+OLD_SECONDS = 6 * 3600.0
+"""After that the next who wants to know has the index asked anew, behind his back."""
+
+UNKNOWN = "update_version_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`at`: unix seconds. `issue` says why the index did not answer; then `release` is None."""
+
+    at: float
+    release: Release | None = None
+    issue: str | None = None
+
+    @property
+    def is_available(self) -> bool:
+        return self.release is not None and is_newer(self.release.version, __version__)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """`update_available` is None as long as the index never answered; `target_version` is the newest there is.
+    `is_dismissed`: somebody said that he knows of that version."""
+
+    update_available: bool | None = None
+    target_version: str | None = None
+    is_dismissed: bool = False
+
+
+class Updates:
+    """`installation` is how this program was installed; None finds it out when it is needed."""
+
+    def __init__(self, home: LinkHome, database: Database, clock: Clock, environ: Mapping[str, str]) -> None:
+        self.installation: Installation | None = None
+        self._file = home.updates_file
+        self._lock_file = home.run_dir / "updates.lock"
+        self.database = database
+        self.clock = clock
+        self._environ = dict(environ)
+        self._asking = asyncio.Lock()
+        self._group: asyncio.TaskGroup | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+        self._last: Check | None = None
+        self._dismissed: str | None = None
+        self._read()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Owns the question that nobody waits for."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                yield
+            finally:
+                self._group = None
+                if self._refreshing is not None:
+                    self._refreshing.cancel()
+
+    def known(self) -> Known:
+        """What the index said last, at once. One that is hours old is asked again, for the next who wants to know."""
+        if self._group is not None and self._is_older_than(OLD_SECONDS) and self._refreshing is None:
+            self._refreshing = self._group.create_task(self._refresh())
+        if self._last is None or self._last.issue is not None:
+            return Known()
+        version = self._last.release.version if self._last.release else None
+        return Known(self._last.is_available, version, version is not None and version == self._dismissed)
+
+    async def check(self, *, max_age_seconds: float = FRESH_SECONDS) -> Check:
+        """Never raises: an index that does not answer is an answer, too."""
+        async with self._asking:
+            if self._last is None or self._is_older_than(max_age_seconds):
+                await self._ask()
+            assert self._last is not None
+            return self._last
+
+    async def how(self) -> Installation:
+        """How this program was installed."""
+        if self.installation is None:
+            self.installation = await asyncio.to_thread(this_installation)
+        return self.installation
+
+    async def dismiss(self, caller: Caller, version: str | None) -> str:
+        """Remembers that somebody knows of this version, the newest where none is said. Raises InvalidInput."""
+        newest = (await self.check(max_age_seconds=OLD_SECONDS)).release
+        wanted = version or (newest.version if newest else None)
+        if wanted is None:
+            raise InvalidInput("no newer version is known; say which one: version", code=UNKNOWN, param="version")
+        self._dismissed = known_form(wanted)
+        now = self.clock.now()
+        await self.database.write(lambda conn: _audit(conn, caller, "update.dismissed", wanted, now))
+        await asyncio.to_thread(self._keep)
+        return wanted
+
+    @property
+    def dismissed(self) -> str | None:
+        return self._dismissed
+
+    async def _refresh(self) -> None:
+        """Never raises: nobody would hear of it."""
+        try:
+            await self.check(max_age_seconds=OLD_SECONDS)
+        except Exception:
+            log.exception("the package index could not be asked")
+        finally:
+            self._refreshing = None
+
+    async def _ask(self) -> None:
+        installation, now = await self.how(), self.clock.now()
+        if installation.why_not is not None:
+            self._last = Check(now, issue=installation.why_not)
+            return
+        try:
+            self._last = Check(now, await installer.newest(installation, self._environ, ASK_SECONDS))
+        except HermesError as error:
+            self._last = Check(now, issue=error.message)
+        else:
+            await asyncio.to_thread(self._keep)
+
+    def _is_older_than(self, seconds: float) -> bool:
+        return self._last is None or not 0 <= self.clock.now() - self._last.at < seconds
+
+    def _read(self) -> None:
+        """What cannot be read was never asked."""
+        try:
+            kept = json.loads(self._file.read_text("utf-8"))
+            self._dismissed = None if kept["dismissed"] is None else checked(kept["dismissed"])
+            if kept["asked_at"] is not None:
+                release = None if kept["version"] is None else Release(checked(kept["version"]), kept["notes_url"])
+                self._last = Check(float(kept["asked_at"]), release)
+        except (OSError, ValueError, KeyError, TypeError, UpdateRefused):
+            return
+
+    def _keep(self) -> None:
+        answered = self._last if self._last is not None and self._last.issue is None else None
+        release = answered.release if answered else None
+        kept = {
+            "asked_at": answered.at if answered else None,
+            "version": release.version if release else None,
+            "notes_url": release.notes_url if release else None,
+            "dismissed": self._dismissed,
+        }
+        with file_lock(self._lock_file):
+            write_private(self._file, json.dumps(kept) + "\n")
+
+
+def _audit(conn: Connection, caller: Caller, action: str, version: str, now: float) -> None:
+    audit.write(conn, action, now, device_id=caller.device_id, subject=version, address=caller.address)
+
+
+def known_form(version: str) -> str:
+    """Raises InvalidInput `update_version_unknown` for what cannot be a version: it becomes an argument."""
+    try:
+        return checked(version)
+    except UpdateRefused:
+        raise InvalidInput("this is no version of hermes-server", code=UNKNOWN, param="version") from None
