@@ -19,19 +19,19 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from hermes.core.errors import ConfigError, Conflict, InvalidInput, NotFound
-from hermes.core.redact import Redactor, is_secret_name
+from hermes.core.redact import Redactor
 from hermes.home.about import renew_uid
-from hermes.home.config_file import read_config, set_config, unset_config
+from hermes.home.config_file import ConfigDraft
 from hermes.home.env import read_env, set_env
 from hermes.home.files import make_private_directory, open_private
-from hermes.home.names import canonical, find_setting
+from hermes.home.masking import secret_places
 from hermes.home.paths import Home, create_home, profile_home
 from hermes.home.settings import load_settings, secret_values
 
 MANIFEST = "hermes-profile.json"
 INSIDE = "profile/"
 DATABASE = "state.db"
-LEFT_OUT = frozenset({"run", "logs", "cache", "caches", ".cache", "profiles", "trash", "active_profile"})
+LEFT_OUT = frozenset({"run", "logs", "cache", "caches", ".cache", "profiles", "trash", "active_profile", "backups"})
 """At the top of a home: what lives as long as a process, and what is not the profile's."""
 SECRET_FILES = frozenset({".env"})
 
@@ -149,46 +149,17 @@ def _contents(home: Home, made: Path, snapshot: Snapshot, *, with_secrets: bool)
 
 def _without_secrets(home: Home, made: Path) -> Path:
     """A copy of config.yaml without the values that its names or their shape give away as secrets."""
-    copy = made / "config.yaml"
-    copy.write_bytes(home.config_file.read_bytes())
-    for keys, cleaned in _secret_places(read_config(copy), ()):
+    draft = ConfigDraft(home.config_file)
+    for keys, cleaned in list(secret_places(draft.values)):
         if cleaned is None:
-            unset_config(copy, keys)
+            draft.unset(keys)
         else:
-            set_config(copy, keys, cleaned)
+            draft.set(keys, cleaned)
     settings = load_settings(home, {}, is_lenient=True)
     hide = Redactor(secret_values(settings, {**read_env(home.env_file)}))
-    copy.write_text(hide(copy.read_text(encoding="utf-8")), encoding="utf-8")  # what stands in comments
+    copy = made / "config.yaml"
+    copy.write_text(hide(draft.text), encoding="utf-8")  # what stands in comments
     return copy
-
-
-def _secret_places(values: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[list[str], list[Any] | None]]:
-    """Where to change something: keys, and None to remove what is there, or the list to put in its place."""
-    for key, value in values.items():
-        keys = (*above, str(key))
-        if isinstance(value, dict):
-            yield from _secret_places(value, keys)
-        elif isinstance(value, list):
-            cleaned = [_cleaned(item) for item in value]
-            if cleaned != value:
-                yield list(keys), cleaned
-        elif _is_secret(keys, value):
-            yield list(keys), None
-
-
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _cleaned(inner) for key, inner in value.items() if not _is_secret((str(key),), inner)}
-    if isinstance(value, list):
-        return [_cleaned(inner) for inner in value]
-    return Redactor()(value) if isinstance(value, str) else value
-
-
-def _is_secret(keys: tuple[str, ...], value: Any) -> bool:
-    if not isinstance(value, str) or not value:
-        return False
-    setting = find_setting(canonical(".".join(keys)))
-    return is_secret_name(keys[-1]) or (setting is not None and setting.is_secret) or Redactor()(value) != value
 
 
 def _pack(out: IO[bytes], home: Home, files: list[tuple[str, Path]], *, with_secrets: bool) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from hermes.core.errors import ConfigError, ConfigUnreadable
-from hermes.home.files import write_private
 from hermes.home.locks import edit_lock
 
 
@@ -25,9 +24,10 @@ class ConfigDraft:
     Raises `ConfigUnreadable` for what is no such file, `ConfigError` for what cannot be changed in place.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, text: str | None = None) -> None:
+        """`text`: begin with this one, whatever the file says."""
         self._path = path
-        self._before = self.text = _read(path)
+        self._before = self.text = _read(path) if text is None else text
         self.values: dict[str, Any] = _values(self.text, path)
 
     def get(self, keys: Sequence[str]) -> Any:
@@ -52,9 +52,11 @@ class ConfigDraft:
         return bool(dropped)
 
     def write(self) -> None:
-        """Whole, or not at all; a text that is as it was is left alone."""
+        """Whole, or not at all, with a backup of what was there; a text that is as it was is left alone."""
+        from hermes.home.backups import write_with_backup  # which reads the settings, and they read this file
+
         if self.text != self._before:
-            write_private(self._path, self.text)
+            write_with_backup(self._path.parent, self._path, self.text)
             self._before = self.text
 
     def _become(self, keys: Sequence[str], wanted: dict[str, Any]) -> None:
@@ -223,7 +225,7 @@ def _is_empty(node: Any) -> bool:
 
 def _added_at_top(text: str, key: str, value: Any) -> Iterator[str]:
     """Below the comment that shows the section, else at the end."""
-    entry = _dump(key, value)
+    entry = dumped({key: value})
     lines = text.splitlines(keepends=True)
     shown = re.compile(rf"#\s*{re.escape(key)}:")
     for number, line in enumerate(lines):
@@ -236,7 +238,7 @@ def _added_at_top(text: str, key: str, value: Any) -> Iterator[str]:
 
 def _added_last(text: str, mapping: Any, key: str, value: Any) -> str:
     end = _line_end(text, _end(text, mapping))
-    return text[:end] + _indented(_dump(key, value), mapping.value[0][0].start_mark.column) + text[end:]
+    return text[:end] + _indented(dumped({key: value}), mapping.value[0][0].start_mark.column) + text[end:]
 
 
 def _removed(text: str, key: Any, value: Any) -> str:
@@ -258,7 +260,7 @@ def _replaced(text: str, key: Any, node: Any, value: Any) -> str:
     is_below = node.start_mark.index < end and "\n" in text[colon : node.start_mark.index]
     if is_below:
         head, _, middle = text[colon : _line_start(text, node)].partition("\n")
-    first, _, block = _indented(_dump(key.value, value), key.start_mark.column).partition("\n")
+    first, _, block = _indented(dumped({key.value: value}), key.start_mark.column).partition("\n")
     if is_below and not block:
         tail = f"\n{' ' * (key.start_mark.column + 2)}{tail.strip()}" if tail.strip() else ""
     elif not is_below:
@@ -278,7 +280,7 @@ def _lengthened(text: str, node: Any, value: list[Any]) -> str | None:
     if not old or len(value) <= len(old) or value[: len(old)] != old:
         return None
     end = _line_end(text, _end(text, node))
-    _, _, added = _dump("x", value[len(old) :]).partition("\n")
+    _, _, added = dumped({"x": value[len(old) :]}).partition("\n")
     return text[:end] + _indented(added, column - 2) + text[end:]
 
 
@@ -311,7 +313,8 @@ def _line_end(text: str, index: int) -> int:
     return text.index("\n", index) + 1
 
 
-def _dump(key: str, value: Any) -> str:
+def dumped(values: dict[str, Any]) -> str:
+    """As text of such a file."""
     from ruamel.yaml import YAML
 
     yaml: Any = YAML()
@@ -319,7 +322,7 @@ def _dump(key: str, value: Any) -> str:
     yaml.width = 100_000
     yaml.sort_base_mapping_type_on_output = False
     out = io.StringIO()
-    yaml.dump({key: value}, out)
+    yaml.dump(values, out)
     return out.getvalue()
 
 

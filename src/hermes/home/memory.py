@@ -18,7 +18,8 @@ from pathlib import Path
 from hermes.core.errors import InvalidInput
 from hermes.core.injection import suspicion
 from hermes.core.key import OWNER
-from hermes.home.files import make_private_directory, write_private
+from hermes.home.backups import forget_backups, write_with_backup
+from hermes.home.files import make_private_directory
 from hermes.home.locks import edit_lock
 from hermes.home.settings import Settings
 
@@ -174,9 +175,10 @@ class Memories:
             return self._put(target, parse(text))
 
     def reset(self, target: Target) -> bool:
-        """Forget all of it, whatever the file is. False when there was nothing."""
+        """Forget all of it, whatever the file is, with its backups. False when there was nothing."""
         with edit_lock(self._root):
             path = self.path(target)
+            forget_backups(self._root.parent, path)
             there = path.exists() or path.is_symlink()
             path.unlink(missing_ok=True)
             return there
@@ -204,7 +206,7 @@ class Memories:
 
     def _put(self, target: Target, entries: Sequence[str]) -> Memory:
         make_private_directory(self.directory)
-        write_private(self.path(target), render(entries))
+        write_with_backup(self._root.parent, self.path(target), render(entries))
         return self.read(target)
 
 

@@ -92,6 +92,11 @@ class Home:
         return self.root / "profiles"
 
     @property
+    def backups_dir(self) -> Path:
+        """What files of the home said before, and copies of its database."""
+        return self.path / "backups"
+
+    @property
     def run_dir(self) -> Path:
         """What lives as long as a process does: the pid file, locks, the outputs that tools spilled to disk."""
         return self.path / "run"
@@ -110,7 +115,7 @@ class Home:
 
     def _private_paths(self) -> Iterator[Path]:
         yield from (self.path, self.env_file, self.config_file, self.state_db, self.history_file)
-        yield from (self.logs_dir, self.memories_dir, self.files_dir, self.run_dir)
+        yield from (self.logs_dir, self.memories_dir, self.files_dir, self.run_dir, self.backups_dir)
 
 
 def resolve_home(profile: str | None = None, environ: Mapping[str, str] | None = None) -> Home:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hermes.core.errors import ConfigError, Conflict, InvalidInput, NotFound
 from hermes.home.about import About, change_about
-from hermes.home.config_file import read_config, unset_config
+from hermes.home.config_file import ConfigDraft
 from hermes.home.env import read_env, set_env
 from hermes.home.files import make_private_directory, write_private
 from hermes.home.locks import GatewayLock, bounded_lock, lock_gateway, running_gateway
@@ -199,14 +199,15 @@ def _remove_drafts(root: Path) -> None:
 
 
 def _clone(source: Home, draft: Home) -> None:
-    for origin, copy in ((source.config_file, draft.config_file), (source.soul_file, draft.soul_file)):
-        if origin.exists():
-            write_private(copy, origin.read_text(encoding="utf-8"))
-    if read_config(draft.config_file):
+    if source.soul_file.exists():
+        write_private(draft.soul_file, source.soul_file.read_text(encoding="utf-8"))
+    if source.config_file.exists():
+        config = ConfigDraft(source.config_file)
         for section in ALIASES:
             for key in OWN_SETTINGS:
-                unset_config(draft.config_file, [*section.split("."), key])
-        unset_config(draft.config_file, ["database", "url"])
+                config.unset([*section.split("."), key])
+        config.unset(["database", "url"])
+        write_private(draft.config_file, config.text)
     for name, value in read_env(source.env_file).items():
         if not name.startswith(OWN_PREFIXES):
             set_env(draft.env_file, name, value)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hermes.core.errors import Conflict, InvalidInput, NotFound
 from hermes.core.injection import suspicion
+from hermes.home.backups import keep_backup, write_with_backup
 from hermes.home.files import make_private_directory, write_private
 from hermes.home.locks import edit_lock
 from hermes.home.skills import FILE_NAME, MOST_DESCRIPTION, MOST_NAME, Skill, Skills, front_matter
@@ -48,7 +49,7 @@ def write(skills: Skills, skill: Skill, content: str) -> None:
     _check_own(skill)
     check_content(skill.name, content)
     with _lock(skills):
-        write_private(skill.file, content)
+        write_with_backup(_home(skills), skill.file, content)
 
 
 def patch(skills: Skills, skill: Skill, old: str, new: str) -> None:
@@ -64,7 +65,7 @@ def patch(skills: Skills, skill: Skill, old: str, new: str) -> None:
             raise InvalidInput(f"old_string stands in it {count} times; it has to be once", param="old_string")
         content = text.replace(old, new)
         check_content(skill.name, content)
-        write_private(skill.file, content)
+        write_with_backup(_home(skills), skill.file, content)
 
 
 def write_file(skills: Skills, skill: Skill, path: str, content: str) -> Path:
@@ -76,7 +77,7 @@ def write_file(skills: Skills, skill: Skill, path: str, content: str) -> Path:
         raise InvalidInput(f"file_path begins with one of {', '.join(FOLDERS)}", param="file_path")
     with _lock(skills):
         make_private_directory(file.parent)
-        write_private(file, content)
+        write_with_backup(_home(skills), file, content)
     return file
 
 
@@ -86,6 +87,7 @@ def remove_file(skills: Skills, skill: Skill, path: str) -> None:
     if file.name == FILE_NAME or not file.is_file():
         raise NotFound(f"the skill {skill.name} has no file {path[:200]!r} to remove", code="skill_file_not_found")
     with _lock(skills):
+        keep_backup(_home(skills), file)
         file.unlink()
 
 
@@ -230,6 +232,10 @@ def _check_free(root: Path, folder: Path) -> None:
 def _lock(skills: Skills) -> AbstractContextManager[None]:
     """The home's, also where skills/ is a link to somewhere else."""
     return edit_lock(skills.directory or _root(skills))
+
+
+def _home(skills: Skills) -> Path:
+    return (skills.directory or _root(skills)).parent
 
 
 def _root(skills: Skills) -> Path:

@@ -166,7 +166,14 @@ def test_the_file_is_its_owners_alone_and_never_written_over(alice: Home, tmp_pa
 
 
 def test_what_belongs_to_the_process_and_what_is_no_file_stays_out(root: Home, alice: Home, tmp_path: Path) -> None:
-    for name in ("run/gateway.pid", "logs/gateway.log", "cache/big", "state.db-wal", "skills/__pycache__/x.pyc"):
+    for name in (
+        "run/gateway.pid",
+        "logs/gateway.log",
+        "backups/x",
+        "cache/big",
+        "state.db-wal",
+        "skills/__pycache__/x.pyc",
+    ):
         (alice.path / name).parent.mkdir(exist_ok=True)
         (alice.path / name).write_text("x")
     (alice.path / "link").symlink_to("/etc/passwd")
