@@ -1,4 +1,4 @@
-"""The Python of the documentation, and running it as it stands there."""
+"""The code of the documentation, and running it as it stands there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 90
 
 _FENCE = re.compile(r"^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-_NAMED = re.compile(r"# (?P<name>\w+\.py)\n")
+_NAMED = re.compile(r"(?:#|//|<!--) (?P<name>[\w./-]+\.\w+|Caddyfile)(?: -->)?\n")
 _RUN = """
 import json, sys
 with open(sys.argv[1]) as file:
@@ -32,6 +32,7 @@ class Block:
 
     line: int
     text: str
+    language: str = "python"
 
     @property
     def name(self) -> str | None:
@@ -40,18 +41,40 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """Those with Python in them."""
-    return [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if python_of(page)]
+    """Those with Python that is no file of its own."""
+    all_pages = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    return [page for page in all_pages if any(block.name is None for block in python_of(page))]
 
 
 def python_of(page: Path) -> list[Block]:
-    return list(_python_of(page.read_text(encoding="utf-8")))
+    return [block for block in blocks_of(page) if block.language == "python"]
 
 
-def _python_of(text: str) -> Iterator[Block]:
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return list(_blocks_of(text))
+
+
+def howto(name: str) -> Path:
+    return ROOT / "docs" / "howto" / f"{name}.md"
+
+
+def file_of(page: Path, name: str) -> str:
+    """The text of the one block that is this file."""
+    [text] = [block.text for block in blocks_of(page) if block.name == name]
+    return text
+
+
+def commands_of(page: Path) -> list[str]:
+    """The lines of the page's shell blocks, without comments, with broken lines joined."""
+    text = "".join(block.text for block in blocks_of(page) if block.language in ("sh", "bash", "console"))
+    lines = text.replace("\\\n", " ").splitlines()
+    return [line for line in (line.partition("  #")[0].strip() for line in lines) if line and not line.startswith("#")]
+
+
+def _blocks_of(text: str) -> Iterator[Block]:
     for found in _FENCE.finditer(text):
-        if found["language"] == "python":
-            yield Block(text.count("\n", 0, found.start("text")), found["text"])
+        yield Block(text.count("\n", 0, found.start("text")), found["text"], found["language"])
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
