@@ -13,7 +13,8 @@ INTRODUCTION = "Skills: read the one that fits with skill_view before you begin.
 LINE_CHARACTERS = 120
 INDEX_CHARACTERS = 2_000
 LOOK_SECONDS = 2.0
-"""The folders are looked through again after that: a walk costs a millisecond for thirty skills."""
+"""The folders are looked through again after that: a walk costs a millisecond for thirty skills. One that is
+switched off is not told of from then on."""
 
 
 class SkillIndex:
@@ -23,7 +24,7 @@ class SkillIndex:
         self._skills = skills
         self._clock = clock
         self._frozen = Frozen()
-        self._seen: tuple[float, str] | None = None
+        self._seen: tuple[float, object, str] | None = None
 
     def text(self, session_id: str | None) -> str:
         """Empty where there are no skills. `session_id` None: as a session would be told that begins now."""
@@ -33,10 +34,10 @@ class SkillIndex:
         self._frozen.forget(session_id)
 
     def _now(self) -> str:
-        at = self._clock.monotonic()
-        if self._seen is None or at - self._seen[0] >= LOOK_SECONDS:
-            self._seen = (at, index(self._skills.enabled()))
-        return self._seen[1]
+        at, switches = self._clock.monotonic(), self._skills.switches
+        if self._seen is None or at - self._seen[0] >= LOOK_SECONDS or self._seen[1] != switches:
+            self._seen = (at, switches, index(self._skills.enabled()))
+        return self._seen[2]
 
 
 def index(skills: Sequence[Skill]) -> str:

@@ -70,6 +70,11 @@ class Skills:
         off = self._off()
         return sorted((replace(one, is_enabled=one.name not in off) for one in found), key=_order)
 
+    @property
+    def switches(self) -> object:
+        """Differs when another skill was switched on or off, or another setting was changed."""
+        return None if self._config_file is None else _stamp(self._config_file)
+
     def enabled(self) -> list[Skill]:
         return [skill for skill in self.all() if skill.is_enabled]
 

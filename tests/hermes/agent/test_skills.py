@@ -7,7 +7,7 @@ from pathlib import Path
 from hermes.agent.agent import Agent
 from hermes.agent.skills import INDEX_CHARACTERS, INTRODUCTION, LOOK_SECONDS, SkillIndex, index
 from hermes.home.skill_files import create
-from hermes.home.skills import Skill, Skills
+from hermes.home.skills import Skill, Skills, switch_skill
 from hermes.toolsets.registry import build_registry
 from tests.support.clock import FakeClock
 from tests.support.engine import AskingGate
@@ -76,3 +76,12 @@ def test_a_session_is_told_the_same_to_its_end(tmp_path: Path) -> None:
     assert (told.text("s1"), told.text(None)) == ("", told.text("s3"))
     told.forget("s1")
     assert told.text("s1") == told.text("s3")
+
+
+def test_a_skill_that_is_switched_off_is_not_told_of_from_then_on(tmp_path: Path) -> None:
+    skills = Skills(tmp_path / "skills", tmp_path / "config.yaml", builtin=None)
+    told = SkillIndex(skills, FakeClock())
+    create(skills, "brew-tea", "---\nname: brew-tea\ndescription: Make tea\n---\n")
+    assert told.text(None).endswith("- brew-tea: Make tea")
+    switch_skill(tmp_path / "config.yaml", "brew-tea", is_on=False)
+    assert told.text(None) == ""
