@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,18 @@ NOT_FOR_CHILDREN = frozenset({MEMORY, CLARIFY, "delegate_task", "cronjob"})
 FOR_EMBEDDED = frozenset(tool.name for name in ("terminal", "file") for tool in TOOLSETS[name].tools)
 
 
+async def _nothing_new() -> None:
+    pass
+
+
 @dataclass(slots=True, kw_only=True)
 class Agent:
     """`make_gate` gives the approval gate for a desk: the mode, lists and session allowances are the home's.
 
     `soul_file` is looked at in each turn, so that an edit of SOUL.md holds from the next one. `toolsets` is what is
     offered when a request names none. `forget_allowances` is told of each session that is let go. `memory` None:
-    nothing is remembered; `skills` None: there are none.
+    nothing is remembered; `skills` None: there are none. `look` takes up settings that were changed: they are put in
+    place of these fields, and count for turns that begin from then on.
     """
 
     toolbox: Toolbox
@@ -70,9 +75,11 @@ class Agent:
     memory: Snapshots | None = None
     skills: SkillIndex | None = None
     shortlists: Shortlists = field(default_factory=Shortlists)
+    look: Callable[[], Awaitable[None]] = _nothing_new
 
     async def ready(self, request: RunRequest) -> None:
-        """Tools that come from elsewhere are there, or have had their time."""
+        """What was changed is taken up, and tools that come from elsewhere are there, or have had their time."""
+        await self.look()
         await self.toolbox.ready(self.toolsets if request.toolsets is None else request.toolsets)
 
     def tools(self, request: RunRequest, session_id: str | None = None) -> dict[str, Tool]:
@@ -257,6 +264,8 @@ class Agent:
     def _contexts(
         self, run_id: str, session: Session, request: RunRequest, workdir: Path
     ) -> Callable[[str], ToolContext]:
+        environment = self.environment
+
         def context(tool_call_id: str) -> ToolContext:
             return ToolContext(
                 session_id=session.id,
@@ -265,7 +274,7 @@ class Agent:
                 workdir=workdir,
                 home=self.home,
                 clock=self.clock,
-                environment=self.environment,
+                environment=environment,
                 state=self.session_states.setdefault(session.id, {}),
                 session_key=request.session_key or session.session_key,
                 owner=session.owner,

@@ -67,13 +67,31 @@ class Allowances:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the settings say. `deny` are globs over commands and paths. `judge` is for the mode smart.
+
+    Raises ConfigError for a mode that there is not.
+    """
+
+    mode: str = "manual"
+    deny: tuple[str, ...] = ()
+    judge: Judge | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            known = ", ".join(MODES)
+            raise ConfigError(f"approvals.mode must be one of {known}, not {self.mode!r}", param="approvals.mode")
+
+
 class Gate:
     """The gate of one run. `allow_always` writes a pattern into the allow-list of the home; `allowed_before` gives the
     patterns of questions that were answered for a session, perhaps on another node; `hide` redacts secrets, which must
     reach neither that list nor the events.
 
-    `deny` are globs over commands and paths. `judge` is asked first in the mode smart, until it or a person has said
-    no: whoever leads the agent on will try again, so only a person answers for the rest of the run.
+    `policy` gives what the settings say at each action, where they may change; else `mode`, `deny` and `judge` hold.
+    `judge` is asked first in the mode smart, until it or a person has said no: whoever leads the agent on will try
+    again, so only a person answers for the rest of the run.
     """
 
     def __init__(
@@ -88,18 +106,16 @@ class Gate:
         allowed_before: AllowedBefore | None = None,
         hide: Callable[[str], str] = str,
         judge: Judge | None = None,
+        policy: Callable[[], Awaitable[Policy]] | None = None,
     ) -> None:
-        if mode not in MODES:
-            raise ConfigError(f"approvals.mode must be one of {', '.join(MODES)}, not {mode!r}", param="approvals.mode")
         self._desk = desk
-        self._mode = mode
+        self._policy = Policy(mode, tuple(deny), judge)
+        self._policy_now = policy
         self._allowances = allowances if allowances is not None else Allowances()
-        self._deny = tuple(deny)
         self._home = home
         self._allow_always = allow_always
         self._allowed_before = allowed_before
         self._hide = hide
-        self._judge = judge if judge is not None or mode != SMART else Judge()
         self._was_denied = False
 
     async def check(
@@ -114,12 +130,14 @@ class Gate:
         account: Account | None = None,
     ) -> ApprovalAnswer | None:
         """None when nobody had to be asked, else the answer that allowed it. Raises ToolFailed with the reason."""
+        if self._policy_now is not None:
+            self._policy = await self._policy_now()
         if len(action.text) <= SHORT:
             verdict = classify(action, home=self._home)
         else:
             verdict = await asyncio.to_thread(classify, action, home=self._home)
         self._refuse(action, verdict)
-        if verdict.level is Level.ALLOWED or self._mode == "off":
+        if verdict.level is Level.ALLOWED or self._policy.mode == "off":
             return None
         patterns = tuple(self._hide(pattern) for pattern in verdict.patterns)
         if self._allowances.covers(session_id, patterns) or await self._was_allowed(session_id, patterns):
@@ -153,7 +171,7 @@ class Gate:
 
     async def _judged(self, action: Action, verdict: Verdict, account: Account | None) -> ApprovalAnswer | None:
         """The answer of the model that judges; None where a person has to. Raises ToolFailed where it says no."""
-        if self._mode != SMART or self._judge is None or account is None or self._was_denied:
+        if self._policy.mode != SMART or account is None or self._was_denied:
             return None
         case = Case(
             action.kind.value,
@@ -162,7 +180,7 @@ class Gate:
             self._hide(verdict.description),
             str(action.workdir or ""),
         )
-        ruling = await self._judge.rule(case, account)
+        ruling = await (self._policy.judge or Judge()).rule(case, account)
         log.info("approvals.mode smart: %s for %s: %s", ruling.choice, verdict.rule, self._hide(ruling.reason))
         if ruling.choice == ASK:
             return None
@@ -202,7 +220,9 @@ class Gate:
         texts = [action.text, fold(action.text), *verdict.commands, *map(str, action.paths)]
         if action.kind is ActionKind.COMMAND:
             texts += [" ".join(text.split()) for text in texts[:2]]
-        return next((glob for glob in self._deny if any(fnmatchcase(text.strip(), glob) for text in texts)), None)
+        return next(
+            (glob for glob in self._policy.deny if any(fnmatchcase(text.strip(), glob) for text in texts)), None
+        )
 
     async def _take(self, answer: ApprovalAnswer, patterns: tuple[str, ...], session_id: str) -> ApprovalAnswer:
         because = f" Reason: {shown(answer.reason)}" if answer.reason and answer.outcome == "user" else ""

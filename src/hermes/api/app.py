@@ -81,6 +81,7 @@ class Api:
             if not is_public(scope["method"], scope["path"]):
                 principal = await self.gatekeeper.check(scope.get("client"), headers)
                 scope["hermes.principal"] = principal
+                await self.services.look()
                 with self.open.hold(principal, receive, GONE, lambda: outgoing.cut(scope, receive)) as held:
                     await self.router(scope, held.receive, outgoing)
             else:
@@ -103,6 +104,7 @@ class Api:
                 self.cors.check("POST", host, headers)
                 principal = await self.gatekeeper.check(scope.get("client"), headers)
                 scope["hermes.principal"] = principal
+                await self.services.look()
                 with self.open.hold(principal, receive, GONE_SOCKET, outgoing.cut) as held:
                     await self.router(scope, held.receive, outgoing)
             except HermesError as error:

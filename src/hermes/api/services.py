@@ -187,6 +187,10 @@ def _absent() -> Any:
     return None
 
 
+async def _nothing_new() -> None:
+    pass
+
+
 async def _alone() -> list[dict[str, Any]]:
     return []
 
@@ -195,6 +199,7 @@ async def _alone() -> list[dict[str, Any]]:
 class Services:
     """`state` is what /health/detailed calls gateway_state: starting, running, draining, stopped.
 
+    `look` takes up settings that were changed; `settings` is another then.
     `nodes` gives those of the database (`hermes.runs.node_object`). `toolsets` is asked at each request. `checks` are
     the readiness checks by name. `access` gets a line a request. `tunnel`: what `expose` has put in front. `resolve`
     looks up the hosts of image URLs; None asks the system. `runs` and `http` are what /metrics tells. What has
@@ -207,6 +212,7 @@ class Services:
     clock: Clock
     version: str
     settings: ApiSettings = field(default_factory=ApiSettings)
+    look: Callable[[], Awaitable[None]] = _nothing_new
     toolsets: Callable[[], Sequence[ToolsetStatus]] = lambda: ()
     checks: Mapping[str, Callable[[], Awaitable[Check]]] = field(default_factory=dict)
     state: Callable[[], str] = lambda: "running"

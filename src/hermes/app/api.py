@@ -52,6 +52,25 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
             for state in states(engine.agent.toolsets)
         ]
 
+    def api_settings() -> ApiSettings:
+        now = engine.settings
+        return ApiSettings(
+            host=bound_host,
+            model_id=model_id(settings, home),
+            model_aliases=tuple(now.model_routes),
+            is_direct_model=now.direct_model_requests,
+            is_streaming=now.streaming.enabled,
+            tool_progress=now.api_server.tool_progress,
+            disconnect_grace_seconds=now.api_server.disconnect_grace,
+            queue_timeout_seconds=now.api_server.queue_timeout_seconds,
+            cors_origins=tuple(api.cors_origins),
+            trusted_proxies=tuple(api.trusted_proxies),
+            tool_items=now.responses.tool_items,
+        )
+
+    def change(*_: object) -> None:
+        services.settings = api_settings()
+
     services = Services(
         runner=engine.runner,
         keys=HomeKeys(
@@ -62,19 +81,8 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
         hosts=_hosts(bound_host, api.allowed_hosts, published),
         clock=engine.clock,
         version=__version__,
-        settings=ApiSettings(
-            host=bound_host,
-            model_id=model_id(settings, home),
-            model_aliases=tuple(settings.model_routes),
-            is_direct_model=settings.direct_model_requests,
-            is_streaming=settings.streaming.enabled,
-            tool_progress=api.tool_progress,
-            disconnect_grace_seconds=api.disconnect_grace,
-            queue_timeout_seconds=api.queue_timeout_seconds,
-            cors_origins=tuple(api.cors_origins),
-            trusted_proxies=tuple(api.trusted_proxies),
-            tool_items=settings.responses.tool_items,
-        ),
+        settings=api_settings(),
+        look=engine.live.look,
         database=engine.database,
         sessions=engine.sessions,
         jobs=engine.jobs,
@@ -85,10 +93,10 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
             database=engine.database,
             runner=engine.runner,
             models=engine.models,
-            settings=settings,
+            live=engine.live,
             home=home,
             clock=engine.clock,
-            servers=engine.registry.servers,
+            servers=lambda: engine.registry.servers,
         ),
         runs=engine.runner.tally,
         skills=skills_of(home),
@@ -97,6 +105,7 @@ def build_api(engine: Engine, *, bound_host: str, environ: Mapping[str, str] | N
         access=AccessFile(home.logs_dir / "access.log", engine.registry.redactor) if home is not None else to_log,
         tunnel=published.tunnel if published is not None else lambda: "none",
     )
+    engine.live.on_change(change)
     return services, build(services)
 
 

@@ -8,27 +8,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from hermes.agent.agent import Agent
-from hermes.app.agent import build_agent
-from hermes.app.api import model_id
+from hermes.app.agent import AgentOfHome
+from hermes.app.live import LiveEngine, asks, job_rules, model_choices, runner_settings, upload_settings
 from hermes.app.mcp import mcp_servers
 from hermes.app.toolsets import Parts, build_toolsets, memories_of, remove_leftovers, skills_of
 from hermes.core.clock import Clock, SystemClock
-from hermes.core.errors import ConfigError
 from hermes.core.model import Warms
-from hermes.core.run import Ask
-from hermes.files import Files, UploadSettings
+from hermes.files import Files
+from hermes.home.live import LiveSettings
 from hermes.home.paths import Home
 from hermes.home.settings import Settings, secret_values
-from hermes.jobs.definition import rules_of
 from hermes.jobs.service import Jobs
 from hermes.jobs.tool import JobTool
 from hermes.models.choice import setting_of
 from hermes.models.resolve import Models
 from hermes.models.settle import EmbeddedBuiltin, Progress
 from hermes.runs.callbacks import SPREAD_SECONDS, Callbacks
-from hermes.runs.delegation import DelegationSettings
 from hermes.runs.node import Identity
-from hermes.runs.runner import Runner, RunnerSettings
+from hermes.runs.runner import Runner
 from hermes.runs.signing import signing_secret
 from hermes.runs.webhook import Webhooks
 from hermes.sessions import Sessions
@@ -46,7 +43,7 @@ from hermes.toolsets.registry import Registry
 class Engine:
     """Everything below the protocols, running. One a gateway, one a script."""
 
-    settings: Settings
+    live: LiveSettings
     home: Home | None
     clock: Clock
     database: Database
@@ -59,6 +56,11 @@ class Engine:
     jobs: Jobs
     webhooks: Webhooks
     callbacks: Callbacks
+
+    @property
+    def settings(self) -> Settings:
+        """As they are now."""
+        return self.live.now
 
     async def warm(self) -> None:
         """Do beforehand what the first answer would wait for. Raises what a run would fail with."""
@@ -79,6 +81,7 @@ async def open_engine(
     identity: Identity | None = None,
     progress: Progress | None = None,
     memory_home: Home | None = None,
+    is_live: bool = False,
 ) -> AsyncIterator[Engine]:
     """`home` None: nothing on disk but what tools write; the database is in memory unless a URL is given. What is
     remembered, and the skills, are then those of `memory_home`, if there is one.
@@ -86,6 +89,7 @@ async def open_engine(
     `environ` is the process's own; keys of providers are looked up in `settings.environ` too, which holds the .env.
     `identity` is what other processes know this one by.
     `progress` hears of what takes long: the built-in model being put together and warmed.
+    `is_live`: what is changed in the home's files is taken up; nothing of `settings` was set otherwise then.
     Raises StoreUnavailable when the database cannot be opened.
     """
     clock = clock or SystemClock()
@@ -95,6 +99,7 @@ async def open_engine(
     if home is not None:
         await asyncio.to_thread(reap, home.run_dir)  # what tools of a killed gateway left running
         await remove_leftovers(settings, keys)
+    live = LiveSettings(settings, home=home if is_live else None, environ=environ, clock=clock)
     models = _models(settings, keys, clock, progress)
     sessions = Sessions(database, clock, forget=lambda session_id: agent.close_session(session_id))
     parts = Parts(
@@ -111,16 +116,13 @@ async def open_engine(
     )
     registry = build_toolsets(parts)
     servers = mcp_servers(parts, registry, environ, platform)
-    agent = build_agent(parts, registry, environ, platform)
-    api = settings.api_server
-    runner_settings = RunnerSettings(
-        max_running=api.max_concurrent_runs,
-        max_waiting=api.max_queued_runs,
-        queue_timeout_seconds=api.queue_timeout_seconds,
-        approval_timeout_seconds=settings.approvals.timeout,
-        delegation=_delegation(settings),
+    of_home = AgentOfHome(parts, registry, environ, platform, live.look)
+    agent = of_home.agent
+    webhooks = Webhooks(
+        clock,
+        lambda: signing_secret(database, home, live.now.api_server.callback_secret),
+        hosts=settings.api_server.callback_hosts,
     )
-    webhooks = Webhooks(clock, lambda: signing_secret(database, home, api.callback_secret), hosts=api.callback_hosts)
     try:
         if servers is not None:
             servers.start()
@@ -130,15 +132,17 @@ async def open_engine(
             agent=agent,
             models=models.resolve,
             clock=clock,
-            settings=runner_settings,
+            settings=runner_settings(settings),
             identity=identity,
         ) as runner:
             registry.add(delegation_toolset(runner.delegation))
             registry.add(clarify_toolset(runner.clarifier))
-            jobs = _jobs(settings, home, database, runner, webhooks, nodes_clock)
+            jobs = _jobs(settings, home, database, runner, webhooks, nodes_clock, live)
             registry.add(cronjob_toolset(JobTool(jobs, database) if home is not None else None))
+            files = Files(database, home.files_dir if home else None, clock, upload_settings(settings))
+            LiveEngine(live, parts, registry, of_home, runner, jobs, files, environ).follow()
             yield Engine(
-                settings=settings,
+                live=live,
                 home=home,
                 clock=clock,
                 database=database,
@@ -147,7 +151,7 @@ async def open_engine(
                 agent=agent,
                 runner=runner,
                 sessions=sessions,
-                files=Files(database, home.files_dir if home else None, clock, _uploads(settings)),
+                files=files,
                 jobs=jobs,
                 webhooks=webhooks,
                 callbacks=Callbacks(database, runner, webhooks, nodes_clock),
@@ -177,31 +181,25 @@ def _database_url(settings: Settings, home: Home | None) -> str:
     return f"sqlite:///{home.state_db}" if home else "sqlite://"
 
 
-def _delegation(settings: Settings) -> DelegationSettings:
-    """Raises ConfigError for a model that a request could not name either: it would be another one without a word."""
-    asked = settings.delegation
-    if asked.model is not None and asked.model not in settings.model_routes and not settings.direct_model_requests:
-        raise ConfigError(
-            f"delegation.model: there is no {asked.model!r} in model_routes; name one of it, or leave it out",
-            param="delegation.model",
-        )
-    return DelegationSettings(asked.max_children, asked.max_steps, asked.model)
-
-
 def _jobs(
-    settings: Settings, home: Home | None, database: Database, runner: Runner, webhooks: Webhooks, clock: Clock
+    settings: Settings,
+    home: Home | None,
+    database: Database,
+    runner: Runner,
+    webhooks: Webhooks,
+    clock: Clock,
+    live: LiveSettings,
 ) -> Jobs:
-    ask = Ask.APPROVE if settings.approvals.cron_mode == "approve" else Ask.DENY
-    rules = rules_of(settings, ("hermes-agent", model_id(settings, home)))
     return Jobs(
         database,
         runner,
         webhooks,
         clock,
-        ask=ask,
-        rules=rules,
+        ask=asks(settings),
+        rules=job_rules(settings, home),
         keep_runs=settings.jobs.keep_runs,
         spread_seconds=SPREAD_SECONDS if database.is_shared else 0.0,
+        look=live.look,
     )
 
 
@@ -214,18 +212,10 @@ async def _clock_of(database: Database, clock: Clock) -> Clock:
     return shared
 
 
-def _uploads(settings: Settings) -> UploadSettings:
-    uploads = settings.uploads
-    return UploadSettings(int(uploads.max_mb * 2**20), int(uploads.total_mb * 2**20), uploads.text_characters)
-
-
 def _models(settings: Settings, keys: Mapping[str, str], clock: Clock, progress: Progress | None) -> Models:
     return Models(
         setting_of(settings.model),
-        environ=keys,
-        fallbacks=[setting_of(fallback) for fallback in settings.fallback_models],
-        routes={name: setting_of(route) for name, route in settings.model_routes.items()},
-        direct_model_requests=settings.direct_model_requests,
+        **model_choices(settings, keys),
         own_names=("hermes-agent", settings.api_server.model_name or "hermes-agent"),
         own_ports=(8642, settings.api_server.port),
         clock=clock,

@@ -85,6 +85,21 @@ def mcp_servers(parts: Parts, registry: Registry, environ: Mapping[str, str], pl
     return registry.servers
 
 
+async def change_mcp_servers(parts: Parts, registry: Registry, environ: Mapping[str, str]) -> None:
+    """What the settings say now is connected, and what they say no more is ended."""
+    servers = servers_of(parts.settings, parts.keys)
+    if registry.servers is None:
+        if not servers:
+            return
+        new = mcp_servers(parts, registry, environ, platform="")
+        if new is not None:
+            new.start()
+        return
+    around = _surroundings(parts.settings, parts.home, environ, parts.secrets)
+    for toolset in await registry.servers.change(servers, around):
+        registry.remove(toolset)
+
+
 def _server(name: str, given: McpServerSettings, keys: Mapping[str, str]) -> McpServer:
     transport = Transport(given.transport) if given.transport else _transport_of(given)
     problem = ""

@@ -27,7 +27,7 @@ from hermes.toolsets.backends.docker import DockerSettings
 from hermes.toolsets.backends.ssh import SshSettings
 from hermes.toolsets.browser import browser_toolset
 from hermes.toolsets.code_execution import CodeSettings, code_execution_toolset
-from hermes.toolsets.registry import Registry, build_registry
+from hermes.toolsets.registry import Registry, build_registry, memory_toolset
 from hermes.toolsets.settings import BrowserSettings, FileSettings, TerminalSettings, WebSettings
 from hermes.toolsets.toolset import Toolset
 from hermes.toolsets.web import web_toolset
@@ -75,12 +75,35 @@ def build_toolsets(parts: Parts) -> Registry:
 
 
 def _further(parts: Parts) -> list[Toolset]:
+    return [*_plain(parts), browser_toolset(_browser(parts.settings))]
+
+
+def _plain(parts: Parts) -> list[Toolset]:
+    """Those that hold nothing between two calls."""
     return [
         web_toolset(_web(parts.settings), documents=ReadDocuments()),
-        browser_toolset(_browser(parts.settings)),
         code_execution_toolset(_code(parts.settings)),
         *media_toolsets(parts.settings, parts.home, parts.keys, parts.models),
     ]
+
+
+def change_toolsets(registry: Registry, before: Parts, parts: Parts) -> None:
+    """For turns that begin from now on. A browser whose settings are the same keeps its pages."""
+    registry.redactor.add(parts.secrets)
+    home = parts.home
+    registry.place_terminal(
+        _terminal(parts.settings, home),
+        _files(parts.settings),
+        home=home.path if home else None,
+        environ=parts.keys,
+    )
+    registry.add(memory_toolset(parts.memories, registry.redactor))
+    for toolset in _plain(parts):
+        registry.add(toolset)
+    if _browser(before.settings) != _browser(parts.settings):
+        registry.add(browser_toolset(_browser(parts.settings)))
+    if registry.terminal_problem:
+        log.warning("no command runs: %s", registry.terminal_problem)
 
 
 def _code(settings: Settings) -> CodeSettings:

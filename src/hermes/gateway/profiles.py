@@ -33,7 +33,7 @@ from hermes.runs.node import Identity
 
 log = logging.getLogger(__name__)
 
-Chores = Callable[[Engine, Settings], list[Coroutine[Any, Any, None]]]
+Chores = Callable[[Engine], list[Coroutine[Any, Any, None]]]
 LOOK_SECONDS = 0.2
 """How often it is looked whether somebody wants an open profile for himself."""
 OWN_PREFIXES = ("API_SERVER_", "HERMES_")
@@ -67,8 +67,8 @@ class ProfileHomes:
         self._known: dict[str, _Known] = {}
 
     def door(self, name: str) -> Door | None:
-        """Read anew when its .env or config.yaml changed; while its home is open, what it was opened with holds, as in
-        any gateway, but for its keys.
+        """Read anew when its .env or config.yaml changed; while its home is open, its engine takes up what it can, and
+        what the door was made with holds, as in any gateway, but for its keys.
         """
         if PROFILE_NAME.fullmatch(name) is None or name == DEFAULT_PROFILE:
             return None
@@ -131,14 +131,16 @@ class ProfileHomes:
         try:
             url = f"{self._address}/p/{name}"
             identity = Identity("gateway", str(home.path), url, home.run_dir / "node.id")
-            async with open_engine(settings, home=home, environ=self._environ, identity=identity) as engine:
+            async with open_engine(
+                settings, home=home, environ=self._environ, identity=identity, is_live=True
+            ) as engine:
                 services, api = build_api(engine, bound_host=self._listener.settings.host)
                 keys.named = StoredKeys(engine.database)
                 services.http = known.door.services.http  # what is counted at the door is shown in its /metrics
                 await engine.files.sweep()
                 await engine.runner.recover()
                 async with asyncio.TaskGroup() as group:
-                    chores = [group.create_task(chore) for chore in self._chores(engine, settings)]
+                    chores = [group.create_task(chore) for chore in self._chores(engine)]
                     process = GatewayProcess(os.getpid(), engine.clock.now(), url, is_ready=True)
                     lock.announce(process)
                     log.info("profile %s is open", name)

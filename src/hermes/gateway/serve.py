@@ -138,23 +138,26 @@ async def _serve(
     signals = _Signals()
     address = address_of(listener) if listener is not None else None
     identity = Identity("gateway", str(home.path), address, home.run_dir / "node.id")
-    async with open_engine(settings, home=home, environ=environ, identity=identity, progress=_Progress()) as engine:
+    async with open_engine(
+        settings, home=home, environ=environ, identity=identity, progress=_Progress(), is_live=True
+    ) as engine:
         api = _Api(home, engine, settings, environ, listener) if listener is not None else None
         _greet(home, settings, listener, environ)  # not before: without its database it does not serve
         await _recover(engine)  # before anything can start a run: it could not be told from one left open
         async with asyncio.TaskGroup() as group:
             if api is not None:
                 api.start(group)
-            chores = [group.create_task(chore) for chore in (_make_ready(engine), *_chores(engine, settings))]
+            chores = [group.create_task(chore) for chore in (_make_ready(engine), *_chores(engine))]
             lock.announce(GatewayProcess(os.getpid(), engine.clock.now(), address, is_ready=True))
             gc.collect()
             gc.freeze()  # what the start made stays: pauses fall from 126 to 35 ms (DESIGN decision 2)
             gc.set_threshold(20_000, 50, 50)
             await signals.first.wait()
             engine.runner.is_leaving = True
+            await engine.live.look()
             if api is not None:
-                await api.announce_stop(settings.api_server.drain_delay, signals)
-            await _drain(engine, api, settings.api_server.drain_timeout, signals)
+                await api.announce_stop(engine.settings.api_server.drain_delay, signals)
+            await _drain(engine, api, engine.settings.api_server.drain_timeout, signals)
             for chore in chores:
                 chore.cancel()
             if api is not None:
@@ -162,9 +165,9 @@ async def _serve(
     log.info("stopped")
 
 
-def _chores(engine: Engine, settings: Settings) -> list[Coroutine[Any, Any, None]]:
+def _chores(engine: Engine) -> list[Coroutine[Any, Any, None]]:
     """What a home's gateway does beside answering."""
-    return [keep_house(engine, settings), engine.jobs.run_forever(), engine.callbacks.run_forever()]
+    return [keep_house(engine), engine.jobs.run_forever(), engine.callbacks.run_forever()]
 
 
 async def _drain(engine: Engine, api: _Api | None, seconds: float, signals: _Signals) -> None:

@@ -1,13 +1,23 @@
-"""Which settings a running gateway takes up by itself, with the next run, and which only a restart brings."""
+"""Settings that change under a running gateway: what it takes up by itself, and what only a restart brings.
+
+The files are looked at where a run begins, before a dangerous action is judged, and with each request: two looks at
+the disk, and nothing more for as long as nobody changed them.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
-from hermes.home.names import canonical, env_names
+from hermes.core.clock import Clock
+from hermes.core.errors import ConfigError
+from hermes.home.names import canonical, env_names, known_settings
+from hermes.home.paths import Home
+from hermes.home.settings import FileStamp, Settings, Stamp, load_settings, stamp_of
 
-if TYPE_CHECKING:
-    from hermes.home.settings import Settings
+log = logging.getLogger(__name__)
 
 NEEDS_RESTART = frozenset(
     {
@@ -60,3 +70,118 @@ def _value(settings: Settings, name: str) -> Any:
     for key in name.split("."):
         value = getattr(value, key)
     return value
+
+
+SETTLE_SECONDS = 0.1
+"""A file that an editor writes in place is not read before it has been left alone for so long."""
+LOOKS = 20
+"""At one that is written on and on; then it is read as it is."""
+
+Change = Callable[[Settings, Settings], None]
+
+
+class LiveSettings:
+    """The settings of a process as they are now. `home` None: they never change.
+
+    `now` are those that count. `problem`: why the files, as they are, do not; what was before goes on then. `waiting`:
+    the names of those that only a restart brings.
+    """
+
+    def __init__(self, started: Settings, *, home: Home | None, environ: Mapping[str, str], clock: Clock) -> None:
+        self.now = started
+        self.problem = ""
+        self.waiting: tuple[str, ...] = ()
+        self._started = started
+        self._home = home
+        self._environ = environ
+        self._clock = clock
+        self._seen = started.stamp
+        self._taking_up = asyncio.Lock()
+        self._is_behind = False
+        self._checks: list[Callable[[Settings], object]] = []
+        self._changes: list[Change] = []
+        self._followers: list[Callable[[], Awaitable[None]]] = []
+
+    def check(self, check: Callable[[Settings], object]) -> None:
+        """Asked first: it raises ConfigError for settings that nothing could be made with."""
+        self._checks.append(check)
+
+    def on_change(self, change: Change) -> None:
+        """Called with the settings before and now. All of them are done before anybody else goes on."""
+        self._changes.append(change)
+
+    def behind(self, follow: Callable[[], Awaitable[None]]) -> None:
+        """What has to be waited for, behind the changes."""
+        self._followers.append(follow)
+
+    async def look(self) -> None:
+        """Take up what was changed. Never raises for what stands in a file: `problem` says it."""
+        home = self._home
+        if home is None or (stamp_of(home) == self._seen and not self._is_behind):
+            return
+        async with self._taking_up:
+            if stamp_of(home) != self._seen:
+                await self._take_up(home)
+            if self._is_behind:  # since now, or since whoever waited for it left
+                for follow in self._followers:
+                    await follow()
+                self._is_behind = False
+
+    async def _take_up(self, home: Home) -> None:
+        stamp = await self._settled(home)
+        try:
+            settings = await asyncio.to_thread(load_settings, home, self._environ)
+            for check in self._checks:
+                check(settings)
+        except ConfigError as error:
+            self._seen = stamp
+            self._refused(home, error.message)
+            return
+        before, self.now = self.now, settings
+        self._seen, self.problem = settings.stamp, ""
+        for change in self._changes:
+            change(before, settings)
+        self._is_behind = True
+        self._tell(before)
+
+    async def _settled(self, home: Home) -> Stamp:
+        """A file that was put in place of another is whole; one that is written in place, or gone, may not be yet."""
+        for _ in range(LOOKS):
+            stamp = stamp_of(home)
+            if not any(self._is_open(*both) for both in zip(self._seen or (None, None), stamp, strict=True)):
+                break
+            await self._clock.sleep(SETTLE_SECONDS / 2)
+        return stamp_of(home)
+
+    def _is_open(self, seen: FileStamp | None, found: FileStamp | None) -> bool:
+        if seen is None or seen == found:
+            return False
+        if found is None:
+            return True
+        return seen[1] == found[1] and abs(self._clock.now() - found[0] / 1e9) < SETTLE_SECONDS
+
+    def _refused(self, home: Home, message: str) -> None:
+        self.problem = message.partition("\nsee also: ")[0].replace(f"{home.path}/", "").replace("\n", "; ")
+        log.error(
+            "the settings were changed and cannot be used, so those from before go on: %s. Check them with: "
+            "%s config check",
+            self.problem,
+            home.command,
+        )
+
+    def _tell(self, before: Settings) -> None:
+        command = self._home.command if self._home is not None else "hermes"
+        names = [name for name in changed(before, self.now) if not needs_restart(name)]
+        if names:
+            log.info("settings taken up: %s", ", ".join(names))
+        elif before.environ != self.now.environ:
+            log.info(".env was read again")
+        were, self.waiting = self.waiting, waiting(self._started, self.now)
+        if new := [name for name in self.waiting if name not in were]:
+            log.warning("restart needed for %s: %s gateway restart", ", ".join(new), command)
+
+
+def changed(before: Settings, now: Settings) -> tuple[str, ...]:
+    """The names of the settings that are others than before, no values."""
+    names = dict.fromkeys(name.partition(".*")[0].partition("[]")[0] for name in known_settings())
+    return tuple(name for name in names if _value(before, name) != _value(now, name))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import ConfigDict, Field, PrivateAttr
 
@@ -48,6 +49,11 @@ from hermes.home.sections import (
     VisionSettings,
     WebSettings,
 )
+
+FileStamp = tuple[int, int, int]
+"""When it was changed (ns), its inode and size."""
+Stamp = tuple[FileStamp | None, FileStamp | None]
+""".env and config.yaml; None: it is not there."""
 
 
 class Settings(Section):
@@ -129,6 +135,7 @@ class Settings(Section):
     _notes: list[str] = PrivateAttr(default_factory=list)
     _errors: list[str] = PrivateAttr(default_factory=list)
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _stamp: Stamp | None = PrivateAttr(None)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -155,6 +162,24 @@ class Settings(Section):
         """Dotted name → environment, .env or config.yaml, for what is set."""
         return self._sources
 
+    @property
+    def stamp(self) -> Stamp | None:
+        """Of the files when the reading began; None where nothing was read."""
+        return self._stamp
+
+
+def stamp_of(home: Home) -> Stamp:
+    """Changes when a file of the settings does. Two looks at the disk."""
+    return _stamp_of_file(home.env_file), _stamp_of_file(home.config_file)
+
+
+def _stamp_of_file(path: Path) -> FileStamp | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 half the time of Path.stat, at each run
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
 
 def load_settings(home: Home, environ: Mapping[str, str] | None = None, *, is_lenient: bool = False) -> Settings:
     """Raises `ConfigError` for a wrong value: its default may be less safe than what was meant.
@@ -164,7 +189,7 @@ def load_settings(home: Home, environ: Mapping[str, str] | None = None, *, is_le
     """
     from hermes.home.reading import Reading
 
-    reading = Reading()
+    reading, stamp = Reading(), stamp_of(home)
     environment = os.environ if environ is None else environ
     try:
         reading.add_config(read_config(home.config_file))
@@ -186,6 +211,7 @@ def load_settings(home: Home, environ: Mapping[str, str] | None = None, *, is_le
     settings._notes.extend(reading.notes)
     settings._errors.extend(reading.errors)
     settings._sources.update(reading.sources)
+    settings._stamp = stamp
     if reading.errors and not is_lenient:
         check = f"{home.command} config check"
         raise ConfigError("\n".join([*reading.errors, f"see also: {check}"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +29,9 @@ Keep = Callable[[Connection, Run], object]
 
 
 class Launcher:
-    """`ask`: nobody is there to be asked, so it is `approvals.cron_mode` that says. `began` hears of each run."""
+    """`ask`: nobody is there to be asked, so it is `approvals.cron_mode` that says. `began` hears of each run, `look`
+    comes before it: settings that were changed are put in place of these then.
+    """
 
     def __init__(
         self,
@@ -40,20 +42,23 @@ class Launcher:
         ask: Ask,
         keep_runs: int,
         began: Callable[[Run, JobRun], None],
+        look: Callable[[], Awaitable[None]],
     ) -> None:
+        self.rules = rules
+        self.ask = ask
+        self.keep_runs = keep_runs
         self._database = database
         self._runner = runner
-        self._rules = rules
-        self._ask = ask
-        self._keep_runs = keep_runs
         self._began = began
+        self._look = look
 
     async def start(
         self, job: Job, entry: JobRun, keep: Keep | None = None, idempotency: IdempotencyClaim | None = None
     ) -> Run:
         """`entry` is kept with the run. Raises what `Runner.start` and `keep` raise, InvalidInput for a toolset or
         directory that is not there, and BudgetExceeded; then nothing is kept."""
-        check_names(job, self._rules)
+        await self._look()
+        check_names(job, self.rules)
         request = RunRequest(
             owner=job.owner,
             source=SOURCE,
@@ -61,7 +66,7 @@ class Launcher:
             instructions=instructions(job),
             model=job.model,
             toolsets=job.enabled_toolsets,
-            ask=self._ask,
+            ask=self.ask,
             is_durable=True,
             may_wait_forever=True,
             idempotency=idempotency,
@@ -74,7 +79,7 @@ class Launcher:
         return run
 
     def _enter(self, conn: Connection, run: Run, job: Job, entry: JobRun) -> None:
-        job_store.add_run(conn, replace(entry, run_id=run.id), self._keep_runs)
+        job_store.add_run(conn, replace(entry, run_id=run.id), self.keep_runs)
         job_store.name_session(conn, run.session_id, job.name)
 
 

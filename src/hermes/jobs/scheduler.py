@@ -53,7 +53,7 @@ class Scheduler:
         self._database = database
         self._launcher = launcher
         self._clock = clock
-        self._keep_runs = keep_runs
+        self.keep_runs = keep_runs
         self._spread_seconds = spread_seconds
         self._wake = asyncio.Event()
 
@@ -125,7 +125,7 @@ class Scheduler:
     def _noted(self, conn: Connection, job: Job, step: Step) -> bool:
         if not job_store.claim(conn, job, step.then):
             return False
-        job_store.add_run(conn, self._entry(job, step), self._keep_runs)
+        job_store.add_run(conn, self._entry(job, step), self.keep_runs)
         return True
 
     def _entry(self, job: Job, step: Step) -> JobRun:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -24,9 +24,14 @@ from hermes.store.database import Connection, Database
 from hermes.store.shared_clock import SharedClock
 
 
+async def _nothing_new() -> None:
+    pass
+
+
 class Jobs:
     """`ask` is what `approvals.cron_mode` says. `keep_runs`: entries of a job's history. `clock`: one that all nodes of
-    the database have. `spread_seconds`: how far apart they look for what is due."""
+    the database have. `spread_seconds`: how far apart they look for what is due. `look` takes up settings that were
+    changed."""
 
     def __init__(
         self,
@@ -39,6 +44,7 @@ class Jobs:
         rules: Rules | None = None,
         keep_runs: int = 100,
         spread_seconds: float = 0.0,
+        look: Callable[[], Awaitable[None]] = _nothing_new,
     ) -> None:
         self._database = database
         self._runner = runner
@@ -48,9 +54,15 @@ class Jobs:
         self._keep_runs = keep_runs
         self._deliveries = Deliveries(database, webhooks, clock)
         self._launcher = Launcher(
-            database, runner, self._rules, ask=ask, keep_runs=keep_runs, began=self._deliveries.expect
+            database, runner, self._rules, ask=ask, keep_runs=keep_runs, began=self._deliveries.expect, look=look
         )
         self._scheduler = Scheduler(database, self._launcher, clock, keep_runs=keep_runs, spread_seconds=spread_seconds)
+
+    def take_up(self, *, ask: Ask, rules: Rules, keep_runs: int) -> None:
+        """For what is made or begins from now on."""
+        self._rules = self._launcher.rules = rules
+        self._keep_runs = self._launcher.keep_runs = self._scheduler.keep_runs = keep_runs
+        self._launcher.ask = ask
 
     async def run_forever(self) -> None:
         """Start what is due, deliver what has ended. Cancel it to stop; it does not raise."""

@@ -70,33 +70,55 @@ class Models:
         builtin: Builtin | None = None,
         is_installed: Callable[[str], bool] = is_installed,
     ) -> None:
+        self._own_names = frozenset(own_names)
+        self._own_ports = tuple(own_ports)
+        self._addresses = addresses
+        self._is_installed = is_installed
+        self._clock: Clock = clock or SystemClock()
+        self._policy = policy
+        self._chance = chance
+        self._builtin: Builtin = builtin or EmbeddedBuiltin()
+        self._session: aiohttp.ClientSession | None = None
+        self._looking = asyncio.Lock()
+        self._opened: dict[Candidate, Model] = {}
+        self._replaced: list[Model] = []
+        self.change(
+            setting, environ=environ, fallbacks=fallbacks, routes=routes, direct_model_requests=direct_model_requests
+        )
+
+    def change(
+        self,
+        setting: ModelSetting | None,
+        *,
+        environ: Mapping[str, str],
+        fallbacks: Sequence[ModelSetting] = (),
+        routes: Mapping[str, ModelSetting] | None = None,
+        direct_model_requests: bool = False,
+    ) -> None:
+        """From now on it is chosen among these. What is being asked right now goes on; the process of a built-in model
+        stays for whoever needs it again."""
         routes = dict(routes or {})
         self._setting = meant(setting or ModelSetting(), routes)
         self._environ = environ
         self._fallbacks = tuple(meant(fallback, routes) for fallback in fallbacks)
         self._routes = routes
         self._direct = direct_model_requests
-        self._own_names = frozenset(own_names)
-        self._clock: Clock = clock or SystemClock()
-        self._policy = policy
-        self._chance = chance
-        self._builtin: Builtin = builtin or EmbeddedBuiltin()
-        self._session: aiohttp.ClientSession | None = None
         self._settler = Settler(
             environ,
-            dict(addresses) if addresses is not None else local_addresses(environ),
-            tuple(own_ports),
+            dict(self._addresses) if self._addresses is not None else local_addresses(environ),
+            self._own_ports,
             self._builtin,
             self._connections,
-            is_installed,
+            self._is_installed,
         )
         self._choice: ModelChoice | None = None
         self._chosen: Candidate | None = None
         self._candidates: tuple[Candidate, ...] = ()
         self._looked_at: float | None = None
-        self._looking = asyncio.Lock()
         self._models: dict[str | None, ResilientModel] = {}
-        self._opened: dict[Candidate, Model] = {}
+        kept = {key: model for key, model in self._opened.items() if key.provider == "embedded"}
+        self._replaced += [model for key, model in self._opened.items() if key not in kept]
+        self._opened = kept
 
     @property
     def choice(self) -> ModelChoice | None:
@@ -141,12 +163,14 @@ class Models:
     async def resolve(self, name: str | None) -> Model:
         """The model for a request's `model` field. Raises NoModel, or InvalidInput for a name that leads nowhere."""
         key = name if name is not None and self._means_another(name) else None
-        model = self._models.get(key)
-        if model is None:
-            model = await self._open(key)
+        while (model := self._models.get(key)) is None:
+            settler = self._settler
+            opened = await self._open(key)
+            if settler is not self._settler:  # the settings were changed meanwhile
+                continue
             if len(self._models) >= _MOST_MODELS:  # a client may send any name
                 self._forget()
-            self._models[key] = model
+            self._models[key] = opened
         return model
 
     async def special(self, setting: ModelSetting, where: str) -> Model:
@@ -163,9 +187,10 @@ class Models:
         )
 
     async def close(self) -> None:
-        for model in self._opened.values():
+        for model in (*self._opened.values(), *self._replaced):
             await model.close()
         self._opened.clear()
+        self._replaced.clear()
         self._models.clear()
         if self._session is not None:
             await self._session.close()
@@ -214,7 +239,12 @@ class Models:
         return self._chosen
 
     async def _look(self, *, everything: bool) -> None:
-        self._candidates = await self._all_candidates(everything=everything)
+        while True:
+            settler = self._settler
+            candidates = await self._all_candidates(everything=everything)
+            if settler is self._settler:  # else the settings were changed meanwhile
+                break
+        self._candidates = candidates
         self._looked_at = self._clock.monotonic()
         self._chosen = next((candidate for candidate in self._candidates if candidate.is_usable), None)
         if not self._setting.is_empty:

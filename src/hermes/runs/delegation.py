@@ -54,7 +54,7 @@ class Delegation:
         go_on: Callable[[Run, Mirror, str], Awaitable[None]],
     ) -> None:
         self._conductor = conductor
-        self._settings = settings
+        self.settings = settings
         self._begin = begin
         self._go_on = go_on
 
@@ -75,7 +75,7 @@ class Delegation:
         ]
         family = parent.family
         if family.places is None:
-            family.places = asyncio.Semaphore(self._settings.max_children)
+            family.places = asyncio.Semaphore(self.settings.max_children)
         works = [_Work(parent, call_id, index, request, tasks[index].goal) for index, request in enumerate(requests)]
         family.waiting.update({work.child_id for work in works} - set(family.allowances) - set(family.spent))
         try:
@@ -86,8 +86,8 @@ class Delegation:
         return [result.result() for result in results]
 
     async def _model_of(self, parent: Active) -> str | None:
-        if self._settings.model is not None or parent.request.model is not None:
-            return self._settings.model or parent.request.model
+        if self.settings.model is not None or parent.request.model is not None:
+            return self.settings.model or parent.request.model
         session = await self._conductor.database.read(session_store.get, parent.run.session_id)
         return None if session is None else session.model_choice
 
@@ -103,7 +103,7 @@ class Delegation:
             instructions=INSTRUCTIONS,
             toolsets=self._toolsets(asked, task.toolsets),
             disabled_toolsets=asked.disabled_toolsets,
-            limits=Limits(max_steps=self._settings.max_steps),
+            limits=Limits(max_steps=self.settings.max_steps),
             ask=asked.ask,
             may_clarify=False,
             is_durable=asked.is_durable,

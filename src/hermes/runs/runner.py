@@ -129,6 +129,14 @@ class Runner:
             self._conductor, self.settings.delegation, begin=self._begin_child, go_on=self._take_over.go_on_with
         )
 
+    def change(self, settings: RunnerSettings) -> None:
+        """For what begins, asks or joins the line from now on."""
+        self.settings = settings
+        self.line.max_running, self.line.max_waiting = settings.max_running, settings.max_waiting
+        self._conductor.queue_timeout_seconds = settings.queue_timeout_seconds
+        self._take_over.approval_timeout_seconds = settings.approval_timeout_seconds
+        self.delegation.settings = settings.delegation
+
     async def __aenter__(self) -> Runner:
         await self.node.enter()
         await self._group.__aenter__()

@@ -55,7 +55,7 @@ class TakeOver:
         self._conductor = conductor
         self._database = conductor.database
         self._clock = conductor.clock
-        self._approval_timeout_seconds = approval_timeout_seconds
+        self.approval_timeout_seconds = approval_timeout_seconds
         self._strays: dict[str, float] = {}
         self._one_at_a_time = asyncio.Lock()
         self._is_over = False
@@ -151,7 +151,7 @@ class TakeOver:
         recorder.usage = run.usage
         recorder.calls_done.update(progress.calls_done)
         children = await self._database.read(run_store.children, run.id)
-        seconds = self._approval_timeout_seconds
+        seconds = self.approval_timeout_seconds
         desk = Desk(self._database, recorder, clock, seconds, progress.asked, mirror)
         questions = ClarifyDesk(self._database, recorder, clock, seconds, progress.clarified)
         steering = Steers(clock)

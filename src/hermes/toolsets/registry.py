@@ -19,7 +19,7 @@ from hermes.home.memory import Memories, Target
 from hermes.home.paths import INBOX
 from hermes.home.skills import Skills
 from hermes.toolsets.backends.backend import Backend
-from hermes.toolsets.backends.choice import build_backend
+from hermes.toolsets.backends.choice import Place, build_backend
 from hermes.toolsets.backends.files import AwayTool, WorkspaceTool
 from hermes.toolsets.memory import MemoryTool
 from hermes.toolsets.patch import PatchTool
@@ -58,14 +58,16 @@ class Registry:
 
     def __init__(
         self,
-        toolsets: Iterable[Toolset],
+        toolsets: Iterable[Toolset] = (),
         processes: Processes | None = None,
         redactor: Redactor | None = None,
-        backend: Backend | None = None,
     ) -> None:
         self.redactor = redactor or Redactor()
         self._processes = processes
-        self._backend = backend
+        self._backend: Backend | None = None
+        self._placed: tuple[Place, str | None] | None = None
+        self._left: list[Lasting] = []
+        self._left_backends: list[Backend] = []
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._toolsets: dict[str, Toolset] = {}
         self._of_sessions: dict[str, dict[str, Toolset]] = {}
@@ -82,10 +84,42 @@ class Registry:
         if session_id is not None:
             self._of_sessions.setdefault(session_id, {})[toolset.info.name] = replace(toolset, tools=tools)
             return
+        self._leave(toolset.info.name, toolset)
         self._toolsets[toolset.info.name] = replace(toolset, tools=tools)
         order = {name: number for number, name in enumerate(TOOLSETS)}
         known = sorted(self._toolsets.items(), key=lambda item: order.get(item[0], len(order)))
         self._toolsets = dict(known)  # a new one: whoever lists them now goes on with the old
+
+    def remove(self, name: str) -> None:
+        self._leave(name)
+        self._toolsets = {known: toolset for known, toolset in self._toolsets.items() if known != name}
+
+    def _leave(self, name: str, successor: Toolset | None = None) -> None:
+        """What a toolset holds that is replaced goes on until its runs and sessions end."""
+        before = self._toolsets.get(name)
+        after = None if successor is None else successor.lasting
+        if before is not None and before.lasting is not None and before.lasting is not after:
+            self._left.append(before.lasting)
+
+    def place_terminal(
+        self, terminal: TerminalSettings, files: FileSettings, *, home: Path | None, environ: Mapping[str, str]
+    ) -> None:
+        """Commands and files are as these say, for turns that begin from now on. Where another backend is named, a
+        session begins anew in it; what runs in the one before goes on there until the session ends."""
+        assert self._processes is not None
+        if self._backend is None or self._placed != (terminal.place, terminal.shell):
+            if self._backend is not None:
+                self._left_backends.append(self._backend)
+            self._backend = build_backend(terminal.place, self._processes, environ, terminal.shell)
+        self._placed = (terminal.place, terminal.shell)
+        self._processes.max_processes = terminal.max_processes
+        problem = self._backend.problem()
+        tools = (
+            TerminalTool(self._processes, terminal, self.redactor, self._backend),
+            ProcessTool(self._processes, terminal, self.redactor),
+        )
+        self.add(Toolset(TOOLSETS["terminal"], tools, problem, is_usable=not problem))
+        self.add(_files(self._backend, files, home, self._processes))
 
     @property
     def terminal_problem(self) -> str:
@@ -157,8 +191,7 @@ class Registry:
     async def close_session(self, session_id: str) -> None:
         """End a session's processes and pages, and remove the outputs it kept."""
         await self.drop_session(session_id)
-        if self._backend is not None:
-            await self._backend.end_session(session_id)
+        await _all(backend.end_session(session_id) for backend in self._backends)
         if self._processes is not None:
             await self._processes.end_session(session_id)
         await _all(lasting.end_session(session_id) for lasting in self._lasting)
@@ -174,15 +207,19 @@ class Registry:
             await self.servers.close()
         if self._processes is not None:
             await self._processes.close()
-        if self._backend is not None:
-            await self._backend.close()
+        await _all(backend.close() for backend in self._backends)
         await _all(lasting.close() for lasting in self._lasting)
         if self._temporary is not None:
             self._temporary.cleanup()
 
     @property
+    def _backends(self) -> list[Backend]:
+        return [*self._left_backends, *([self._backend] if self._backend is not None else [])]
+
+    @property
     def _lasting(self) -> list[Lasting]:
-        return [toolset.lasting for toolset in self._toolsets.values() if toolset.lasting is not None]
+        now = [toolset.lasting for toolset in self._toolsets.values() if toolset.lasting is not None]
+        return [*self._left, *now]
 
     def _selected(
         self, enabled: tuple[str, ...] | None, disabled: tuple[str, ...], is_setting: bool = False
@@ -275,22 +312,14 @@ def build_registry(
     assert directory is not None
     processes = Processes(directory, terminal.piece_bytes, terminal.max_processes)
     redactor = Redactor(secrets)
-    backend = build_backend(terminal.place, processes, os.environ if environ is None else environ, terminal.shell)
-    problem = backend.problem()
     toolsets = (
-        Toolset(
-            TOOLSETS["terminal"],
-            (TerminalTool(processes, terminal, redactor, backend), ProcessTool(processes, terminal, redactor)),
-            problem,
-            is_usable=not problem,
-        ),
-        _files(backend, files, home, processes),
-        _memory(memories, redactor),
+        memory_toolset(memories, redactor),
         _needing("session_search", SessionSearchTool(sessions), sessions, "no sessions are kept here"),
         _needing("todo", TodoTool(todos), todos, "no sessions are kept here"),
         _skills(skills),
     )
-    registry = Registry(toolsets, processes, redactor, backend)
+    registry = Registry(toolsets, processes, redactor)
+    registry.place_terminal(terminal, files, home=home, environ=os.environ if environ is None else environ)
     registry._temporary = temporary
     return registry
 
@@ -315,7 +344,7 @@ def _files(backend: Backend, files: FileSettings, home: Path | None, processes: 
     return Toolset(TOOLSETS["file"], tools, away, is_usable=False)
 
 
-def _memory(memories: Memories | None, redactor: Redactor) -> Toolset:
+def memory_toolset(memories: Memories | None, redactor: Redactor) -> Toolset:
     is_on = memories is None or any(memories.limits.of(target) for target in Target)
     problem = "it is kept in a home, and there is none" if is_on else "it is switched off in the settings (memory)"
     return _needing("memory", MemoryTool(memories, redactor), memories if is_on else None, problem)

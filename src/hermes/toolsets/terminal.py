@@ -64,8 +64,8 @@ class TerminalTool(BaseTool[TerminalArguments]):
         return arguments.command
 
     def action(self, arguments: TerminalArguments, context: ToolContext) -> Action:
-        shell = context.state.get(STATE)
-        directory = shell.directory if isinstance(shell, Shell) and shell.directory else context.workdir
+        shell = self._known_shell(context)
+        directory = shell.directory if shell is not None and shell.directory else context.workdir
         if arguments.workdir:
             directory = directory / Path(arguments.workdir).expanduser()
         return Action(ActionKind.COMMAND, arguments.command, workdir=directory)
@@ -96,11 +96,17 @@ class TerminalTool(BaseTool[TerminalArguments]):
             )
         return seconds
 
-    def _session_shell(self, context: ToolContext) -> Shell:
+    def _known_shell(self, context: ToolContext) -> Shell | None:
+        """None where the session's last command ran in another backend: paths and variables were that one's."""
         shell = context.state.get(STATE)
-        if not isinstance(shell, Shell):
-            shell = Shell(context.session_id, self._processes.session_dir(context.session_id) / "shell")
-            context.state[STATE] = shell
+        return shell if isinstance(shell, Shell) and shell.backend is self._backend else None
+
+    def _session_shell(self, context: ToolContext) -> Shell:
+        shell = self._known_shell(context)
+        if shell is None:
+            name = "shell" if self._backend.name == "local" else f"shell-{self._backend.name}"
+            state = self._processes.session_dir(context.session_id) / name
+            shell = context.state[STATE] = Shell(context.session_id, state, backend=self._backend)
         return shell
 
     async def _start(self, arguments: TerminalArguments, context: ToolContext, shell: Shell) -> tuple[Process, Start]:

@@ -12,6 +12,7 @@ from hermes.api.services import Check
 from hermes.api.status.checks import Checks, readiness
 from hermes.core.errors import StoreUnavailable
 from hermes.core.job import Job
+from hermes.home.live import LiveSettings
 from hermes.home.paths import Home, create_home
 from hermes.home.settings import load_settings
 from hermes.models.choice import ModelSetting
@@ -26,7 +27,7 @@ from tests.support.engine import open_runner
 from tests.support.models import ScriptedModel
 from tests.support.store import keep_run
 
-NAMES = ["state_db", "config", "model", "disk", "gateway", "background_queues", "mcp"]
+NAMES = ["state_db", "config", "settings", "model", "disk", "gateway", "background_queues", "mcp"]
 
 
 @asynccontextmanager
@@ -35,10 +36,10 @@ async def parts(
 ) -> AsyncIterator[tuple[Checks, Database, Runner, Models]]:
     database = await Database.open(new_url())
     create_home(home)
-    settings = load_settings(home, {})
+    live = LiveSettings(load_settings(home, {}), home=home, environ={}, clock=clock)
     models = Models(setting, environ={}, addresses={}, is_installed=lambda name: False)
     async with open_runner(ScriptedModel([]), database=database, clock=clock) as runner:
-        checks = readiness(database=database, runner=runner, models=models, settings=settings, home=home, clock=clock)
+        checks = readiness(database=database, runner=runner, models=models, live=live, home=home, clock=clock)
         yield checks, database, runner, models
     await models.close()
     await database.close()

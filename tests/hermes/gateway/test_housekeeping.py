@@ -12,6 +12,7 @@ import pytest
 from hermes.app import Engine
 from hermes.core.doubt import AWAY_SECONDS, DAY_SECONDS, Doubt
 from hermes.gateway.housekeeping import EVERY_SECONDS, keep_house
+from hermes.home.live import LiveSettings
 from hermes.home.paths import Home
 from hermes.home.settings import load_settings
 from hermes.home.trash import place_in_trash
@@ -95,8 +96,9 @@ async def test_nothing_is_removed_by_a_clock_that_was_put_forward_and_put_right_
     await database.write(lambda conn: keep_session(conn, is_stateless=True, last_active=clock.now()))
     home = Home(tmp_path / "home")
     place_in_trash(home.path, "alice", clock.now()).mkdir()
-    engine = cast(Engine, SimpleNamespace(clock=clock, database=database, sessions=_Index(), home=home))
-    keeping = asyncio.create_task(keep_house(engine, load_settings(home, {})))
+    live = LiveSettings(load_settings(home, {}), home=home, environ={}, clock=clock)
+    parts = SimpleNamespace(clock=clock, database=database, sessions=_Index(), home=home, live=live, settings=live.now)
+    keeping = asyncio.create_task(keep_house(cast(Engine, parts)))
     for step in (0.0, YEAR, 0.0):
         clock.step = step
         for _ in range(3):

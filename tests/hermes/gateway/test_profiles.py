@@ -34,7 +34,7 @@ def alice(root: Home) -> Home:
 @pytest.fixture
 def homes(root: Home) -> ProfileHomes:
     environ = {"API_SERVER_KEY": "k" * 40, "PATH": "/bin"}
-    return ProfileHomes(root, environ, make_services(), "http://127.0.0.1:8642", lambda engine, settings: [])
+    return ProfileHomes(root, environ, make_services(), "http://127.0.0.1:8642", lambda engine: [])
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ async def test_no_model_is_a_failed_entry_with_the_way_out() -> None:
 async def test_a_toolset_that_was_taken_away_is_a_failed_entry() -> None:
     async with open_bench() as bench:
         job = await bench.make("every 1h", enabled_toolsets=["file"])
-        bench.jobs._launcher._rules = definition.Rules(toolsets=("terminal",))
+        bench.jobs._launcher.rules = definition.Rules(toolsets=("terminal",))
         await bench.at(HOUR)
         [entry] = await bench.history(job)
         assert entry.reason is Reason.FAILED

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from hermes.api.services import Check
 from hermes.core.clock import Clock
 from hermes.home.paths import Home
-from hermes.home.settings import Settings
 from hermes.store import callbacks as callback_store
 from hermes.store import jobs as job_store
 from hermes.store.revisions import write_again
 
 if TYPE_CHECKING:
+    from hermes.home.live import LiveSettings
     from hermes.models.resolve import Models
     from hermes.runs.runner import Runner
     from hermes.store.database import Connection, Database
@@ -33,10 +33,10 @@ def readiness(
     database: Database,
     runner: Runner,
     models: Models,
-    settings: Settings,
+    live: LiveSettings,
     home: Home | None,
     clock: Clock,
-    servers: McpServers | None = None,
+    servers: Callable[[], McpServers | None] = lambda: None,
 ) -> Checks:
     async def state_db() -> Check:
         await database.write(write_again)
@@ -45,7 +45,16 @@ def readiness(
         return Check(True, f"{database.queue_depth} writes wait")
 
     async def config() -> Check:
-        return Check(not settings.problems, "; ".join(settings.problems))
+        return Check(not live.now.problems, "; ".join(live.now.problems))
+
+    async def settings() -> Check:
+        """A change that waits for a restart is no fault: what runs is what was asked for before."""
+        if live.problem:
+            return Check(False, f"changed and not usable, so those from before go on: {live.problem}")
+        if not live.waiting:
+            return Check(True)
+        command = home.command if home is not None else "hermes"
+        return Check(True, f"restart needed for {', '.join(live.waiting)}: {command} gateway restart")
 
     async def model() -> Check:
         choice = models.choice
@@ -70,7 +79,8 @@ def readiness(
         return Check(not late, "; ".join(late) or f"{runner.queued} runs and {database.queue_depth} writes wait")
 
     async def mcp() -> Check:
-        states = servers.states() if servers is not None else []
+        there = servers()
+        states = there.states() if there is not None else []
         said = [
             f"{one.name}: {one.state}"
             + (f", {one.tools} tools" if one.state == "connected" else f" ({one.detail})" if one.detail else "")
@@ -82,6 +92,7 @@ def readiness(
     return {
         "state_db": state_db,
         "config": config,
+        "settings": settings,
         "model": model,
         "disk": disk,
         "gateway": gateway,

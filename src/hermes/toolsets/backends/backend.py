@@ -17,7 +17,7 @@ SNAPSHOT_BYTES = 1 << 20
 class Shell:
     """What a session's next command starts from. `state` is a directory of ours on this machine.
 
-    `directory` is a path as commands see it; None: where a first command starts.
+    `directory` is a path as commands see it; None: where a first command starts. `backend` is the one it is of.
     """
 
     session_id: str
@@ -25,6 +25,7 @@ class Shell:
     directory: Path | None = None
     has_environment: bool = False
     is_open: bool = False
+    backend: object = None
 
     @property
     def environment_file(self) -> Path:

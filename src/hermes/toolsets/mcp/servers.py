@@ -85,6 +85,24 @@ class McpServers:
         for server in self._servers:
             self._held[server.name] = self._hold(server, None)
 
+    async def change(self, servers: Iterable[McpServer], surroundings: Surroundings) -> tuple[str, ...]:
+        """These are the owner's from now on: what is new is connected, what is gone or another is ended, and the rest
+        stays as it is. The toolsets of those that are gone."""
+        wanted = {server.name: server for server in servers}
+        ending = {name: held for name, held in self._held.items() if held.connection.server != wanted.get(name)}
+        self._servers, self._surroundings = tuple(wanted.values()), surroundings
+        for name in ending:
+            del self._held[name]
+            self._names.pop(name, None)
+        await _end(ending.values())
+        self._started_at = self._clock.monotonic()
+        for name, server in wanted.items():
+            if name not in self._held:
+                self._redactor.add(server.secrets)
+                self._held[name] = self._hold(server, None)
+        self._held = {name: self._held[name] for name in wanted}  # in the order of the settings
+        return tuple(held.connection.server.toolset for name, held in ending.items() if name not in wanted)
+
     async def ready(self, names: Iterable[str] | None = None) -> None:
         """Wait for the owner's servers of these toolsets (None: all) that were not tried yet, a few seconds after the
         start at most."""
