@@ -32,6 +32,7 @@ from hermeslink.profiles.memory import ProfileMemories
 from hermeslink.profiles.skills import ProfileSkills
 from hermeslink.settings import LinkSettings, load_settings
 from hermeslink.store.schema import LINK
+from hermeslink.system.autostart import Autostart
 from hermeslink.system.network import Network
 from hermeslink.updates.updates import Updates
 from hermeslink.usage.book import UsageBook
@@ -48,6 +49,7 @@ class Link:
     clock: Clock
     network: Network
     published: Published
+    autostart: Autostart
     database: Database
     identity: IdentityFile
     devices: Devices
@@ -115,6 +117,7 @@ async def open_link(
                     clock,
                     Network(settings, published=published.urls),
                     published,
+                    Autostart(home, hermes_root, environ),
                     database,
                     identity,
                     devices,

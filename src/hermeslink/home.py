@@ -26,6 +26,10 @@ class LinkHome:
         return self.path / "identity.json"
 
     @property
+    def install_id_file(self) -> Path:
+        return self.path / "install-id"
+
+    @property
     def database_file(self) -> Path:
         return self.path / "link.db"
 

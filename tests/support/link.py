@@ -70,7 +70,7 @@ async def serving_link(
     place = LinkHome(home / "link")
     place.make()
     place.config_file.write_text(json.dumps(settings or {}))
-    async with open_link(place, home, clock=clock, environ={}) as link:
+    async with open_link(place, home, clock=clock, environ={"HOME": str(home)}) as link:
         admin, chat = await paired(link, Scope.ADMIN), await paired(link, Scope.CHAT)
         async with (
             listening(create_app(link, groups, body_timeout_seconds=body_timeout_seconds)) as port,

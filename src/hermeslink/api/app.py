@@ -53,6 +53,7 @@ from hermeslink.api import (
     skills,
     statistics,
     status,
+    system,
     updates,
 )
 from hermeslink.api import headers as names
@@ -85,6 +86,7 @@ GROUPS: tuple[APIRouter, ...] = (
     profiles.router,
     memory.router,
     skills.router,
+    system.router,
     blobs.router,
     statistics.router,
     conversations.router,

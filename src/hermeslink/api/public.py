@@ -37,7 +37,7 @@ CAPABILITIES: dict[str, bool] = {
     "permissions": False,
     "tool_configs": False,
     "updates": False,
-    "autostart": False,
+    "autostart": True,
     "expose": False,
 }
 """What a client may offer; false is what `later.py` lists."""

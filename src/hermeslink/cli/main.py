@@ -27,6 +27,7 @@ COMMANDS = {
     "pair": ("hermeslink.cli.pair:pair", N_("Make a code that lets one device in.")),
     "devices": ("hermeslink.cli.devices:devices", N_("List, rename and revoke devices.")),
     "config": ("hermeslink.cli.config:config", N_("Show and change the settings.")),
+    "autostart": ("hermeslink.cli.autostart:autostart", N_("Start Link and the gateway with the machine.")),
     "logs": ("hermeslink.cli.logs:logs", N_("Show what was logged.")),
     "doctor": ("hermeslink.cli.doctor:doctor", N_("Find what is wrong or unsafe, and say how to mend it.")),
     "version": ("hermeslink.cli.version:version", N_("Show the version.")),

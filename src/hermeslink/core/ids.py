@@ -6,7 +6,7 @@ import re
 
 from hermes.core.ids import new_id as new_id
 
-PREFIXES = ("conv", "msg", "run", "blob", "dev", "plan", "appr", "ps", "link", "prof")
+PREFIXES = ("conv", "msg", "run", "blob", "dev", "plan", "appr", "ps", "link", "prof", "inst")
 _DIGITS = re.compile(r"[0-9a-f]{32}")
 
 

@@ -19,11 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hermes.core.errors import ConfigError, HermesError
+from hermes.home.autostart.entry import Program
+from hermes.home.autostart.systemd import Systemd
 from hermes.home.files import make_private_directory, open_private
 from hermes.home.locks import file_lock
-from hermeslink.home import LinkHome
+from hermeslink.home import LinkHome, hermes_root
 from hermeslink.service import lock
 from hermeslink.settings import load_settings
+from hermeslink.system.autostart import link_program
 
 START_SECONDS = 60.0
 """A start takes a second; a machine that boots may take longer."""
@@ -94,6 +97,9 @@ def _control(home: LinkHome) -> AbstractContextManager[None]:
 
 
 def _start(home: LinkHome, environ: Mapping[str, str]) -> Started:
+    systemd, program = Systemd(environ), link_program(home, hermes_root(environ), environ)
+    if systemd.is_enabled(program) and systemd.is_reachable():
+        return _start_unit(home, systemd, program)
     out, begin = _output_file(home)
     child = _spawn(home, environ, out)
     deadline = time.monotonic() + START_SECONDS
@@ -109,6 +115,22 @@ def _start(home: LinkHome, environ: Mapping[str, str]) -> Started:
     child.kill()
     child.wait()
     raise _not_started(f"Link was not ready within {START_SECONDS:g} s", out, begin, 1)
+
+
+def _start_unit(home: LinkHome, systemd: Systemd, program: Program) -> Started:
+    """By systemd, which starts it again when it crashed, from what the unit says."""
+    unit = systemd.unit_name(program)
+    why = systemd.start(program)
+    deadline = time.monotonic() + START_SECONDS
+    while why is None and time.monotonic() < deadline:
+        said = lock.running(home)
+        if said is not None and said.is_ready and said.url and answers(said.url):
+            return Started(said)
+        time.sleep(LOOK_SECONDS)
+    raise HermesError(
+        f"systemd did not start {unit}: {why or 'it is not ready'}; see: journalctl --user -u {unit}",
+        code="link_not_started",
+    )
 
 
 def _spawn(home: LinkHome, environ: Mapping[str, str], out: Path) -> subprocess.Popen[bytes]:

@@ -130,6 +130,7 @@ def make_link(
         "HERMESLINK_HOME": str(home),
         "HERMES_HOME": str(hermes_home),
         "PYTHONWARNINGS": "default",
+        "XDG_CURRENT_DESKTOP": "none",  # so that every machine has a way of starting it at a login
     }
     return LinkProcess(home, hermes_home, port, environ)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hermes.core.errors import HermesError
+from hermes.core.errors import Conflict
 from hermes.home.autostart.entry import Kind, Method, Program
 from hermes.home.autostart.launchd import Launchd
 from hermes.home.autostart.startup import Startup
@@ -60,11 +60,11 @@ def text(program: Program, environ: Mapping[str, str], platform: str = sys.platf
 
 
 def enable(program: Program, environ: Mapping[str, str], platform: str = sys.platform) -> Enabled:
-    """From the next login or start of the machine on. Raises HermesError `autostart_unsupported` where this machine has
-    no way, Conflict `entry_of_another_home`, and OSError."""
+    """From the next login or start of the machine on. Raises Conflict: `autostart_unsupported` where this machine has
+    no way, `entry_of_another_home`. And OSError."""
     method = _chosen(environ, platform)
     if method is None:
-        raise HermesError(
+        raise Conflict(
             "this machine has neither a systemd nor a desktop that starts programs; have your own service manager "
             f"run: {shlex.join(program.foreground)}, or start it by hand: {program.by_hand}",
             code="autostart_unsupported",

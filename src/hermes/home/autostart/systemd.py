@@ -47,7 +47,7 @@ class Systemd(Method):
         return _without_path(self.read(program) or "") != _without_path(self.text(program))
 
     def is_there(self) -> bool:
-        return shutil.which("systemctl", path=self.environ.get("PATH")) is not None
+        return shutil.which("systemctl", path=self.environ.get("PATH", "")) is not None
 
     def is_reachable(self) -> bool:
         """Whether a systemd of this user answers. In containers and over plain su none does."""
