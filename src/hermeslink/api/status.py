@@ -32,7 +32,8 @@ class HermesStatus(BaseModel):
 
 
 class GatewayStatus(BaseModel):
-    """The process of this machine that holds the default profile. `issue`: what is wrong, and how to mend it."""
+    """The process of this machine that holds the default profile. `issue`: what is wrong, or waits for a restart, and
+    how to mend it."""
 
     state: Literal["running", "starting", "jobs_only", "stopped"]
     issue: str | None = None
@@ -76,6 +77,8 @@ async def show_status(link: TheLink, caller: TheCaller) -> Status:
         asyncio.to_thread(link.servers.profiles),
         link.devices.all(caller),
     )
+    if gateway.issue is None and caller.is_admin:
+        gateway.issue = server.settings
     counted, newer = link.devices.summary(devices), link.updates.known().update_available
     state: Literal["running", "stopping"] = "stopping" if link.stopping.is_set() else "running"
     return Status(

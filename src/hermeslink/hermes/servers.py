@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -38,11 +38,13 @@ _ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]{1,256}\Z")
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """`issue`: what is wrong and how to mend it. `version`: the server's, where it says so."""
+    """`issue`: what is wrong and how to mend it. `version`: the server's, where it says so. `settings`: what it says of
+    settings that were changed and do not count yet."""
 
     state: Literal["online", "offline", "unauthorized"]
     issue: str | None = None
     version: str | None = None
+    settings: str | None = None
 
 
 class ApiServers:
@@ -127,7 +129,7 @@ class ApiServer:
         try:
             async with asyncio.timeout(STATE_SECONDS):
                 found = await self._find(is_fresh=True)
-                return ServerState("online", None, await self._version(found.place))
+                return await self._told(found.place)
         except ServerUnauthorized as error:
             return ServerState("unauthorized", error.message)
         except (ServerUnavailable, ServerRefused) as error:
@@ -305,12 +307,23 @@ class ApiServer:
         async with exchange(self._session, place, "GET", path, seconds=SEARCH_SECONDS, may_repeat=True) as response:
             return await read_object(response)
 
-    async def _version(self, place: Place) -> str | None:
-        try:
-            version = (await self._looked_at(place, "/health")).get("version")
-        except (ServerUnavailable, ServerRefused):
-            return None
-        return version if isinstance(version, str) else None
+    async def _told(self, place: Place) -> ServerState:
+        """What the server that answers says of itself; another than ours may say little."""
+        for path in ("/health/detailed", "/health"):
+            with suppress(ServerUnavailable, ServerRefused):
+                told = await self._looked_at(place, path)
+                return ServerState("online", None, _text(told, "version"), _text(told, *SETTINGS_CHECK))
+        return ServerState("online")
+
+
+SETTINGS_CHECK = ("readiness", "checks", "settings", "detail")
+
+
+def _text(told: object, *names: str) -> str | None:
+    """A text in an answer, None where there is none."""
+    for name in names:
+        told = told.get(name) if isinstance(told, dict) else None
+    return told if isinstance(told, str) else None
 
 
 async def _events_of(response: aiohttp.ClientResponse) -> AsyncGenerator[RemoteEvent, None]:
