@@ -25,7 +25,7 @@ app = new_app("Add and test MCP servers, whose tools the agent gets.")
 Name = Annotated[str, typer.Argument(help="What the server is called in mcp_servers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 LOG_NAME = "mcp.log"
-RESTART = "A running gateway takes it up when it is started again"
+TAKEN_UP = "A running gateway connects it with the next run"
 
 
 @app.command()
@@ -97,7 +97,7 @@ def add(
         set_env(home.env_file, variable, value)
     print(f"Added {name} to {home.config_file}" + (f", {', '.join(secrets)} to .env." if secrets else "."))
     _warn_of_open_secrets([*server.get("args", ()), url or ""])
-    print(f"Try it: {home.command} mcp test {name}. {RESTART}: {home.command} gateway restart.")
+    print(f"Try it: {home.command} mcp test {name}. {TAKEN_UP}.")
 
 
 @app.command("list")
@@ -152,7 +152,6 @@ def remove(ctx: typer.Context, name: Name) -> None:
     for keys in (["toolsets"], *(["platform_toolsets", platform] for platform in settings.platform_toolsets)):
         change_config(home.config_file, keys, lambda now: _without(now, f"mcp-{name}"))
     print(f"Removed {name}" + (f", and {', '.join(gone)} from .env." if gone else "."))
-    print(f"A running gateway has it until it is started again: {home.command} gateway restart.")
 
 
 def toolsets_of_gateway(call: Call) -> Mapping[str, Any]:

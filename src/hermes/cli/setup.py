@@ -366,7 +366,8 @@ def _tell(call: Call, answers: Answers) -> None:
     print(f"  {home.command:<28}a chat in this terminal")
     if answers.port is not None:
         print(f"  {home.command + ' gateway start':<28}the API, on http://127.0.0.1:{answers.port}")
-    if running_gateway(home.pid_file) is not None:
+    gateway = running_gateway(home.pid_file)
+    if gateway is not None and answers.port is not None and not (gateway.url or "").endswith(f":{answers.port}"):
         print(f"  {home.command + ' gateway restart':<28}so that the gateway that runs takes this up")
     if answers.way is None:
         typer.echo(

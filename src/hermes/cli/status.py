@@ -34,7 +34,8 @@ def status(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", h
 
 
 def _facts(call: Call, home: Home) -> dict[str, Any]:
-    """`gateway` None: it does not run. `model` then is what the settings name; at the start another may be found."""
+    """`gateway` None: it does not run. `model` then is what the settings name; at the start another may be found.
+    `settings`: what of them waits for a restart, or nothing."""
     from hermes.core.errors import HermesError
     from hermes.home.settings import load_settings
 
@@ -49,6 +50,7 @@ def _facts(call: Call, home: Home) -> dict[str, Any]:
         "runs": None,
         "queued": None,
         "jobs": None,
+        "settings": None,
         "problems": list(settings.problems),
     }
     try:
@@ -64,6 +66,8 @@ def _facts(call: Call, home: Home) -> dict[str, Any]:
         facts["queued"] = health["queued_runs"]
         checks = health["readiness"]["checks"]
         facts["model"] = checks.get("model", {}).get("detail") or facts["model"]
+        settings_row = checks.get("settings", {})
+        facts["settings"] = settings_row.get("detail") if settings_row.get("status") == "ok" else None
         bad = [f"{name}: {row['detail']}" for name, row in checks.items() if row["status"] != "ok" and name != "config"]
         facts["problems"] += bad
     return facts
@@ -129,6 +133,8 @@ def _rows(facts: dict[str, Any], home: Home) -> list[tuple[str, str]]:
     rows.append(("model", facts["model"] or "chosen at the start; see: hermes model"))
     if facts["runs"] is not None:
         rows.append(("runs", f"{facts['runs']} going on, {facts['queued']} in line"))
+    if facts["settings"]:
+        rows.append(("settings", facts["settings"]))
     if facts["jobs"] is not None:
         next_due = facts["jobs"]["next_due_at"]
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(next_due)) if next_due is not None else "none"

@@ -33,10 +33,9 @@ NEEDS_RESTART = frozenset(
         "api_server.callback_hosts",
         "database.url",
         "logging.level",
-        "mcp_servers",
     }
 )
-"""What the listener, the database, the log and the servers of others are made with."""
+"""What the listener, the database and the log are made with."""
 LIVE_IN_ENV = frozenset({"API_SERVER_KEY"})
 """What the gateway looks at in .env, though not in config.yaml."""
 

@@ -111,7 +111,7 @@ class Settings(Section):
     )
     mcp_servers: dict[ServerName, NamedServer] = Field(
         {},
-        description="MCP servers, whose tools the agent gets as the toolsets mcp-NAME; read when the gateway starts.",
+        description="MCP servers, whose tools the agent gets as the toolsets mcp-NAME.",
     )
     api_server: ApiServerSettings = Field(
         default_factory=ApiServerSettings,

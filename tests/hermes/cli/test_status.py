@@ -59,6 +59,7 @@ def test_jobs_the_model_and_problems_are_told_without_a_gateway(hermes: Hermes) 
         "runs": None,
         "queued": None,
         "jobs": {"due": 1, "next_due_at": 10.0},
+        "settings": None,
         "problems": ["config.yaml: modle is no setting; did you mean model?"],
     }
     text = hermes("status").out

@@ -131,6 +131,7 @@ class _Connection:
             raise InvalidInput("a message must be a JSON object")
         if body.get("type") != "response.create":
             raise InvalidInput("type must be response.create", param="type")
+        await self.services.look()
         known = await referenced(body.get("input"), self.principal.id, self.services)
         return parse(body, self.headers, self.principal, self.services.settings, known, is_socket=True)
 
