@@ -29,6 +29,7 @@ from hermeslink.pairing.devices import Devices
 from hermeslink.pairing.pairing import Pairing
 from hermeslink.profiles.files import ProfileFiles
 from hermeslink.profiles.memory import ProfileMemories
+from hermeslink.profiles.permissions import ProfilePermissions
 from hermeslink.profiles.skills import ProfileSkills
 from hermeslink.settings import LinkSettings, load_settings
 from hermeslink.store.schema import LINK
@@ -69,6 +70,7 @@ class Link:
     files: ProfileFiles
     memories: ProfileMemories
     skills: ProfileSkills
+    permissions: ProfilePermissions
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -137,6 +139,7 @@ async def open_link(
                     files,
                     ProfileMemories(files),
                     ProfileSkills(files),
+                    ProfilePermissions(files, environ),
                 )
     finally:
         await log.close()

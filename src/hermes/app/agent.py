@@ -78,7 +78,7 @@ class AgentOfHome:
 
     def _settle(self, parts: Parts) -> None:
         settings, agent = parts.settings, self.agent
-        toolsets = settings.platform_toolsets.get(self._platform, settings.toolsets)
+        toolsets = settings.toolsets_for(self._platform)
         limits = settings.limits
         agent.toolsets = tuple(toolsets) if toolsets is not None else None
         agent.limits = Limits(limits.max_steps, limits.max_tokens, limits.max_seconds, limits.max_usd)

@@ -8,6 +8,7 @@ from pathlib import Path
 from hermes.core.model import Model
 from hermes.home.paths import Home
 from hermes.home.sections import EndpointSettings
+from hermes.home.services import home_lacks, service_of
 from hermes.home.settings import Settings
 from hermes.models.choice import ModelSetting
 from hermes.models.resolve import Models
@@ -20,10 +21,6 @@ from hermes.toolsets.stt import stt_toolset
 from hermes.toolsets.toolset import Toolset
 from hermes.toolsets.tts import tts_toolset
 from hermes.toolsets.vision import Vision, vision_toolset
-
-OPENAI = "https://api.openai.com/v1"
-OPENAI_KEY = "OPENAI_API_KEY"
-EXAMPLES = {"image_gen": "gpt-image-1", "stt": "gpt-4o-transcribe", "tts": "gpt-4o-mini-tts"}
 
 
 def media_toolsets(settings: Settings, home: Home | None, keys: Mapping[str, str], models: Models) -> list[Toolset]:
@@ -80,38 +77,28 @@ def endpoint_of(
     name: str, settings: EndpointSettings, keys: Mapping[str, str], command: str
 ) -> tuple[Endpoint | None, str]:
     """The service, or what is missing for it. OpenAI's key goes to OpenAI's own address and to no other."""
-    if not settings.model:
-        return None, f"no model is named: {command} config set {name}.model {EXAMPLES[name]}"
-    base_url = settings.base_url or keys.get("OPENAI_BASE_URL", "").strip().rstrip("/") or OPENAI
-    key, key_name = settings.api_key, f"{name}.api_key"
-    if not key and (settings.key_env or settings.base_url in (None, OPENAI)):
-        key_name = settings.key_env or OPENAI_KEY
-        key = keys.get(key_name, "").strip()
-        if not key:
-            own = "" if settings.key_env else f", or a server of your own: {command} config set {name}.base_url URL"
-            return None, f"{key_name} is not set: {command} config set {key_name} KEY{own}"
+    service, lacks = service_of(name, settings, keys, command)
+    if service is None:
+        return None, lacks
     from hermes.models.connection import proxy_for  # aiohttp
 
     return Endpoint(
         name=name,
-        base_url=base_url,
-        model=settings.model,
-        api_key=key,
-        key_name=key_name,
-        set_key=f"{command} config set {key_name} KEY",
+        base_url=service.base_url,
+        model=service.model,
+        api_key=service.key,
+        key_name=service.key_name,
+        set_key=f"{command} config set {service.key_name} KEY",
         timeout_seconds=settings.timeout,
-        proxy=proxy_for(base_url, keys),
+        proxy=proxy_for(service.base_url, keys),
     ), ""
 
 
 def _homeassistant(settings: Settings, command: str) -> Toolset:
-    home = settings.homeassistant
-    set_token = f"{command} config set HASS_TOKEN TOKEN"
-    if not home.url:
-        way_out = f"{command} config set homeassistant.url http://homeassistant.local:8123"
-        return homeassistant_toolset(None, f"no address is set: {way_out}")
-    if not home.token:
-        return homeassistant_toolset(None, f"no long-lived access token is set: {set_token}")
+    home, lacks = settings.homeassistant, home_lacks(settings, command)
+    if not home.url or not home.token:
+        return homeassistant_toolset(None, lacks)
+    way_out = f"{command} config set HASS_TOKEN TOKEN"
     return homeassistant_toolset(
-        HomeServer(url=home.url, token=home.token, way_out=set_token, timeout_seconds=home.timeout)
+        HomeServer(url=home.url, token=home.token, way_out=way_out, timeout_seconds=home.timeout)
     )

@@ -45,7 +45,7 @@ def list_tools(
 
     call = call_of(ctx)
     settings = load_settings(call.home(), call.environ, is_lenient=True)
-    chosen = settings.platform_toolsets.get(_checked(platform) or "api_server", settings.toolsets)
+    chosen = settings.toolsets_for(_checked(platform) or "api_server")
     seen = toolsets_of_gateway(call) if settings.mcp_servers else {}
     rows = _rows(settings, chosen, asyncio.run(_problems(call, settings)), seen)
     if as_json:
@@ -71,6 +71,7 @@ def disable(ctx: typer.Context, names: Names, platform: Platform = None) -> None
 
 def _change(call: Call, names: Sequence[str], platform: str | None, *, is_on: bool) -> None:
     """Writes the whole list: from then on it holds what it says, and nothing that a later version brings."""
+    from hermes.core.toolset import MCP_PREFIX
     from hermes.home.config_file import change_config
     from hermes.home.edit import beaten_by
     from hermes.home.paths import create_home
@@ -92,6 +93,8 @@ def _change(call: Call, names: Sequence[str], platform: str | None, *, is_on: bo
     where = "everywhere" if platform is None else f"for {platform}"
     typer.echo(f"{', '.join(names)}: {'on' if is_on else 'off'} {where}, in {home.config_file}", err=True)
     print(", ".join(after) or "no toolset at all")
+    if is_on and not settings.mcp_enabled and any(name.startswith(MCP_PREFIX) for name in names):
+        typer.echo(f"but mcp_enabled is false: {home.command} config set mcp_enabled true", err=True)
     stronger = beaten_by(home, ".".join(keys), call.environ)
     if stronger is not None:
         typer.echo(f"but {stronger} says otherwise, and beats it", err=True)
@@ -167,7 +170,7 @@ def _rows(
     servers = [
         {
             "name": f"mcp-{server}",
-            "enabled": given.enabled and (chosen is None or f"mcp-{server}" in chosen),
+            "enabled": given.enabled and settings.mcp_enabled and (chosen is None or f"mcp-{server}" in chosen),
             "label": f"MCP: {server}",
             "description": f"Tools of the MCP server {server}",
             "tools": seen.get(f"mcp-{server}", {}).get("tools", []),

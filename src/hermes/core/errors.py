@@ -121,11 +121,12 @@ class ConfigError(HermesError):
 
 
 class ConfigUnreadable(ConfigError):
-    """A file of the home. `line` is the one at fault, None where it is not about one. The message has the path, and may
-    have words of the file."""
+    """A file of the home, by its `name` alone; `line` is the one at fault, None where it is not about one. The message
+    has the path, and may have words of the file: secrets."""
 
-    def __init__(self, message: str, line: int | None = None) -> None:
+    def __init__(self, message: str, name: str, line: int | None = None) -> None:
         super().__init__(message)
+        self.name = name
         self.line = line
 
 

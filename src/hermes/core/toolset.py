@@ -200,6 +200,9 @@ SAFE = CompositeInfo(
 )
 COMPOSITES: dict[str, CompositeInfo] = {SAFE.name: SAFE}
 
+MCP_PREFIX = "mcp-"
+"""Before the name of an MCP server, for the toolset that its tools are in."""
+
 TOOLSETS: dict[str, ToolsetInfo] = {toolset.name: toolset for toolset in CATALOGUE}
 TOOLS: dict[str, ToolInfo] = {tool.name: tool for toolset in CATALOGUE for tool in toolset.tools}
 TOOL_SEARCH = ToolInfo("tool_search", "🧰", "Find a tool", Risk.READ, is_own_words=True)

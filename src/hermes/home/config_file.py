@@ -114,7 +114,7 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigUnreadable(f"{path} cannot be read: {exc}") from exc
+        raise ConfigUnreadable(f"{path} cannot be read: {exc}", path.name) from exc
 
 
 def _values(text: str, path: Path) -> dict[str, Any]:
@@ -129,17 +129,17 @@ def _values(text: str, path: Path) -> dict[str, Any]:
         mark = exc.problem_mark or exc.context_mark
         line = mark.line + 1 if mark is not None else None
         place = f", line {line}" if line is not None else ""
-        raise ConfigUnreadable(f"{path}{place}: {exc.problem or exc.context or 'not YAML'}", line) from exc
+        raise ConfigUnreadable(f"{path}{place}: {exc.problem or exc.context or 'not YAML'}", path.name, line) from exc
     except (YAMLError, ValueError) as exc:
-        raise ConfigUnreadable(f"{path}: {exc}") from exc
+        raise ConfigUnreadable(f"{path}: {exc}", path.name) from exc
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigUnreadable(f"{path}: expected names with values, such as `toolsets: [file]`")
+        raise ConfigUnreadable(f"{path}: expected names with values, such as `toolsets: [file]`", path.name)
     try:
         return {key: _apart(value) for key, value in values.items()}
     except RecursionError as exc:
-        raise ConfigUnreadable(f"{path}: a value stands inside itself") from exc
+        raise ConfigUnreadable(f"{path}: a value stands inside itself", path.name) from exc
 
 
 def _apart(value: Any) -> Any:

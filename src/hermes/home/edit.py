@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_origin
@@ -120,7 +121,7 @@ def _taken(name: str, value: Any) -> Any:
     try:
         if not UPPER_CASE.fullmatch(name):
             if not (isinstance(value, dict) and below(canonical(name))):
-                _setting(name)
+                _check_kind(_setting(name), value, name)
             return _checked(canonical(name), value, shown=name)
         _check_env_name(name)
         if name in env_names():
@@ -128,6 +129,19 @@ def _taken(name: str, value: Any) -> Any:
         return value
     except InvalidInput as error:
         raise InvalidInput(error.message, param=name) from error
+
+
+def _check_kind(setting: Setting, value: Any, name: str) -> None:
+    """What is text in a file may be a number; what comes as a value is what it is."""
+    kind = bare(setting.annotation)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    wrong = (
+        (isinstance(value, bool) and kind is not bool)
+        or (kind is bool and not isinstance(value, bool))
+        or (kind in (int, float) and not (is_number and math.isfinite(value)))
+    )
+    if wrong and kind is not Any:
+        raise InvalidInput(f"{name}: expected {setting.expected}, not {value!r}"[:200])
 
 
 def _change(config: ConfigDraft, env: EnvDraft, name: str, value: Any) -> bool:

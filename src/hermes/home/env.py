@@ -98,7 +98,7 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigUnreadable(f"{path} cannot be read: {exc}") from exc
+        raise ConfigUnreadable(f"{path} cannot be read: {exc}", path.name) from exc
 
 
 def _bindings(text: str) -> list[Binding]:

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from hermes.core.errors import ConfigError
 from hermes.core.redact import is_secret_name
+from hermes.core.toolset import MCP_PREFIX, TOOLSETS
 from hermes.home.config_file import read_config
 from hermes.home.env import env_problems, read_env
 from hermes.home.paths import Home
@@ -79,6 +80,9 @@ class Settings(Section):
     platform_toolsets: dict[str, CommaList] = Field(
         {}, description="Toolsets for one way in, such as api_server: [file]. Beats toolsets."
     )
+    mcp_enabled: bool = Field(
+        True, description="Whether the agent gets the tools of MCP servers. They stay connected without, too."
+    )
     approvals: ApprovalSettings = Field(
         default_factory=ApprovalSettings, description="Who is asked before something dangerous."
     )
@@ -136,6 +140,14 @@ class Settings(Section):
     _errors: list[str] = PrivateAttr(default_factory=list)
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _stamp: Stamp | None = PrivateAttr(None)
+
+    def toolsets_for(self, platform: str) -> list[str] | None:
+        """The toolsets and composites of one way in; None: all that are on by default, and those of MCP servers."""
+        named = self.platform_toolsets.get(platform, self.toolsets)
+        if self.mcp_enabled:
+            return named
+        names = [name for name, info in TOOLSETS.items() if info.is_default] if named is None else named
+        return [name for name in names if not name.startswith(MCP_PREFIX)]
 
     @property
     def environ(self) -> dict[str, str]:

@@ -63,7 +63,7 @@ def rules_of(
     def takes_model(name: str) -> bool:
         return settings.direct_model_requests or name in settings.model_routes or name in own_names
 
-    toolsets = enabled(settings.platform_toolsets.get("api_server", settings.toolsets))
+    toolsets = enabled(settings.toolsets_for("api_server"))
     return Rules(settings.jobs.timezone or machine_timezone(environ), toolsets, takes_model)
 
 

@@ -46,6 +46,7 @@ from hermeslink.api import (
     models,
     pages,
     pairing,
+    permissions,
     plans,
     profiles,
     public,
@@ -58,6 +59,7 @@ from hermeslink.api import (
 )
 from hermeslink.api import headers as names
 from hermeslink.api.access import PUBLIC, Gate, Row, check_scope
+from hermeslink.api.bodies import first_fault
 from hermeslink.api.dependencies import CALLER, PEER
 from hermeslink.api.errors import MethodNotAllowed, error_response, is_inside
 from hermeslink.api.headers import REQUEST_ID
@@ -84,6 +86,7 @@ GROUPS: tuple[APIRouter, ...] = (
     runs.router,
     cron.router,
     profiles.router,
+    permissions.router,
     memory.router,
     skills.router,
     system.router,
@@ -281,12 +284,8 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """The first fault, by the name that the client sent. Never what it sent: that may be a secret."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    told = InvalidInput(f"{field}: {first['msg']}", code="validation_error", param=field)
-    return error_response(told, request.scope[REQUEST_ID])
+    return error_response(first_fault(error), request.scope[REQUEST_ID])
 
 
 async def _refused(request: Request, error: Exception) -> Response:

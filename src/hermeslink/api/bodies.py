@@ -4,10 +4,17 @@ that clients know (spec: link-api, section 1). And what answers have in common.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, get_args
 
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hermes.core.errors import InvalidInput
 
 GROUPS = (
     ("content", "text", "input"),
@@ -43,6 +50,32 @@ class Body(BaseModel):
         if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
             raise ValueError("this is a number, not true or false")
         return value
+
+
+def refusing_with(code: str) -> type[APIRoute]:
+    """For an APIRouter: a body that breaks the schema of its routes is 400 with this code of the contract, not 422."""
+
+    class Refusing(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def handle_or_refuse(request: Request) -> Response:
+                try:
+                    return await handle(request)
+                except RequestValidationError as error:
+                    told = first_fault(error)
+                    raise InvalidInput(told.message, code=code, param=told.param) from error
+
+            return handle_or_refuse
+
+    return Refusing
+
+
+def first_fault(error: RequestValidationError) -> InvalidInput:
+    """By the name that the client sent. Never what it sent: that may be a secret."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    return InvalidInput(f"{field}: {first['msg']}", code="validation_error", param=field)
 
 
 class Answer(BaseModel):

@@ -20,8 +20,6 @@ LATER: tuple[Row, ...] = (
     ("GET", "/profile-creation/events"),
     ("GET", "/profiles/{name}/status"),
     ("GET", "/profiles/{name}/statistics"),
-    ("GET", "/profiles/{name}/permissions"),
-    ("PATCH", "/profiles/{name}/permissions"),
     ("GET", "/profiles/{name}/tool-configs/{tool_key}"),
     ("PATCH", "/profiles/{name}/tool-configs/{tool_key}"),
     ("GET", "/profiles/{name}/model-configs"),

@@ -34,7 +34,7 @@ CAPABILITIES: dict[str, bool] = {
     "profile_management": False,
     "skills": True,
     "memory": True,
-    "permissions": False,
+    "permissions": True,
     "tool_configs": False,
     "updates": False,
     "autostart": True,

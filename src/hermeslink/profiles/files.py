@@ -10,8 +10,11 @@ from functools import partial
 from typing import TypeVar
 
 from hermes.core.clock import Clock
-from hermes.core.errors import ConfigError, Conflict, StoreUnavailable
+from hermes.core.errors import ConfigError, ConfigUnreadable, Conflict, StoreUnavailable
+from hermes.home.config_file import read_config
+from hermes.home.env import read_env
 from hermes.home.paths import Home
+from hermes.home.settings import Settings, load_settings
 from hermes.store.database import Database
 from hermeslink.core.caller import Caller
 from hermeslink.store import audit
@@ -70,11 +73,23 @@ class ProfileFiles:
             return work(home)
 
 
+def readable_settings(home: Home, environ: Mapping[str, str]) -> Settings:
+    """Wrong values are left out, and among its `errors`; `environ` speaks for the default profile. Raises
+    ConfigUnreadable where a file cannot be read at all: what it may say is no default."""
+    read_config(home.config_file)
+    read_env(home.env_file)
+    return load_settings(home, {} if home.is_profile else environ, is_lenient=True)
+
+
 @contextmanager
 def telling(home: Home) -> Iterator[None]:
     """What goes wrong with a home's files, said without the places of this machine."""
     try:
         yield
+    except ConfigUnreadable as error:
+        where = error.name if error.line is None else f"{error.name}, line {error.line}"
+        told = f"{where} cannot be read; on the machine, {home.command} config check says why"
+        raise Conflict(told, code="profile_config_invalid") from error
     except ConfigError as error:
         raise Conflict(without_paths(error.message, home), code="profile_config_invalid") from error
     except OSError as error:

@@ -52,6 +52,7 @@ TOKENS = "link device access_token refresh_token"
 CONVERSATION = "/conversations/{conversation}"
 JOB = "/profiles/{profile}/cron-jobs/{job}"
 MEMORY = "/profiles/{profile}/memory"
+PERMISSIONS = "/profiles/{profile}/permissions"
 REMEMBERED = "profileName memoryDir stores settings notice"
 SPEAK = {"content": "hello"}
 CHECK = "local remote update_available check_state issue manual"
@@ -153,8 +154,14 @@ ROWS = (
     Row("DELETE", MEMORY, "admin", body={"target": "all"}, fields=REMEMBERED),
     Row("PATCH", f"{MEMORY}/settings", "admin", body={"userCharLimit": 1000}, fields=REMEMBERED),
     Row("PATCH", f"{MEMORY}/provider", "admin", body={"provider": "built-in"}, fields=REMEMBERED),
-    later("GET", "/profiles/{profile}/permissions", "chat"),
-    later("PATCH", "/profiles/{profile}/permissions", "admin"),
+    Row("GET", PERMISSIONS, fields="permissions"),
+    Row(
+        "PATCH",
+        PERMISSIONS,
+        "admin",
+        body={"approvals": {"timeout": 60}, "command_allowlist": []},
+        fields="permissions",
+    ),
     later("GET", "/profiles/{profile}/tool-configs/{tool}", "chat"),
     later("PATCH", "/profiles/{profile}/tool-configs/{tool}", "admin"),
     later("GET", "/profiles/{profile}/model-configs", "chat"),
@@ -333,6 +340,9 @@ WRONGS = (
     Wrong("GET", "/profiles/..%2E/memory", 404, "profile_not_found"),
     Wrong("PATCH", "/profiles/{profile}/skills/{skill}", 400, "skill_enabled_required", {}),
     Wrong("PATCH", "/profiles/{profile}/skills/nothing", 404, "skill_not_found", {"enabled": True}),
+    Wrong("GET", "/profiles/nobody/permissions", 404, "profile_not_found"),
+    Wrong("PATCH", PERMISSIONS, 400, "profile_permissions_update_empty", {}),
+    Wrong("PATCH", PERMISSIONS, 400, "profile_permissions_invalid", {"approvals": {"mode": "loud"}}),
     Wrong("POST", f"{MEMORY}/entries", 400, "memory_invalid_target", {"target": "soul", "content": "a"}),
     Wrong("POST", f"{MEMORY}/entries", 400, "memory_content_required", {"target": "user"}),
     Wrong("POST", f"{MEMORY}/entries", 400, "memory_limit_exceeded", {"target": "user", "content": "x" * 9_000}),
