@@ -27,9 +27,12 @@ from hermeslink.home import LinkHome
 from hermeslink.identity import IdentityFile
 from hermeslink.pairing.devices import Devices
 from hermeslink.pairing.pairing import Pairing
+from hermeslink.profiles.creation import Creations
 from hermeslink.profiles.files import ProfileFiles
 from hermeslink.profiles.memory import ProfileMemories
+from hermeslink.profiles.names import Names
 from hermeslink.profiles.permissions import ProfilePermissions
+from hermeslink.profiles.profiles import Profiles
 from hermeslink.profiles.skills import ProfileSkills
 from hermeslink.settings import LinkSettings, load_settings
 from hermeslink.store.schema import LINK
@@ -71,6 +74,8 @@ class Link:
     memories: ProfileMemories
     skills: ProfileSkills
     permissions: ProfilePermissions
+    profiles: Profiles
+    creations: Creations
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -100,9 +105,11 @@ async def open_link(
         inboxes = Inboxes(hermes_root, lambda: identity.link_id)
         blobs = Blobs(database, Folder(home.blobs_dir), inboxes, clock)
         await blobs.sweep()
+        names = Names(hermes_root, home.profiles_file, log, clock)
         async with (
             devices.watched(),
             ApiServers(hermes_root, clock, environ) as servers,
+            names.watched(),
             DirectRuns(servers, database, clock) as direct_runs,
         ):
             conversations = Conversations(database, log, blobs, clock, servers.home)
@@ -111,7 +118,8 @@ async def open_link(
             conversations.deleted = sending.forget
             files = ProfileFiles(servers.home, database, clock)
             updates = Updates(home, database, clock, environ)
-            async with sending.running(), updates.running():
+            creations = Creations(home.creation_file, servers, files, names, clock)
+            async with sending.running(), updates.running(), creations.running():
                 yield Link(
                     home,
                     hermes_root,
@@ -140,6 +148,8 @@ async def open_link(
                     ProfileMemories(files),
                     ProfileSkills(files),
                     ProfilePermissions(files, environ),
+                    Profiles(files, names, servers, database, clock, environ),
+                    creations,
                 )
     finally:
         await log.close()

@@ -43,6 +43,16 @@ class LinkHome:
         return self.path / "updates.json"
 
     @property
+    def profiles_file(self) -> Path:
+        """Which profile had which name when it was looked last."""
+        return self.path / "profiles.json"
+
+    @property
+    def creation_file(self) -> Path:
+        """How the last creation of a profile went."""
+        return self.path / "profile-creation.json"
+
+    @property
     def blobs_dir(self) -> Path:
         return self.path / "blobs"
 

@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hermes.core.errors import Conflict
-from hermes.home.files import make_private_directory, open_private
+from hermes.core.errors import Conflict, NotFound
+from hermes.home.files import DIRECTORY_MODE, open_private
 from hermes.home.locks import try_lock
 from hermes.home.paths import Home
 
@@ -20,12 +20,20 @@ FILE_NAME = "wanted.lock"
 
 @contextmanager
 def wanted(home: Home) -> Iterator[None]:
-    """Nobody opens it meanwhile. Raises Conflict `profile_busy` when somebody else wants it already."""
-    make_private_directory(home.run_dir)
-    handle = open_private(home.run_dir / FILE_NAME, os.O_RDWR | os.O_CREAT)
+    """Nobody opens it meanwhile. Raises Conflict `profile_busy` when somebody else wants it already, NotFound when he
+    has taken it away just now.
+    """
+    file = home.run_dir / FILE_NAME
+    try:
+        home.run_dir.mkdir(mode=DIRECTORY_MODE, exist_ok=True)  # and nothing above it, which may be gone
+        handle = open_private(file, os.O_RDWR | os.O_CREAT)
+    except FileNotFoundError as error:
+        raise _gone(home) from error
     try:
         if not try_lock(handle, is_patient=True):
             raise Conflict(f"profile {home.name} is being renamed or deleted already", code="profile_busy")
+        if not file.exists() or not os.path.samestat(file.stat(), os.fstat(handle)):
+            raise _gone(home)
         yield
     finally:
         os.close(handle)
@@ -41,3 +49,7 @@ def is_wanted(home: Home) -> bool:
         return not try_lock(handle)
     finally:
         os.close(handle)
+
+
+def _gone(home: Home) -> NotFound:
+    return NotFound(f"no profile {home.name!r} any more", code="profile_not_found")

@@ -169,7 +169,9 @@ class Conducting:
         except (StoreUnavailable, asyncio.CancelledError):
             raise
         except NotFound as error:
-            if error.code != "conversation_not_found":
+            now = await self._database.read(run_store.get, run.id)
+            is_elsewhere = now is not None and now.profile != run.profile  # its profile got another name
+            if error.code != "conversation_not_found" and not is_elsewhere:
                 await self.end(run, _failed(error.code, error.message))
         except OSError as error:
             log.warning("the attachments of %s cannot be given to the agent: %s", run.id, error)

@@ -109,7 +109,11 @@ class DirectRuns:
                     seen, pause = event.seq, FIRST_PAUSE_SECONDS
                     usage = event.data.get("usage") if event.is_final else None
                 await self._count(run, usage)
-            except NotFound:  # the run, or its profile
+            except NotFound:  # the run, or its profile, which may only have another name now
+                now = await self._database.read(store.get, run.id)
+                if now is not None and now.profile != run.profile:
+                    run = now
+                    continue
                 await self._database.write(store.count, run.id, None)
             except HermesError as error:
                 log.debug("the direct run %s is followed again later: %s", run.id, error.message)

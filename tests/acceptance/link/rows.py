@@ -14,7 +14,7 @@ from typing import Any, Literal
 Access = Literal["public", "connect", "machine", "chat", "admin"]
 """machine: without a token, where it comes from this machine itself."""
 
-Kind = Literal["json", "bare", "sse", "html", "bytes", "later"]
+Kind = Literal["json", "bare", "sse", "html", "bytes", "empty", "later"]
 
 
 def anonymous(path: str) -> str:
@@ -51,6 +51,7 @@ def later(method: str, path: str, access: Access) -> Row:
 TOKENS = "link device access_token refresh_token"
 CONVERSATION = "/conversations/{conversation}"
 JOB = "/profiles/{profile}/cron-jobs/{job}"
+CREATION = "state profile_name job_id started_at finished_at lines error"
 MEMORY = "/profiles/{profile}/memory"
 PERMISSIONS = "/profiles/{profile}/permissions"
 REMEMBERED = "profileName memoryDir stores settings notice"
@@ -131,13 +132,13 @@ ROWS = (
     later("PATCH", "/model-configs/defaults", "admin"),
     later("DELETE", "/model-configs", "admin"),
     Row("GET", "/profiles", fields="profiles"),
-    later("POST", "/profiles", "admin"),
-    later("PATCH", "/profiles/{profile}", "admin"),
-    later("DELETE", "/profiles/{profile}", "admin"),
+    Row("POST", "/profiles", "admin", 202, fields=CREATION, body={"name": "{fresh}"}),
+    Row("PATCH", "/profiles/{spare}", "admin", body={"display_name": "Ada"}, fields="profile"),
+    Row("DELETE", "/profiles/{spare}", "admin", 204, kind="empty"),
     later("GET", "/profiles/catalog", "chat"),
-    later("GET", "/profile-creation/status", "admin"),
-    later("GET", "/profile-creation/events", "admin"),
-    later("GET", "/profiles/{profile}/status", "chat"),
+    Row("GET", "/profile-creation/status", "admin", fields=CREATION),
+    Row("GET", "/profile-creation/events", "admin", kind="sse"),
+    Row("GET", "/profiles/{profile}/status", fields="profile"),
     later("GET", "/profiles/{profile}/statistics", "chat"),
     Row("GET", "/profiles/{profile}/skills", fields="skills categories"),
     Row("PATCH", "/profiles/{profile}/skills/{skill}", "admin", body={"enabled": False}, fields="skill"),
@@ -336,6 +337,22 @@ WRONGS = (
     Wrong("GET", "/statistics/usage", 400, "invalid_range", query={"from": "2026-02-02", "to": "2026-02-01"}),
     Wrong("GET", "/statistics/usage", 400, "invalid_range", query={"from": "yesterday"}),
     Wrong("GET", "/profiles/nobody/cron-jobs", 404, "profile_not_found"),
+    Wrong("POST", "/profiles", 400, "invalid_profile_name", {}),
+    Wrong("POST", "/profiles", 400, "invalid_profile_name", {"name": "../etc"}),
+    Wrong("POST", "/profiles", 409, "profile_exists", {"name": "default"}),
+    Wrong("POST", "/profiles", 404, "profile_not_found", {"name": "copy", "clone_from": "nobody"}),
+    Wrong("PATCH", "/profiles/default", 400, "default_profile_not_mutable", {"name": "other"}),
+    Wrong("PATCH", "/profiles/default", 400, "profile_update_empty", {}),
+    Wrong("PATCH", "/profiles/default", 400, "invalid_profile_avatar_type", {"avatar_type": "film"}),
+    Wrong("PATCH", "/profiles/default", 400, "invalid_profile_avatar_url", {"avatar_url": "javascript:alert(1)"}),
+    Wrong("PATCH", "/profiles/{spare}", 400, "invalid_profile_name", {"name": "Not A Name"}),
+    Wrong("PATCH", "/profiles/{spare}", 409, "profile_exists", {"name": "default"}),
+    Wrong("PATCH", "/profiles/nobody", 404, "profile_not_found", {"name": "other"}),
+    Wrong("PATCH", "/profiles/nobody", 404, "profile_not_found", {"display_name": "A"}),
+    Wrong("DELETE", "/profiles/default", 400, "default_profile_not_mutable"),
+    Wrong("DELETE", "/profiles/nobody", 404, "profile_not_found"),
+    Wrong("GET", "/profiles/Not.A.Name/status", 404, "profile_not_found"),
+    Wrong("GET", "/profiles/nobody/status", 404, "profile_not_found"),
     Wrong("GET", "/profiles/nobody/skills", 404, "profile_not_found"),
     Wrong("GET", "/profiles/..%2E/memory", 404, "profile_not_found"),
     Wrong("PATCH", "/profiles/{profile}/skills/{skill}", 400, "skill_enabled_required", {}),

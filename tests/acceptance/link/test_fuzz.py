@@ -26,7 +26,12 @@ EXAMPLES = 12
 LATER = {(row.method, anonymous(row.route)) for row in ROWS + BEYOND if row.kind == "later"}
 ENDS_THE_CALLER = {"/api/v1/auth/logout"}
 """Not with the token that all others need; test_rows calls it."""
-STREAMS = {"/api/v1/conversations/events", "/api/v1/conversations/{}/events", "/api/v1/runs/{}/events"}
+STREAMS = {
+    "/api/v1/conversations/events",
+    "/api/v1/conversations/{}/events",
+    "/api/v1/runs/{}/events",
+    "/api/v1/profile-creation/events",
+}
 
 
 @pytest.fixture(scope="module")

@@ -121,6 +121,8 @@ def test_a_right_call_gets_the_answer_that_clients_know(world: World, document: 
             assert answer.headers["cache-control"] == "no-cache" and answer.headers["x-accel-buffering"] == "no"
         case "bytes":
             assert answer.content == b"text of blob"
+        case "empty":
+            assert answer.content == b""
         case _:
             found = answer.json()
             assert row.kind == "bare" or found["ok"] is True
@@ -189,5 +191,6 @@ NOBODYS = {
         "tool": "tool",
         "archive_plan": "plan",
         "provider": "provider",
+        "spare": "profile",
     }.items()
 }

@@ -11,6 +11,7 @@ import httpx
 from hermes.models.script import Call, Script, Step
 from tests.acceptance.link.phone import Phone, ok
 from tests.acceptance.link.process import LinkProcess
+from tests.support import waiting
 
 SCRIPT: Script = (
     Step(when="^remove", after_tool=False, tool_calls=(Call("terminal", {"command": "rm -rf build"}),)),
@@ -31,10 +32,13 @@ class World:
         self.admin = link.phone("Admin")
         self.chat = link.phone("Chat", scope="chat")
         self._made: dict[str, str] = {}
+        self._profiles = 0
         self._makers: dict[str, Callable[[], str]] = {
             "conversation": self.admin.conversation,
             "other": self.admin.conversation,
             "profile": lambda: "default",
+            "fresh": self._fresh,
+            "spare": self._spare,
             "skill": self._skill,
             "entry": self._entry,
             "twice": self._twice,
@@ -104,6 +108,18 @@ class World:
             if not answer.headers.get("content-type", "").startswith("text/event-stream"):
                 answer.read()
             return answer
+
+    def _fresh(self) -> str:
+        """A name for a new profile, when no other is being made."""
+        waiting.eventually(lambda: self.admin.get("/profile-creation/status")["state"] != "running", seconds=30)
+        self._profiles += 1
+        return f"profile{self._profiles}"
+
+    def _spare(self) -> str:
+        """A profile of its own."""
+        name = self.admin.post("/profiles", {"name": self._fresh()})["profile_name"]
+        waiting.eventually(lambda: self.admin.get("/profile-creation/status")["state"] == "succeeded", seconds=30)
+        return str(name)
 
     def _revoked(self) -> str:
         phone = self.link.phone("Lost")
