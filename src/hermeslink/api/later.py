@@ -26,8 +26,6 @@ LATER: tuple[Row, ...] = (
     ("GET", "/link/update/status"),
     ("POST", "/link/update"),
     ("GET", "/link/update/events"),
-    ("GET", "/system/logs"),
-    ("GET", "/system/logs/gateway"),
     ("GET", "/expose"),
     ("POST", "/expose"),
     ("DELETE", "/expose"),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hermes.core.errors import HermesError
+from hermes.core.errors import ConfigError, HermesError
 from hermeslink.cli.context import N_, _, call_of, new_app, plain
 
 logs = new_app(N_("Show what was logged."))
@@ -25,13 +25,19 @@ def _logs(
     gateway: Annotated[
         bool, typer.Option("--gateway", help=N_("What the gateway logged, as `hermes logs` shows it."))
     ] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", "-p", metavar="NAME", help=N_("With --gateway: of the profile's own gateway.")),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help=N_("Write the lines as they are kept."))] = False,
 ) -> None:
     from hermes.home.log_files import LogFile
 
     call = call_of(ctx)
     if gateway:
-        raise typer.Exit(_of_gateway(call.environ, lines, follow=follow, as_json=as_json))
+        raise typer.Exit(_of_gateway(call.environ, profile, lines, follow=follow, as_json=as_json))
+    if profile is not None:
+        raise ConfigError(_("Link has one log for all profiles; add --gateway for that of a profile"))
     file = LogFile(call.home().log_file)
     show = str if as_json else _line
     last: list[bytes] = []
@@ -50,13 +56,16 @@ def _logs(
         print(show(raw.decode("utf-8", "replace")), flush=True)
 
 
-def _of_gateway(environ: dict[str, str], lines: int, *, follow: bool, as_json: bool) -> int:
+def _of_gateway(environ: dict[str, str], profile: str | None, lines: int, *, follow: bool, as_json: bool) -> int:
     """The program that the agent is, wherever it keeps its log."""
     program = environ.get("HERMES_BIN", "").strip() or "hermes"
+    whose = ["-p", profile] if profile is not None else []
     options = [*(["-f"] if follow else []), *(["--json"] if as_json else [])]
     sys.stdout.flush()
     try:
-        return subprocess.run([program, "logs", "-n", str(lines), *options], env=environ, check=False).returncode
+        return subprocess.run(
+            [program, *whose, "logs", "-n", str(lines), *options], env=environ, check=False
+        ).returncode
     except OSError as error:
         raise HermesError(
             _("{program} cannot be started ({why}); say where it is with HERMES_BIN").format(

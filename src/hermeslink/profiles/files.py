@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
 from hermes.core.clock import Clock
-from hermes.core.errors import ConfigError, ConfigUnreadable, Conflict, StoreUnavailable
+from hermes.core.errors import ConfigError, ConfigUnreadable, Conflict, HermesError, StoreUnavailable
 from hermes.home.config_file import read_config
 from hermes.home.env import read_env
+from hermes.home.logs import hide_in_logs
 from hermes.home.paths import Home
 from hermes.home.settings import Settings, load_settings
 from hermes.store.database import Database
 from hermeslink.core.caller import Caller
 from hermeslink.store import audit
+from hermeslink.system.logs import secrets_in
 
 T = TypeVar("T")
 
@@ -49,7 +51,7 @@ class ProfileFiles:
     ) -> T:
         """`action` and `details` as the audit has them: `memory.added`; no secret may be among them. What failed is
         not noted."""
-        done = await asyncio.to_thread(self._done, profile, work)
+        done = await asyncio.to_thread(self._changed, profile, work)
         await self.note(caller, profile, action, details)
         return done
 
@@ -71,6 +73,13 @@ class ProfileFiles:
         home = self._home_of(profile)
         with telling(home):
             return work(home)
+
+    def _changed(self, profile: str, work: Callable[[Home], T]) -> T:
+        """A key that was just written is known to the log's sink."""
+        done = self._done(profile, work)
+        with suppress(HermesError):  # a profile that was deleted
+            hide_in_logs(secrets_in(self._home_of(profile)))
+        return done
 
 
 def readable_settings(home: Home, environ: Mapping[str, str]) -> Settings:

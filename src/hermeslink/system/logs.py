@@ -13,6 +13,8 @@ from hermes.core.redact import Redactor, is_secret_name
 from hermes.home.env import read_env
 from hermes.home.log_files import LogFile
 from hermes.home.paths import Home
+from hermes.home.profiles import list_profiles
+from hermes.home.settings import load_settings, secret_values
 
 MAX_LINE_BYTES = 16 << 10
 """A longer line is shown cut."""
@@ -21,15 +23,25 @@ MAX_LINE_BYTES = 16 << 10
 def secrets_of(root: Path, environ: Mapping[str, str]) -> set[str]:
     """The values that no log may show: those of the agent's profiles, whose keys Link sends, and of the environment."""
     found = {value for name, value in environ.items() if is_secret_name(name)}
-    for file in (root / ".env", *root.glob("profiles/*/.env")):
-        with suppress(ConfigError, OSError):
-            found |= {value for name, value in read_env(file).items() if is_secret_name(name)}
+    for home in list_profiles(root):
+        found |= secrets_in(home)
     return found
 
 
-def gateway_log(root: Path) -> Path:
-    """Of the gateway of the default profile."""
-    return Home(root).logs_dir / "gateway.log"
+def secrets_in(home: Home) -> set[str]:
+    """Of one profile: what its .env says, and what somebody wrote into its config.yaml. Blocks on the disk."""
+    told: dict[str, str] = {}
+    with suppress(ConfigError, OSError):
+        told = read_env(home.env_file)
+    found = {value for name, value in told.items() if is_secret_name(name)}
+    with suppress(ConfigError, OSError):
+        found.update(secret_values(load_settings(home, {}, is_lenient=True), told))
+    return found
+
+
+def gateway_log(home: Home) -> Path:
+    """Of a profile's own gateway. One that is served under /p/NAME is told of in the log of the default profile."""
+    return home.logs_dir / "gateway.log"
 
 
 def last_lines(file: Path, count: int, redactor: Redactor) -> list[dict[str, Any]]:

@@ -1,9 +1,14 @@
 """GET /logs: what an admin reads of both logs."""
 
 import json
+import logging
 
 import pytest
 
+from hermes.home.env import set_env
+from hermes.home.logs import configure_logging
+from hermeslink.core.caller import Caller
+from hermeslink.core.device import Scope
 from tests.support.link import serving_link
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
@@ -17,6 +22,19 @@ async def server(tmp_path):
     (tmp_path / ".env").write_text(f"API_SERVER_KEY={KEY}\n")
     async with serving_link(tmp_path) as serving:
         yield serving
+
+
+@pytest.fixture
+def own_logging():
+    """Logging is the process's: it is put back as it was."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers[:] = []
+    yield
+    for handler in root.handlers:
+        handler.close()
+    root.handlers[:] = before
+    root.setLevel(level)
 
 
 def write(file, *lines):
@@ -76,3 +94,50 @@ async def test_a_wrong_question_is_422(server, query):
 async def test_a_chat_device_reads_no_log(server):
     answer = await server.chat.get("/api/v1/logs")
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "scope_required")
+
+
+async def test_the_entries_of_both_logs_are_those_lines(server, tmp_path):
+    write(server.link.home.log_file, line("of Link", request_id="r1"))
+    write(tmp_path / "logs/gateway.log", line("of the gateway"))
+    own = (await server.admin.get("/api/v1/system/logs", params={"limit": 1})).json()
+    entry = {"time": "2026-11-22T10:00:00.000Z", "level": "info", "message": "of Link", "request_id": "r1"}
+    assert own == {"ok": True, "entries": [entry]}
+    gateways = (await server.admin.get("/api/v1/system/logs/gateway")).json()
+    assert [entry["message"] for entry in gateways["entries"]] == ["of the gateway"]
+
+
+async def test_a_profile_may_have_a_gateway_of_its_own(server, tmp_path):
+    write(tmp_path / "profiles/alice/logs/gateway.log", line("of Alice's gateway"))
+    assert [one["message"] for one in (await read(server, source="gateway", profile="alice"))["logs"]] == [
+        "of Alice's gateway"
+    ]
+    told = (await server.admin.get("/api/v1/system/logs/gateway", params={"profile": "alice"})).json()
+    assert [one["message"] for one in told["entries"]] == ["of Alice's gateway"]
+    answer = await server.admin.get("/api/v1/system/logs/gateway", params={"profile": "../.."})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "profile_not_found")
+
+
+async def test_keys_of_every_profile_are_hidden_wherever_they_are_written(server, tmp_path):
+    home = tmp_path / "profiles/alice"
+    home.mkdir(parents=True)
+    (home / ".env").write_text("MY_OWN_KEY=hers-in-env\n")
+    (home / "config.yaml").write_text(
+        "api_server: {key: hers-in-config}\nmodel: {default: m, provider: custom, base_url: http://h/v1, "
+        "api_key: hers-of-the-model}\n"
+    )
+    write(server.link.home.log_file, line("hers-in-env hers-in-config hers-of-the-model"))
+    [entry] = (await server.admin.get("/api/v1/system/logs")).json()["entries"]
+    assert entry["message"] == "[redacted] [redacted] [redacted]"
+
+
+async def test_a_key_that_link_writes_is_hidden_in_what_it_logs_from_then_on(server, own_logging):
+    file = server.link.home.log_file
+    configure_logging(server.link.home, name=file.name)
+
+    def write_key(home):
+        set_env(home.env_file, "SEARCH_API_KEY", "a-search-key-of-ada")
+
+    caller = Caller("dev_1", Scope.ADMIN)
+    await server.link.files.change(caller, "default", "key.written", write_key)
+    logging.getLogger("hermeslink").warning("asked with a-search-key-of-ada")
+    assert "asked with [redacted]" in file.read_text()

@@ -30,12 +30,13 @@ def test_without_a_log_it_says_so(hermeslink):
 def test_the_gateways_log_is_shown_by_its_own_program(hermeslink, tmp_path):
     program = tmp_path / "hermes"
     program.write_text(
-        f'#!/bin/sh\nexec {sys.executable} -c \'import sys; sys.exit(7 if sys.argv[1:] == ["logs", '
-        '"-n", "3", "--json"] else 1)\' "$@"\n'
+        f'#!/bin/sh\nexec {sys.executable} -c \'import sys; sys.exit(7 if sys.argv[1:] == ["-p", "alice", '
+        '"logs", "-n", "3", "--json"] else 1)\' "$@"\n'
     )
     program.chmod(0o755)
     hermeslink.environ["HERMES_BIN"] = str(program)
-    assert hermeslink("logs", "--gateway", "-n", "3", "--json").code == 7
+    assert hermeslink("logs", "--gateway", "-p", "alice", "-n", "3", "--json").code == 7
+    assert hermeslink("logs", "--gateway", "-n", "3", "--json").code == 1
 
 
 def test_a_program_that_is_not_there_is_named(hermeslink):
@@ -43,3 +44,9 @@ def test_a_program_that_is_not_there_is_named(hermeslink):
     done = hermeslink("logs", "--gateway")
     assert done.code == 1
     assert "/nowhere/hermes cannot be started" in done.err
+
+
+def test_a_profile_without_the_gateway_is_a_mistake(hermeslink):
+    done = hermeslink("logs", "-p", "alice")
+    assert done.code == 2
+    assert "add --gateway" in done.err
