@@ -8,19 +8,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from hermes.home.config_file import read_config
 from hermes.home.env import read_env
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
-from tests.acceptance.conftest import Gateway
+from hermes.toolsets.backends.bubblewrap import find_problem
+from tests.acceptance.conftest import Gateway, StartNodes
 from tests.support.mcp_servers import in_config
+from tests.support.waiting import eventually
 
+NO_BUBBLEWRAP = find_problem()
 TELL = Step(after_tool=True, text="{{tool}}")
 DANGEROUS = "rm -rf -- there"
 """What asks in the mode manual, and does nothing."""
@@ -38,9 +44,12 @@ def hermes(gateway: Gateway, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def said(client: httpx.Client, text: str, *, answer: str | None = None) -> tuple[str, list[str]]:
-    """What the run said in the end, in a session of its own, and the names of its events. A question gets `answer`."""
-    started = client.post("v1/runs", json={"input": text}).raise_for_status().json()
+def said(
+    client: httpx.Client, text: str, *, answer: str | None = None, session: str | None = None
+) -> tuple[str, list[str]]:
+    """What the run said in the end, and the names of its events. A question gets `answer`."""
+    asked = {"input": text, **({"session_id": session} if session else {})}
+    started = client.post("v1/runs", json=asked).raise_for_status().json()
     events: list[dict[str, Any]] = []
     with client.stream("GET", f"v1/runs/{started['run_id']}/events") as stream:
         for line in stream.iter_lines():
@@ -195,6 +204,41 @@ def test_commands_run_where_the_settings_say_now(gateway: Gateway, model: Script
     assert "there is no tool 'terminal'" in output.lower()
 
 
+@pytest.mark.skipif(bool(NO_BUBBLEWRAP), reason=NO_BUBBLEWRAP)
+def test_a_session_begins_anew_in_another_backend_and_finds_its_own_again(
+    gateway: Gateway, model: ScriptedModelServer
+) -> None:
+    """Nothing of the sandbox is where it came from, and nothing of the machine in the sandbox."""
+    (gateway.workdir / "below").mkdir()
+    look = 'pwd; echo "[$WORD]"; grep -c : /proc/net/dev'
+    model.add(
+        calls("terminal", "begin", command="cd below && export WORD=of-the-machine"),
+        calls("terminal", "look", command=look),
+        TELL,
+    )
+    ask = partial(said, gateway.client, session="s")
+    ask("begin")
+    assert f"{gateway.workdir}/below\n[of-the-machine]" in ask("look")[0]
+    hermes(gateway, "config", "set", "terminal.backend", "bubblewrap")
+    assert f"{gateway.workdir}\n[]\n1\n" in ask("look")[0]
+    hermes(gateway, "config", "unset", "terminal")
+    assert f"{gateway.workdir}/below\n[of-the-machine]" in ask("look")[0]
+
+
+@pytest.mark.skipif(bool(NO_BUBBLEWRAP), reason=NO_BUBBLEWRAP)
+def test_what_runs_in_the_backend_before_ends_with_its_session(gateway: Gateway, model: ScriptedModelServer) -> None:
+    model.add(calls("terminal", "wait", command="exec sleep 300", background=True), TELL, Step(text="Hello.", times=0))
+    hermes(gateway, "config", "set", "terminal.backend", "bubblewrap")
+    said(gateway.client, "wait", session="s")
+    sleeping = eventually(lambda: _running(gateway, "300"), 20)
+    hermes(gateway, "config", "unset", "terminal")
+    said(gateway.client, "hello", session="t")
+    assert all(one.is_running() for one in sleeping)
+    gateway.client.delete("/api/sessions/s").raise_for_status()
+    psutil.wait_procs(sleeping, 20)
+    assert not any(one.is_running() for one in sleeping)
+
+
 def test_a_service_is_there_as_soon_as_it_is_named(gateway: Gateway, model: ScriptedModelServer) -> None:
     model.add(Step(text="Hello.", times=0))
     hermes(gateway, "config", "set", "toolsets", "file,homeassistant")
@@ -240,6 +284,25 @@ def test_a_guest_behind_the_listener_takes_up_its_own_settings(
     assert "terminal" not in offered(model)
     said(gateway.client, "hello")
     assert "terminal" in offered(model)
+
+
+def _running(gateway: Gateway, word: str) -> list[psutil.Process]:
+    found = []
+    for one in psutil.Process(gateway.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found += [one] if one.cmdline() == ["sleep", word] else []
+    return found
+
+
+@pytest.mark.slow
+def test_each_node_goes_by_its_own_files(start_nodes: StartNodes, model: ScriptedModelServer) -> None:
+    model.add(Step(text="Hello.", times=0))
+    first, second = start_nodes(2)
+    hermes(second, "config", "set", "toolsets", "file")
+    said(first.client, "hello")
+    assert "terminal" in offered(model)
+    said(second.client, "hello")
+    assert "terminal" not in offered(model)
 
 
 def test_what_only_a_restart_brings_is_named_and_without_its_value(gateway: Gateway) -> None:

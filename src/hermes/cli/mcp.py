@@ -145,12 +145,12 @@ def remove(ctx: typer.Context, name: Name) -> None:
     home, settings = _settings(call_of(ctx))
     _need(name, settings, home)
     used = json.dumps(read_config(home.config_file)["mcp_servers"].get(name))
+    for keys in (["toolsets"], *(["platform_toolsets", platform] for platform in settings.platform_toolsets)):
+        change_config(home.config_file, keys, lambda now: _without(now, f"mcp-{name}"))  # first: a gateway looks on
     unset_config(home.config_file, ["mcp_servers", name])
     prefix, left = _variable(name, ""), json.dumps(read_config(home.config_file))
     gone = [one for one in read_env(home.env_file) if one.startswith(prefix) and f"${{{one}}}" in used]
     gone = [one for one in gone if f"${{{one}}}" not in left and unset_env(home.env_file, one)]
-    for keys in (["toolsets"], *(["platform_toolsets", platform] for platform in settings.platform_toolsets)):
-        change_config(home.config_file, keys, lambda now: _without(now, f"mcp-{name}"))
     print(f"Removed {name}" + (f", and {', '.join(gone)} from .env." if gone else "."))
 
 

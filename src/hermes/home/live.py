@@ -92,6 +92,7 @@ class LiveSettings:
         self.waiting: tuple[str, ...] = ()
         self._started = started
         self._home = home
+        self._files = ("", "") if home is None else (str(home.env_file), str(home.config_file))
         self._environ = environ
         self._clock = clock
         self._seen = started.stamp
@@ -113,13 +114,16 @@ class LiveSettings:
         """What has to be waited for, behind the changes."""
         self._followers.append(follow)
 
+    def _stamp(self) -> Stamp:
+        return stamp_of(*self._files)
+
     async def look(self) -> None:
         """Take up what was changed. Never raises for what stands in a file: `problem` says it."""
         home = self._home
-        if home is None or (stamp_of(home) == self._seen and not self._is_behind):
+        if home is None or (self._stamp() == self._seen and not self._is_behind):
             return
         async with self._taking_up:
-            if stamp_of(home) != self._seen:
+            if self._stamp() != self._seen:
                 await self._take_up(home)
             if self._is_behind:  # since now, or since whoever waited for it left
                 for follow in self._followers:
@@ -127,7 +131,7 @@ class LiveSettings:
                 self._is_behind = False
 
     async def _take_up(self, home: Home) -> None:
-        stamp = await self._settled(home)
+        stamp = await self._settled()
         try:
             settings = await asyncio.to_thread(load_settings, home, self._environ)
             for check in self._checks:
@@ -138,19 +142,23 @@ class LiveSettings:
             return
         before, self.now = self.now, settings
         self._seen, self.problem = settings.stamp, ""
-        for change in self._changes:
-            change(before, settings)
         self._is_behind = True
+        try:
+            for change in self._changes:
+                change(before, settings)
+        except Exception:  # a fault of ours, and half of them taken up: runs must not end with it
+            log.exception("settings could not be taken up")
+            self.problem = f"they could not be taken up whole; the log says why: {home.command} gateway restart"
         self._tell(before)
 
-    async def _settled(self, home: Home) -> Stamp:
+    async def _settled(self) -> Stamp:
         """A file that was put in place of another is whole; one that is written in place, or gone, may not be yet."""
         for _ in range(LOOKS):
-            stamp = stamp_of(home)
+            stamp = self._stamp()
             if not any(self._is_open(*both) for both in zip(self._seen or (None, None), stamp, strict=True)):
                 break
             await self._clock.sleep(SETTLE_SECONDS / 2)
-        return stamp_of(home)
+        return self._stamp()
 
     def _is_open(self, seen: FileStamp | None, found: FileStamp | None) -> bool:
         if seen is None or seen == found:

@@ -180,12 +180,12 @@ class Settings(Section):
         return self._stamp
 
 
-def stamp_of(home: Home) -> Stamp:
+def stamp_of(env_file: Path | str, config_file: Path | str) -> Stamp:
     """Changes when a file of the settings does. Two looks at the disk."""
-    return _stamp_of_file(home.env_file), _stamp_of_file(home.config_file)
+    return _stamp_of_file(env_file), _stamp_of_file(config_file)
 
 
-def _stamp_of_file(path: Path) -> FileStamp | None:
+def _stamp_of_file(path: Path | str) -> FileStamp | None:
     try:
         found = os.stat(path)  # noqa: PTH116 half the time of Path.stat, at each run
     except OSError:
@@ -201,7 +201,7 @@ def load_settings(home: Home, environ: Mapping[str, str] | None = None, *, is_le
     """
     from hermes.home.reading import Reading
 
-    reading, stamp = Reading(), stamp_of(home)
+    reading, stamp = Reading(), stamp_of(home.env_file, home.config_file)
     environment = os.environ if environ is None else environ
     try:
         reading.add_config(read_config(home.config_file))

@@ -50,7 +50,7 @@ def readiness(
     async def settings() -> Check:
         """A change that waits for a restart is no fault: what runs is what was asked for before."""
         if live.problem:
-            return Check(False, f"changed and not usable, so those from before go on: {live.problem}")
+            return Check(False, f"changed and not taken up, so those from before go on: {live.problem}")
         if not live.waiting:
             return Check(True)
         command = home.command if home is not None else "hermes"
