@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import secrets
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -188,10 +190,12 @@ class StandIn:
         return known
 
     def now(self, **changes: Any) -> None:
-        text = json.dumps({**self.state, **changes})
-        part = self._state.with_suffix(".part")
-        part.write_text(text)
-        part.replace(self._state)
+        with Path(f"{self._state}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            text = json.dumps({**self.state, **changes})
+            part = self._state.with_suffix(".part")
+            part.write_text(text)
+            part.replace(self._state)
 
     @property
     def calls(self) -> list[list[str]]:
@@ -230,9 +234,11 @@ class StandInCloudflared(StandIn):
 
     name = "cloudflared"
     source = _CLOUDFLARED
+    host = f"test-{secrets.token_hex(8)}.trycloudflare.com"
+    """Nobody's."""
 
     def __init__(self, root: Path, **state: Any) -> None:
-        usual = {"host": "two-words.trycloudflare.com", "problem": None, "dies": False, "is_new": True}
+        usual = {"host": self.host, "problem": None, "dies": False, "is_new": True}
         super().__init__(root, **{**usual, **state})
 
 

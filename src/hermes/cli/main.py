@@ -41,6 +41,7 @@ COMMANDS = {
     "prompt-size": ("hermes.cli.prompt_size", "Show how long the agent's own instructions and schemas are."),
     "models": ("hermes.cli.models", "Serve a scripted model, for demos and tests."),
     "acp": ("hermes.cli.acp", "Be the agent of an editor: Zed, VS Code, JetBrains."),
+    "expose": ("hermes.cli.expose", "Make the API server reachable from elsewhere."),
     "update": ("hermes.cli.update", "Bring a newer version."),
     "completion": ("hermes.cli.completion", "Print the script that completes commands in your shell."),
     "version": ("hermes.cli.version", "Show the version."),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from hermes.doctor import configuration, machine
 from hermes.doctor.backends import Place, backends, places
+from hermes.doctor.exposure import exposure
 from hermes.doctor.finding import Finding, Severity
 from hermes.doctor.nodes import nodes
 from hermes.home.edit import beaten_by
@@ -42,6 +43,7 @@ def diagnose(home: Home, environ: Mapping[str, str], *, now: float, asks_model: 
         *configuration.servers(home, settings, environ),
         *machine.writable(home),
         *machine.gateway(home, settings),
+        *exposure(home, settings, environ),
         *machine.unit(home, environ),
         *machine.database(home, settings, now),
         *nodes(home, settings, now),

@@ -5,7 +5,6 @@ process that keeps it holds the lock, and so does the tunnel's own program, whic
 from __future__ import annotations
 
 import json
-import os
 import re
 import urllib.parse
 from dataclasses import asdict, dataclass
@@ -47,7 +46,8 @@ class Via(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Exposure:
     """`port`: of the server on loopback. `slot`: the HTTPS port of Tailscale. `pid`: who keeps it; None where the tool
-    does so by itself (Funnel's `--bg`). `tool_pid`: the tunnel's program. Times in unix seconds."""
+    does so by itself (Funnel's `--bg`). `pid_stamp` tells it from a later process of that number. `tool_pid`: the
+    tunnel's program. Times in unix seconds."""
 
     url: str
     via: Via
@@ -56,6 +56,7 @@ class Exposure:
     until: float | None = None
     slot: int | None = None
     pid: int | None = None
+    pid_stamp: str | None = None
     tool_pid: int | None = None
 
     @property
@@ -118,15 +119,3 @@ def seconds_of(text: str) -> float:
     if seconds > MAX_SECONDS:
         raise InvalidInput("for how long: at most 30d; without an end: --background", param="for")
     return float(seconds)
-
-
-def is_process(pid: int | None) -> bool:
-    if pid is None:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -73,7 +73,7 @@ def port_of(url: str) -> int | None:
 
 
 def _show(text: str, page: str, code: str, *, warning: str) -> None:
-    from hermeslink.pages.qr import drawing
+    from hermes.expose.qr import drawing
 
     print(drawing(text, has_colours=sys.stdout.isatty()))
     print(_("Scan it with the app. It lets one device in, within 5 minutes."))

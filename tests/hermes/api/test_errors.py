@@ -15,7 +15,7 @@ from hermes.core import errors
 from hermes.core.errors import Busy, HermesError, InvalidInput, Unauthorized
 
 # What these raise is told on a terminal.
-NO_HTTP = {"cli", "doctor", "gateway", "library"}
+NO_HTTP = {"cli", "doctor", "expose", "gateway", "library"}
 
 # Told to the model or to whoever starts the process, never by HTTP.
 NOT_BY_HTTP = {

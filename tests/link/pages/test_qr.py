@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from hermeslink.pages.qr import drawing, payload, picture
+from hermes.expose.qr import drawing
+from hermeslink.pages.qr import payload, picture
 
 TEXT = payload("link_1", "Anna's Büro", "ps_1", "c0de", ["https://a.example", "http://192.168.1.2:18642"])
 
