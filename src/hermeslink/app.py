@@ -34,6 +34,7 @@ from hermeslink.profiles.names import Names
 from hermeslink.profiles.permissions import ProfilePermissions
 from hermeslink.profiles.profiles import Profiles
 from hermeslink.profiles.skills import ProfileSkills
+from hermeslink.profiles.tool_configs import ToolConfigs
 from hermeslink.settings import LinkSettings, load_settings
 from hermeslink.store.schema import LINK
 from hermeslink.system.autostart import Autostart
@@ -76,6 +77,7 @@ class Link:
     permissions: ProfilePermissions
     profiles: Profiles
     creations: Creations
+    tool_configs: ToolConfigs
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -150,6 +152,7 @@ async def open_link(
                     ProfilePermissions(files, environ),
                     Profiles(files, names, servers, database, clock, environ),
                     creations,
+                    ToolConfigs(files, environ),
                 )
     finally:
         await log.close()

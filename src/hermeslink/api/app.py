@@ -56,6 +56,7 @@ from hermeslink.api import (
     statistics,
     status,
     system,
+    tool_configs,
     updates,
 )
 from hermeslink.api import headers as names
@@ -89,6 +90,7 @@ GROUPS: tuple[APIRouter, ...] = (
     profiles.router,
     permissions.router,
     profile_creation.router,
+    tool_configs.router,
     memory.router,
     skills.router,
     system.router,

@@ -26,6 +26,7 @@ GROUPS = (
     ("cursor", "after"),
     ("before", "before_message_id"),
     ("prompt", "input"),
+    ("env", "secrets"),
 )
 """Names that clients use for one thing. A field takes those of every group that it is in."""
 

@@ -14,8 +14,6 @@ LATER: tuple[Row, ...] = (
     ("PATCH", "/model-configs/defaults"),
     ("GET", "/profiles/catalog"),
     ("GET", "/profiles/{name}/statistics"),
-    ("GET", "/profiles/{name}/tool-configs/{tool_key}"),
-    ("PATCH", "/profiles/{name}/tool-configs/{tool_key}"),
     ("GET", "/profiles/{name}/model-configs"),
     ("POST", "/profiles/{name}/model-configs"),
     ("DELETE", "/profiles/{name}/model-configs"),

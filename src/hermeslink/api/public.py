@@ -35,7 +35,7 @@ CAPABILITIES: dict[str, bool] = {
     "skills": True,
     "memory": True,
     "permissions": True,
-    "tool_configs": False,
+    "tool_configs": True,
     "updates": False,
     "autostart": True,
     "expose": False,

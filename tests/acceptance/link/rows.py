@@ -53,6 +53,7 @@ CONVERSATION = "/conversations/{conversation}"
 JOB = "/profiles/{profile}/cron-jobs/{job}"
 CREATION = "state profile_name job_id started_at finished_at lines error"
 MEMORY = "/profiles/{profile}/memory"
+TOOL = "/profiles/{profile}/tool-configs/{tool}"
 PERMISSIONS = "/profiles/{profile}/permissions"
 REMEMBERED = "profileName memoryDir stores settings notice"
 SPEAK = {"content": "hello"}
@@ -163,8 +164,8 @@ ROWS = (
         body={"approvals": {"timeout": 60}, "command_allowlist": []},
         fields="permissions",
     ),
-    later("GET", "/profiles/{profile}/tool-configs/{tool}", "chat"),
-    later("PATCH", "/profiles/{profile}/tool-configs/{tool}", "admin"),
+    Row("GET", TOOL, fields="profileName configPath toolKey available values configured"),
+    Row("PATCH", TOOL, "admin", body={"values": {"maxResults": 8}}, fields="profileName toolKey values configured"),
     later("GET", "/profiles/{profile}/model-configs", "chat"),
     later("POST", "/profiles/{profile}/model-configs", "admin"),
     later("PATCH", "/profiles/{profile}/model-configs/defaults", "admin"),
@@ -362,6 +363,11 @@ WRONGS = (
     Wrong("GET", "/profiles/nobody/permissions", 404, "profile_not_found"),
     Wrong("PATCH", PERMISSIONS, 400, "profile_permissions_update_empty", {}),
     Wrong("PATCH", PERMISSIONS, 400, "profile_permissions_invalid", {"approvals": {"mode": "loud"}}),
+    Wrong("GET", "/profiles/default/tool-configs/teleport", 404, "tool_config_unknown"),
+    Wrong("GET", "/profiles/nobody/tool-configs/web", 404, "profile_not_found"),
+    Wrong("PATCH", TOOL, 400, "profile_tool_config_update_empty", {}),
+    Wrong("PATCH", TOOL, 400, "profile_tool_config_invalid", {"values": {"maxResults": 0}}),
+    Wrong("PATCH", "/profiles/default/tool-configs/rl", 409, "tool_not_available", {"values": {"a": 1}}),
     Wrong("POST", f"{MEMORY}/entries", 400, "memory_invalid_target", {"target": "soul", "content": "a"}),
     Wrong("POST", f"{MEMORY}/entries", 400, "memory_content_required", {"target": "user"}),
     Wrong("POST", f"{MEMORY}/entries", 400, "memory_limit_exceeded", {"target": "user", "content": "x" * 9_000}),
