@@ -30,6 +30,7 @@ from hermeslink.pairing.pairing import Pairing
 from hermeslink.profiles.creation import Creations
 from hermeslink.profiles.files import ProfileFiles
 from hermeslink.profiles.memory import ProfileMemories
+from hermeslink.profiles.models import ProfileModels
 from hermeslink.profiles.names import Names
 from hermeslink.profiles.permissions import ProfilePermissions
 from hermeslink.profiles.profiles import Profiles
@@ -78,6 +79,7 @@ class Link:
     profiles: Profiles
     creations: Creations
     tool_configs: ToolConfigs
+    models: ProfileModels
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -153,6 +155,7 @@ async def open_link(
                     Profiles(files, names, servers, database, clock, environ),
                     creations,
                     ToolConfigs(files, environ),
+                    ProfileModels(files, environ),
                 )
     finally:
         await log.close()

@@ -5,8 +5,9 @@ Default models are those that were current when this was written (autumn 2026): 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -135,6 +136,9 @@ LOCAL: dict[str, str] = {
 PYDANTIC_AI_ONLY: dict[str, str] = {"bedrock": "boto3", "google-cloud": "google.genai"}
 """Further providers that pydantic-ai takes, with their SDKs; their credentials are not one key (AWS, Google Cloud)."""
 
+EMBEDDED = ("embedded", "embedded-small")
+"""The models that this program brings."""
+
 _BY_NAME = {provider.name: provider for provider in PROVIDERS}
 _ALIASES = {
     "claude": "anthropic",
@@ -164,7 +168,10 @@ def provider_named(name: str) -> Provider | None:
 
 def provider_at(base_url: str) -> Provider | None:
     """Whose address this is: a key of the environment may be sent there, and only there."""
-    host = urlsplit(base_url).hostname
+    try:
+        host = urlsplit(base_url).hostname
+    except ValueError:
+        return None
     return next((p for p in PROVIDERS if p.base_url is not None and urlsplit(p.base_url).hostname == host), None)
 
 
@@ -177,6 +184,50 @@ def provider_of_model(model: str) -> Provider | None:
 def is_known(name: str) -> bool:
     name = canonical(name)
     return name in _BY_NAME or name in LOCAL or name in PYDANTIC_AI_ONLY
+
+
+def split_name(name: str) -> tuple[str | None, str]:
+    """`openai:gpt-x` → openai, gpt-x. None where no provider stands before it: Ollama's names have colons, too."""
+    prefix, separator, rest = name.partition(":")
+    return (canonical(prefix), rest) if separator and is_known(prefix) else (None, name)
+
+
+def key_in(environ: Mapping[str, str], provider: Provider) -> tuple[str, str] | None:
+    """The provider's key, and the variable that holds it."""
+    found = ((environ.get(name, "").strip(), name) for name in provider.keys)
+    return next(((value, name) for value, name in found if value), None)
+
+
+def provider_for(name: str, environ: Mapping[str, str]) -> str:
+    """Whose a model is that comes without a provider: its name says it, or the first key that is there."""
+    if name in EMBEDDED:
+        return "embedded"
+    maker = provider_of_model(name)
+    if maker is not None and "/" not in name and key_in(environ, maker) is not None:
+        return maker.name
+    with_key = [provider for provider in PROVIDERS if key_in(environ, provider) is not None]
+    if "/" in name and any(provider.name == "openrouter" for provider in with_key):
+        return "openrouter"
+    if with_key and maker is None:
+        return with_key[0].name
+    if maker is not None:
+        return maker.name
+    return "ollama"
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module could be imported; its own code does not run."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def has_own_api(provider: Provider, is_installed: Callable[[str], bool] = is_installed) -> bool:
+    """Whether the provider's own API is spoken to it: it has one, and what speaks it is installed."""
+    if provider.api != "pydantic-ai":
+        return False
+    return is_installed("pydantic_ai") and (provider.sdk is None or is_installed(provider.sdk))
 
 
 def local_addresses(environ: Mapping[str, str]) -> dict[str, str]:

@@ -50,6 +50,10 @@ class EnvDraft:
     def get(self, name: str) -> str | None:
         return _values(self._text).get(name) or None
 
+    @property
+    def values(self) -> dict[str, str]:
+        return {name: value for name, value in _values(self._text).items() if value}
+
     def set(self, name: str, value: str) -> None:
         """Raises `InvalidInput` for what cannot be a name or cannot be written as a value."""
         text = _with_line(self._text, name, f"{_checked(name)}={_quoted(value)}")

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 from hermes.core.clock import Clock, SystemClock
 from hermes.core.errors import InvalidInput, NoModel
 from hermes.core.model import Model
-from hermes.core.providers import is_known, local_addresses
+from hermes.core.providers import is_installed, is_known, local_addresses
 
 from . import prices
 from .choice import Candidate, ModelChoice, ModelSetting, meant
 from .retry import ResilientModel, RetryPolicy
-from .settle import Builtin, EmbeddedBuiltin, Settler, is_installed
+from .settle import Builtin, EmbeddedBuiltin, Settler
 
 if TYPE_CHECKING:
     import aiohttp

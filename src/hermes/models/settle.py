@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 from hermes.core.errors import ConfigError, HermesError, NoModel
@@ -16,10 +15,12 @@ from hermes.core.providers import (
     PYDANTIC_AI_ONLY,
     Provider,
     canonical,
-    is_known,
+    has_own_api,
+    key_in,
     provider_at,
+    provider_for,
     provider_named,
-    provider_of_model,
+    split_name,
 )
 
 from .choice import Candidate, ModelSetting
@@ -86,17 +87,14 @@ class Settler:
     async def _filled(self, setting: ModelSetting, where: str) -> Candidate:
         name = setting.name
         provider_name = canonical(setting.provider) if setting.provider else None
-        if name and provider_name is None and ":" in name and is_known(name.partition(":")[0]):
-            prefix, _, name = name.partition(":")
-            provider_name = canonical(prefix)
+        if name and provider_name is None:
+            provider_name, name = split_name(name)
         if setting.base_url:
             return await self._at_address(setting, name, provider_name, where)
-        if name in ("embedded", "embedded-small") and provider_name is None:
-            provider_name = "embedded"
+        if provider_name is None:
+            provider_name = provider_for(name or "", self._environ)
         if provider_name == "embedded":
             return await asyncio.to_thread(self._of_builtin, name or "embedded", f"set in {where}")
-        if provider_name is None:
-            provider_name = self._provider_for(name or "")
         if provider_name in self._addresses:
             return await self._of_local(setting, name, provider_name, where)
         provider = provider_named(provider_name)
@@ -135,9 +133,9 @@ class Settler:
             name, takes_images = found.model, found.takes_images
             context_length = context_length or found.context_length
         is_native = named is not None and named.api == "pydantic-ai" and base_url != named.base_url
-        is_native = is_native and setting.api_mode is None and self._has(named.sdk if named else None)
+        is_native = is_native and setting.api_mode is None and self._has_own_api(named)
         if setting.api_mode == "anthropic_messages":
-            if not self._has(_ANTHROPIC.sdk):
+            if not self._has_own_api(_ANTHROPIC):
                 raise NoModel(f"{where}.api_mode anthropic_messages needs {INSTALL_PROVIDERS}")
             provider_name, is_native = _ANTHROPIC.name, True
         return Candidate(
@@ -201,7 +199,7 @@ class Settler:
     ) -> Candidate:
         api, base_url = provider.api, provider.base_url
         if api == "pydantic-ai":
-            if self._has(provider.sdk):
+            if self._has_own_api(provider):
                 base_url = None
             elif base_url is None:
                 raise NoModel(f"{provider.title} needs {INSTALL_PROVIDERS}")
@@ -242,8 +240,11 @@ class Settler:
             raise ConfigError(f"{where}.default must name the model of {provider}")
         return Candidate("config", provider, True, f"set in {where}", model=name, api="pydantic-ai")
 
-    def _has(self, sdk: str | None) -> bool:
-        return self._is_installed("pydantic_ai") and (sdk is None or self._is_installed(sdk))
+    def _has(self, sdk: str) -> bool:
+        return self._is_installed("pydantic_ai") and self._is_installed(sdk)
+
+    def _has_own_api(self, provider: Provider | None) -> bool:
+        return provider is not None and has_own_api(provider, self._is_installed)
 
     def _of_builtin(self, name: str, why: str = "no key and no local server: the small built-in model") -> Candidate:
         missing = self._builtin.missing(name)
@@ -260,25 +261,8 @@ class Settler:
             if not value:
                 raise ConfigError(f"{where}.key_env names {setting.key_env}, which is not set: put it into .env")
             return value, setting.key_env
-        for key_name in provider.keys if provider is not None else ():
-            value = self._environ.get(key_name, "").strip()
-            if value:
-                return value, key_name
-        return None, ""
-
-    def _provider_for(self, name: str) -> str:
-        """Whose a model is that comes without a provider: its name says it, or the first key that is there."""
-        maker = provider_of_model(name)
-        if maker is not None and "/" not in name and self._key(ModelSetting(), maker, "")[0] is not None:
-            return maker.name
-        with_key = [p for p in PROVIDERS if self._key(ModelSetting(), p, "")[0] is not None]
-        if "/" in name and any(provider.name == "openrouter" for provider in with_key):
-            return "openrouter"
-        if with_key and maker is None:
-            return with_key[0].name
-        if maker is not None:
-            return maker.name
-        return "ollama"
+        found = key_in(self._environ, provider) if provider is not None else None
+        return found or (None, "")
 
 
 class EmbeddedBuiltin:
@@ -317,11 +301,3 @@ def _of_found(found: Found) -> Candidate:
 
 def _host(base_url: str) -> str:
     return base_url.partition("://")[2].partition("/")[0].rpartition("@")[2] or "custom"
-
-
-def is_installed(module: str) -> bool:
-    """Whether a module could be imported; its own code does not run."""
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False

@@ -8,16 +8,8 @@ from hermeslink.api.access import Row
 from hermeslink.api.errors import ErrorAnswer, NotImplementedYet
 
 LATER: tuple[Row, ...] = (
-    ("GET", "/model-configs"),
-    ("POST", "/model-configs"),
-    ("DELETE", "/model-configs"),
-    ("PATCH", "/model-configs/defaults"),
     ("GET", "/profiles/catalog"),
     ("GET", "/profiles/{name}/statistics"),
-    ("GET", "/profiles/{name}/model-configs"),
-    ("POST", "/profiles/{name}/model-configs"),
-    ("DELETE", "/profiles/{name}/model-configs"),
-    ("PATCH", "/profiles/{name}/model-configs/defaults"),
     ("GET", "/hermes/update/status"),
     ("POST", "/hermes/update"),
     ("GET", "/hermes/update/events"),

@@ -30,7 +30,7 @@ CAPABILITIES: dict[str, bool] = {
     "cron_jobs": True,
     "audit": True,
     "logs": True,
-    "model_configs": False,
+    "model_configs": True,
     "profile_management": False,
     "skills": True,
     "memory": True,

@@ -58,6 +58,10 @@ PERMISSIONS = "/profiles/{profile}/permissions"
 REMEMBERED = "profileName memoryDir stores settings notice"
 SPEAK = {"content": "hello"}
 CHECK = "local remote update_available check_state issue manual"
+PROFILE_MODELS = "/profiles/{profile}/model-configs"
+MODELS = "configPath defaultModel defaultReasoningEffort compressionModelId models"
+RELOAD = "requiresGatewayReload restartHint"
+MODEL = {"id": "{model}", "provider": "custom", "base_url": "http://127.0.0.1:9/v1", "reasoning_effort": "low"}
 
 ROWS = (
     Row("GET", "/pair", "public", kind="html"),
@@ -128,10 +132,10 @@ ROWS = (
     Row("GET", "/statistics", fields="statistics"),
     Row("GET", "/statistics/usage", fields="usage"),
     Row("GET", "/models", kind="bare", fields="object data"),
-    later("GET", "/model-configs", "chat"),
-    later("POST", "/model-configs", "admin"),
-    later("PATCH", "/model-configs/defaults", "admin"),
-    later("DELETE", "/model-configs", "admin"),
+    Row("GET", "/model-configs", fields=MODELS),
+    Row("POST", "/model-configs", "admin", fields=f"{MODELS} {RELOAD} model", body=MODEL),
+    Row("PATCH", "/model-configs/defaults", "admin", fields=f"{MODELS} {RELOAD}", body={"task_model_id": "{model}"}),
+    Row("DELETE", "/model-configs", "admin", fields=f"{MODELS} {RELOAD}", body={"model_id": "{model}"}),
     Row("GET", "/profiles", fields="profiles"),
     Row("POST", "/profiles", "admin", 202, fields=CREATION, body={"name": "{fresh}"}),
     Row("PATCH", "/profiles/{spare}", "admin", body={"display_name": "Ada"}, fields="profile"),
@@ -166,10 +170,16 @@ ROWS = (
     ),
     Row("GET", TOOL, fields="profileName configPath toolKey available values configured"),
     Row("PATCH", TOOL, "admin", body={"values": {"maxResults": 8}}, fields="profileName toolKey values configured"),
-    later("GET", "/profiles/{profile}/model-configs", "chat"),
-    later("POST", "/profiles/{profile}/model-configs", "admin"),
-    later("PATCH", "/profiles/{profile}/model-configs/defaults", "admin"),
-    later("DELETE", "/profiles/{profile}/model-configs", "admin"),
+    Row("GET", PROFILE_MODELS, fields=MODELS),
+    Row("POST", PROFILE_MODELS, "admin", fields=f"{MODELS} {RELOAD} model", body=MODEL),
+    Row(
+        "PATCH",
+        f"{PROFILE_MODELS}/defaults",
+        "admin",
+        fields=f"{MODELS} {RELOAD}",
+        body={"compression_model_id": "{model}"},
+    ),
+    Row("DELETE", PROFILE_MODELS, "admin", fields=f"{MODELS} {RELOAD}", body={"model_id": "{model}"}),
     Row("GET", "/cron-jobs", fields="jobs failures"),
     Row("GET", "/profiles/{profile}/cron-jobs", fields="jobs failures"),
     Row(
@@ -301,6 +311,15 @@ WRONGS = (
     Wrong("GET", "/conversations", 422, "validation_error", query={"limit": "101"}),
     Wrong("GET", "/conversations/search", 400, "invalid_cursor", query={"q": "a", "cursor": "nothing"}),
     Wrong("POST", "/conversations", 404, "profile_not_found", {"profile": "nobody"}),
+    Wrong("GET", "/profiles/nobody/model-configs", 404, "profile_not_found"),
+    Wrong("GET", "/profiles/..%2f/model-configs", 404, "not_found"),
+    Wrong("POST", "/model-configs", 422, "validation_error", {"provider": "openai"}),
+    Wrong("POST", "/model-configs", 400, "model_config_invalid", {"id": "a", "provider": "custom"}),
+    Wrong("POST", PROFILE_MODELS, 404, "model_config_not_found", {**MODEL, "original_id": "nothing"}),
+    Wrong("PATCH", "/model-configs/defaults", 400, "model_config_update_empty", {}),
+    Wrong("PATCH", "/model-configs/defaults", 400, "model_config_unknown", {"task_model_id": "nothing"}),
+    Wrong("DELETE", "/model-configs", 400, "model_id_required", {}),
+    Wrong("DELETE", "/model-configs", 404, "model_config_not_found", {"model_id": "nothing"}),
     Wrong("DELETE", "/conversations", 400, "conversation_ids_required", {}),
     Wrong("DELETE", "/conversations", 409, "conversation_bulk_delete_partial_failure", ONE),
     Wrong("DELETE", NO_CONVERSATION, 404, "conversation_not_found"),

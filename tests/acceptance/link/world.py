@@ -59,6 +59,7 @@ class World:
             "blob": lambda: self._blob("blob"),
             "used": self._used,
             "job": self._job,
+            "model": self._model,
             "direct": lambda: self.admin.post("/runs", {"input": "wait"})["run_id"],
         }
 
@@ -204,6 +205,14 @@ class World:
         for content in ("a red bicycle", "a blue bicycle"):
             self.admin.post("/profiles/default/memory/entries", {"target": "memory", "content": content})
         return "bicycle"
+
+    def _model(self) -> str:
+        """One beside the default, which goes on being it."""
+        shown = self.admin.get("/model-configs")
+        self.admin.patch("/model-configs/defaults", {"task_model_id": shown["models"][0]["id"]})
+        body = {"id": "spare", "provider": "custom", "base_url": "http://127.0.0.1:9/v1", "set_default": False}
+        self.admin.post("/model-configs", body)
+        return "spare"
 
     def _job(self) -> str:
         body = {"name": "news", "schedule": "0 8 * * *", "prompt": "What is new?"}
