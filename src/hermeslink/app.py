@@ -36,6 +36,7 @@ from hermeslink.profiles.permissions import ProfilePermissions
 from hermeslink.profiles.profiles import Profiles
 from hermeslink.profiles.skills import ProfileSkills
 from hermeslink.profiles.tool_configs import ToolConfigs
+from hermeslink.profiles.trash import Trash
 from hermeslink.settings import LinkSettings, load_settings
 from hermeslink.store.schema import LINK
 from hermeslink.system.autostart import Autostart
@@ -114,6 +115,7 @@ async def open_link(
             devices.watched(),
             ApiServers(hermes_root, clock, environ) as servers,
             names.watched(),
+            Trash(hermes_root, clock, environ).emptied(),
             DirectRuns(servers, database, clock) as direct_runs,
         ):
             conversations = Conversations(database, log, blobs, clock, servers.home)
