@@ -27,6 +27,7 @@ from hermeslink.home import LinkHome
 from hermeslink.identity import IdentityFile
 from hermeslink.pairing.devices import Devices
 from hermeslink.pairing.pairing import Pairing
+from hermeslink.profiles.catalog import Catalog
 from hermeslink.profiles.creation import Creations
 from hermeslink.profiles.files import ProfileFiles
 from hermeslink.profiles.memory import ProfileMemories
@@ -79,6 +80,7 @@ class Link:
     permissions: ProfilePermissions
     profiles: Profiles
     creations: Creations
+    catalog: Catalog
     tool_configs: ToolConfigs
     models: ProfileModels
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -124,6 +126,7 @@ async def open_link(
             conversations.deleted = sending.forget
             files = ProfileFiles(servers.home, database, clock)
             updates = Updates(home, database, clock, environ)
+            profiles = Profiles(files, names, servers, database, clock, environ)
             creations = Creations(home.creation_file, servers, files, names, clock)
             async with sending.running(), updates.running(), creations.running():
                 yield Link(
@@ -154,8 +157,9 @@ async def open_link(
                     ProfileMemories(files),
                     ProfileSkills(files),
                     ProfilePermissions(files, environ),
-                    Profiles(files, names, servers, database, clock, environ),
+                    profiles,
                     creations,
+                    Catalog(files, profiles, servers, environ),
                     ToolConfigs(files, environ),
                     ProfileModels(files, environ),
                 )

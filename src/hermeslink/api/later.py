@@ -8,8 +8,6 @@ from hermeslink.api.access import Row
 from hermeslink.api.errors import ErrorAnswer, NotImplementedYet
 
 LATER: tuple[Row, ...] = (
-    ("GET", "/profiles/catalog"),
-    ("GET", "/profiles/{name}/statistics"),
     ("GET", "/hermes/update/status"),
     ("POST", "/hermes/update"),
     ("GET", "/hermes/update/events"),

@@ -134,7 +134,7 @@ class WhichModel(Body):
 @router.get("/profiles/{name}/model-configs")
 async def list_model_configs(link: TheLink, name: str) -> ModelConfigList:
     """The models of a profile, the default first."""
-    return ModelConfigList(**_facts(await link.models.show(name)))
+    return ModelConfigList(**facts_of(await link.models.show(name)))
 
 
 @router.post("/profiles/{name}/model-configs")
@@ -188,7 +188,7 @@ async def set_default_models_of_default(link: TheLink, caller: TheCaller, body: 
     return await set_default_models(link, caller, DEFAULT_PROFILE, body)
 
 
-def _facts(configs: ModelConfigs) -> dict[str, Any]:
+def facts_of(configs: ModelConfigs) -> dict[str, Any]:
     default = configs.default
     return {
         "config_path": str(configs.config_path),
@@ -201,7 +201,7 @@ def _facts(configs: ModelConfigs) -> dict[str, Any]:
 
 def _changed(changed: Changed) -> dict[str, Any]:
     return {
-        **_facts(changed.configs),
+        **facts_of(changed.configs),
         "requires_gateway_reload": changed.restart_hint is not None,
         "restart_hint": changed.restart_hint,
     }

@@ -31,7 +31,7 @@ CAPABILITIES: dict[str, bool] = {
     "audit": True,
     "logs": True,
     "model_configs": True,
-    "profile_management": False,
+    "profile_management": True,
     "skills": True,
     "memory": True,
     "permissions": True,

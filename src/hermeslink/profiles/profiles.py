@@ -19,7 +19,7 @@ from hermeslink.core.caller import Caller
 from hermeslink.hermes.servers import ApiServers
 from hermeslink.profiles.about import checked_avatar, checked_description, checked_display_name
 from hermeslink.profiles.creation import check_new_name
-from hermeslink.profiles.files import ProfileFiles, telling
+from hermeslink.profiles.files import ProfileFiles, readable_settings, telling
 from hermeslink.profiles.names import Names
 from hermeslink.store import profiles as store
 
@@ -57,7 +57,7 @@ class Profiles:
         self._environ = environ
 
     async def show(self, name: str) -> Profile:
-        return await self._files.read(name, self._shown)
+        return await self._files.read(name, self.shown)
 
     async def change(self, caller: Caller, name: str, changes: Mapping[str, str | None]) -> Profile:
         """By the names of `About`, and `name`. Raises InvalidInput `profile_update_empty`,
@@ -110,7 +110,8 @@ class Profiles:
                 f"a message waits for the answer of {name}; let it end or cancel it first", code="profile_busy"
             )
 
-    def _shown(self, home: Home) -> Profile:
+    def shown(self, home: Home) -> Profile:
+        """For who has a home at hand already; not on the event loop."""
         is_active = active_profile(home.root) == home.name
         environ = {} if home.is_profile else self._environ
         return Profile(home, with_uid(home), is_active, home.exists(), _has_key(home, environ))
@@ -136,7 +137,7 @@ def _say(said: Mapping[str, str | None], home: Home) -> None:
 
 def _rename(home: Home, new: str, now: float) -> None:
     with telling(home):
-        url = load_settings(home, {}, is_lenient=True).database.url or ""
+        url = readable_settings(home, {}).database.url or ""
         if url.startswith("postgres"):
             raise Conflict(
                 f"the data of {home.name} is in a database that others may use, too; rename it at the machine: "
