@@ -225,6 +225,10 @@ def _value(setting: Setting, text: str) -> Any:
     try:
         value = json.loads(text)
     except ValueError:
+        if origin is list and text.startswith("[") and text.endswith("]"):  # else its brackets would be part of a name
+            raise InvalidInput(
+                f'{text} is no list: write its texts in double quotes, \'["a", "b"]\', or a,b', param="value"
+            ) from None
         return text
     if origin not in (list, dict) and kind is not Any and isinstance(value, list | dict):
         return text

@@ -71,6 +71,8 @@ def test_an_upper_case_name_is_written_to_dotenv(home: Home) -> None:
         ("approvals.mode", "manul", "approvals.mode: expected one of manual, smart, off, not 'manul'"),
         ("approvals.deny", "rm *", "approvals.deny: expected a list of texts, not 'rm *'"),
         ("approvals.timeout", '["a"]', "approvals.timeout: expected a number above 0"),
+        ("toolsets", "[web, file]", "[web, file] is no list: write its texts in double quotes"),
+        ("approvals.deny", "[git push*]", "[git push*] is no list: write its texts in double quotes"),
         ("gateway.api_server.port", "x", "gateway.api_server.port: expected a whole number"),
         ("model.base_url", "localhost:1", "model.base_url: expected an address that starts with http://"),
         ("model.default", "", "no value for model.default; to remove it: hermes config unset model.default"),
