@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hermes import __version__
-from hermes.cli.context import Call, call_of, new_app
+from hermes.cli.context import call_of, new_app
 from hermes.core.errors import ConfigError, HermesError
 
 if TYPE_CHECKING:
-    from hermes.home.installation import Command, Installation
+    from hermes.home.updating import UpdateStatus
 
 app = new_app("Bring a newer version.")
 app.info.no_args_is_help = False
+
+LOOK_SECONDS = 0.1
 
 
 @app.callback(invoke_without_command=True)
@@ -26,15 +29,22 @@ def update(
     ctx: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Only tell whether there is one.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show how the last update ended, or how far it is.")] = False,
 ) -> None:
-    """Bring a newer version, with the installer that installed this one (pip, uv, pipx). It says first what it runs.
+    """Bring a newer version, with the installer that installed this one (pip, uv, pipx), and restart what runs: the
+    gateways of this home, and Link. It says first what it runs. A version that does not come up is taken back.
 
-    Exit code: 0 up to date or updated, 1 the installer or the network failed, 2 this cannot be updated so.
+    Exit code: 0 up to date or updated, 1 it failed or the index did not answer, 2 this cannot be updated so.
     """
     from hermes.home import installer
     from hermes.home.installation import UpdateRefused, is_newer, this_installation
+    from hermes.home.updating import read_status, start_update
 
     call = call_of(ctx)
+    root = call.home().root
+    if status:
+        _end(read_status(root), shown=0)
+        return
     installation = this_installation()
     try:
         release = asyncio.run(installer.newest(installation, call.environ))
@@ -51,42 +61,44 @@ def update(
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("there is nobody to ask: add --yes")
-        if not typer.confirm("Run it?", default=True):
+        if not typer.confirm("Run it, and restart what runs?", default=True):
             raise HermesError("nothing was changed", code="not_confirmed")
-    _run(call, command)
-    _check(call, installation, newest)
-    _tell_gateway(call)
-
-
-def _run(call: Call, command: Command) -> None:
-    from hermes.home.installer import installer_environment
-
     sys.stdout.flush()
+    _follow(root, start_update(root, newest, call.environ, is_newest=True))
+
+
+def _follow(root: Path, told: UpdateStatus) -> None:
+    """The update goes on without us: Ctrl+C ends the watching alone. Nothing is imported from here on, for the files of
+    this program change."""
+    from hermes.home.updating import FINAL, read_status
+
+    shown = 0
     try:
-        code = subprocess.run(command.arguments, env=installer_environment(call.environ), check=False).returncode
-    except OSError as error:
-        raise HermesError(f"{command.arguments[0]} does not start: {error}") from error
-    if code:
-        raise HermesError(f"the installer ended with exit code {code}; what it wrote stands above")
+        while told.state not in FINAL:
+            shown = _show(told, shown)
+            time.sleep(LOOK_SECONDS)
+            told = read_status(root)
+    except KeyboardInterrupt:
+        print("\nThe update goes on; see how it ends with: hermes update --status")
+        raise
+    _end(told, shown)
 
 
-def _check(call: Call, installation: Installation, newest: str) -> None:
-    """An installer may be content to leave a version where it is that its user once pinned."""
-    from hermes.home.installer import version_in_place
-
-    now = asyncio.run(version_in_place(installation, call.environ))
-    if now != newest:
-        raise HermesError(
-            f"the installer succeeded, and {now or 'no version'} is there, not {newest}: it may be pinned; "
-            "look at how it was installed"
-        )
-    print(f"hermes {newest} is installed.")
+def _show(told: UpdateStatus, shown: int) -> int:
+    """The lines behind the first `shown`. How many there were now."""
+    for line in told.lines[max(0, len(told.lines) - (told.line_count - shown)) :] if told.line_count > shown else ():
+        print(line, flush=True)
+    return told.line_count
 
 
-def _tell_gateway(call: Call) -> None:
-    from hermes.home.locks import running_gateway
-
-    home = call.home()
-    process = running_gateway(home.pid_file)
-    if process is not None:
-        print(f"The gateway (pid {process.pid}) is the old one until: {home.command} gateway restart")
+def _end(told: UpdateStatus, shown: int) -> None:
+    _show(told, shown)
+    match told.state:
+        case "idle":
+            print("There was no update yet.")
+        case "running":
+            print(f"It is {told.stage}.")
+        case "succeeded":
+            print(f"hermes {told.target_version} is installed.")
+        case _:
+            raise HermesError(f"{told.error}. By hand: {told.manual_command}", code="update_failed")

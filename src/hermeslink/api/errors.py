@@ -50,6 +50,7 @@ CODES: dict[str, int] = {
     "not_implemented": 501,
     "hermes_cron_job_invalid": 502,
     "hermes_api_server_unavailable": 503,
+    "update_check_unavailable": 503,
 }
 """Codes whose status is not that of their class."""
 

@@ -8,12 +8,6 @@ from hermeslink.api.access import Row
 from hermeslink.api.errors import ErrorAnswer, NotImplementedYet
 
 LATER: tuple[Row, ...] = (
-    ("GET", "/hermes/update/status"),
-    ("POST", "/hermes/update"),
-    ("GET", "/hermes/update/events"),
-    ("GET", "/link/update/status"),
-    ("POST", "/link/update"),
-    ("GET", "/link/update/events"),
     ("GET", "/expose"),
     ("POST", "/expose"),
     ("DELETE", "/expose"),

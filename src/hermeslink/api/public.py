@@ -36,7 +36,7 @@ CAPABILITIES: dict[str, bool] = {
     "memory": True,
     "permissions": True,
     "tool_configs": True,
-    "updates": False,
+    "updates": True,
     "autostart": True,
     "expose": False,
 }

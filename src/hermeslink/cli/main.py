@@ -30,6 +30,7 @@ COMMANDS = {
     "autostart": ("hermeslink.cli.autostart:autostart", N_("Start Link and the gateway with the machine.")),
     "logs": ("hermeslink.cli.logs:logs", N_("Show what was logged.")),
     "doctor": ("hermeslink.cli.doctor:doctor", N_("Find what is wrong or unsafe, and say how to mend it.")),
+    "update": ("hermeslink.cli.update:update", N_("Bring a newer version of Hermes and Link.")),
     "version": ("hermeslink.cli.version:version", N_("Show the version.")),
 }
 """Name → where its Typer is, and its line in the help."""

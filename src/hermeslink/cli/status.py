@@ -52,6 +52,7 @@ def facts_of(call: Call) -> dict[str, Any]:
         "url": process and process.url,
         "started_at": process and process.started_at,
         "version": __version__,
+        "database": str(home.database_file),
         "port": network.port,
         "preferred_urls": list(network.preferred_urls()),
         "link_id": None,

@@ -1,5 +1,7 @@
-"""What newer version there is: asked of the package index as the installer that installed this asks it, never made up
-(spec: link-api, Updates). Hermes and Link are one package: what is said of one holds for both.
+"""What newer version there is, and bringing it (spec: link-api, Updates).
+
+The package index is asked as the installer that installed this asks it; nothing is made up. Hermes and Link are one
+package: what is said of one holds for both.
 """
 
 from __future__ import annotations
@@ -7,17 +9,29 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
 
 from hermes import __version__
 from hermes.core.clock import Clock
-from hermes.core.errors import HermesError, InvalidInput
+from hermes.core.errors import Conflict, HermesError, InvalidInput
 from hermes.home import installer
 from hermes.home.files import write_private
-from hermes.home.installation import Installation, Release, UpdateRefused, checked, is_newer, this_installation
+from hermes.home.installation import (
+    PACKAGE,
+    Installation,
+    Kind,
+    Release,
+    UpdateRefused,
+    checked,
+    is_newer,
+    this_installation,
+)
 from hermes.home.locks import file_lock
+from hermes.home.updating import UpdateState, UpdateStatus, read_status, start_update
 from hermes.store.database import Connection, Database
 from hermeslink.core.caller import Caller
 from hermeslink.home import LinkHome
@@ -29,6 +43,8 @@ ASK_SECONDS = 25.0
 """What a client waits for the index; it hangs up at about 30."""
 FRESH_SECONDS = 60.0
 """So long an answer of the index is given again, whoever asks and however often."""
+LOOK_SECONDS = 0.3
+"""How often a stream looks how far an update is."""
 OLD_SECONDS = 6 * 3600.0
 """After that the next who wants to know has the index asked anew, behind his back."""
 
@@ -61,13 +77,16 @@ class Known:
 class Updates:
     """`installation` is how this program was installed; None finds it out when it is needed."""
 
-    def __init__(self, home: LinkHome, database: Database, clock: Clock, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, home: LinkHome, hermes_root: Path, database: Database, clock: Clock, environ: Mapping[str, str]
+    ) -> None:
+        self.hermes_root = hermes_root
+        self.environ = {**environ, "HERMESLINK_HOME": str(home.path)}
         self.installation: Installation | None = None
         self._file = home.updates_file
         self._lock_file = home.run_dir / "updates.lock"
         self.database = database
         self.clock = clock
-        self._environ = dict(environ)
         self._asking = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
         self._refreshing: asyncio.Task[None] | None = None
@@ -122,6 +141,64 @@ class Updates:
         await asyncio.to_thread(self._keep)
         return wanted
 
+    async def start(self, caller: Caller, version: str | None) -> UpdateStatus:
+        """Of the newest version, or of one that the index has.
+
+        Raises InvalidInput `update_version_unknown`, Conflict `update_by_hand`, `update_not_needed`, `update_running`,
+        `update_not_started`, or HermesError `update_check_unavailable`.
+        """
+        wanted = None if version is None else known_form(version)
+        installation = await self.how()
+        if installation.why_not is not None:
+            raise Conflict(installation.why_not, code="update_by_hand")
+        check = await self.check()
+        if check.issue is not None:
+            raise HermesError(check.issue, code="update_check_unavailable")
+        newest = check.release.version if check.release else None
+        target = wanted or newest
+        if target is None or target == __version__ or (wanted is None and not check.is_available):
+            raise Conflict(f"{__version__} is there, and is what you ask for", code="update_not_needed")
+        if target != newest and not await installer.has_version(installation, target, self.environ, ASK_SECONDS):
+            raise InvalidInput(f"the package index has no version {target}", code=UNKNOWN, param="version")
+        try:
+            begun = await asyncio.to_thread(
+                start_update, self.hermes_root, target, self.environ, is_newest=target == newest
+            )
+        except HermesError as error:
+            if isinstance(error, Conflict):
+                raise
+            log.error("%s", error.message)
+            told = "the updater did not start; the log says why. At the machine: hermes update"
+            raise Conflict(told, code="update_not_started") from error
+        now = self.clock.now()
+        await self.database.write(lambda conn: _audit(conn, caller, "update.started", target, now))
+        return begun
+
+    async def status(self) -> UpdateStatus:
+        """Of the last update; RESTART_REQUIRED where another version was installed than the one that runs."""
+        return await self._with_restart(await asyncio.to_thread(read_status, self.hermes_root))
+
+    async def follow(self, after: int) -> AsyncGenerator[UpdateStatus]:
+        """Each change of it, for ever. `after` is the number of the last one that was seen, 0 of none."""
+        seen = after or -1
+        while True:
+            told = await asyncio.to_thread(read_status, self.hermes_root)
+            if told.number != seen:
+                seen = told.number
+                yield await self._with_restart(told)
+            await self.clock.sleep(LOOK_SECONDS)
+
+    async def _with_restart(self, told: UpdateStatus) -> UpdateStatus:
+        installation = await self.how()
+        told = told if told.manual_command else replace(told, manual_command=installation.by_hand())
+        if told.state not in (UpdateState.IDLE, UpdateState.SUCCEEDED) or installation.kind is Kind.CHECKOUT:
+            return told
+        there = await asyncio.to_thread(_version_on_disk)
+        if there in (None, __version__):
+            return told
+        command = "hermes gateway restart; hermeslink restart"
+        return replace(told, state=UpdateState.RESTART_REQUIRED, target_version=there, manual_command=command)
+
     @property
     def dismissed(self) -> str | None:
         return self._dismissed
@@ -141,7 +218,7 @@ class Updates:
             self._last = Check(now, issue=installation.why_not)
             return
         try:
-            self._last = Check(now, await installer.newest(installation, self._environ, ASK_SECONDS))
+            self._last = Check(now, await installer.newest(installation, self.environ, ASK_SECONDS))
         except HermesError as error:
             self._last = Check(now, issue=error.message)
         else:
@@ -172,6 +249,13 @@ class Updates:
         }
         with file_lock(self._lock_file):
             write_private(self._file, json.dumps(kept) + "\n")
+
+
+def _version_on_disk() -> str | None:
+    try:
+        return metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _audit(conn: Connection, caller: Caller, action: str, version: str, now: float) -> None:

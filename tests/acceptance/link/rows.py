@@ -57,6 +57,7 @@ TOOL = "/profiles/{profile}/tool-configs/{tool}"
 PERMISSIONS = "/profiles/{profile}/permissions"
 REMEMBERED = "profileName memoryDir stores settings notice"
 SPEAK = {"content": "hello"}
+UPDATE = "state job_id started_at finished_at exit_code lines error target_version manual_command"
 CHECK = "local remote update_available check_state issue manual"
 PROFILE_MODELS = "/profiles/{profile}/model-configs"
 MODELS = "configPath defaultModel defaultReasoningEffort compressionModelId models"
@@ -200,13 +201,13 @@ ROWS = (
     Row("GET", "/runs/{direct}/events", kind="sse"),
     Row("POST", "/runs/{direct}/cancel"),
     Row("GET", "/hermes/update-check", "admin", fields=CHECK),
-    later("GET", "/hermes/update/status", "admin"),
-    later("POST", "/hermes/update", "admin"),
-    later("GET", "/hermes/update/events", "admin"),
+    Row("GET", "/hermes/update/status", "admin", fields=UPDATE),
+    Row("POST", "/hermes/update", "admin", 409, "bare", "error", {}),
+    Row("GET", "/hermes/update/events", "admin", kind="sse"),
     Row("GET", "/link/update-check", "admin", fields=CHECK),
-    later("GET", "/link/update/status", "admin"),
-    later("POST", "/link/update", "admin"),
-    later("GET", "/link/update/events", "admin"),
+    Row("GET", "/link/update/status", "admin", fields=UPDATE),
+    Row("POST", "/link/update", "admin", 409, "bare", "error", {}),
+    Row("GET", "/link/update/events", "admin", kind="sse"),
     Row(
         "GET",
         "/system/status",
@@ -404,6 +405,9 @@ WRONGS = (
     Wrong("GET", f"/runs/run_{NOBODY}/events", 404, "run_not_found"),
     Wrong("POST", f"/runs/run_{NOBODY}/cancel", 404, "run_not_found"),
     Wrong("POST", "/system/updates/dismiss", 400, "update_version_unknown", {"version": "99.0; rm -rf ~"}),
+    Wrong("POST", "/link/update", 400, "update_version_unknown", {"version": "99.0 --index-url=http://evil.example"}),
+    Wrong("POST", "/hermes/update", 400, "update_version_unknown", {"version": "../../evil"}),
+    Wrong("POST", "/link/update", 409, "update_by_hand", {"version": "99.0"}),
     Wrong("GET", "/nothing", 404, "not_found"),
     Wrong("PUT", "/conversations", 405, "method_not_allowed", {}),
     Wrong("POST", "/conversations", 400, "invalid_json", content=b"{"),

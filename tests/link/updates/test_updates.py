@@ -34,7 +34,13 @@ async def opened(tmp_path: Path) -> AsyncIterator[Callable[[Installation], Updat
     clock = FakeClock()
 
     def open_updates(installation: Installation) -> Updates:
-        updates = Updates(home, database, clock, {"OPENAI_API_KEY": "sk-secret", "PIP_INDEX_URL": "https://index"})
+        updates = Updates(
+            home,
+            tmp_path / "hermes",
+            database,
+            clock,
+            {"OPENAI_API_KEY": "sk-secret", "PIP_INDEX_URL": "https://index"},
+        )
         updates.installation = installation
         return updates
 
