@@ -151,6 +151,33 @@ def test_a_run_that_goes_on_is_judged_by_the_approvals_of_now_and_has_the_tools_
     assert "[exit code 0]" in str(model.requests[-1]["messages"][-1]["content"])
 
 
+def test_a_job_goes_by_the_cron_mode_of_now(gateway: Gateway, model: ScriptedModelServer) -> None:
+    model.add(calls("terminal", "tidy", command=DANGEROUS), TELL)
+
+    def result() -> str:
+        before = len(model.requests)
+        asked = {"name": "n", "schedule": "1s", "prompt": "tidy"}
+        gateway.client.post("/api/jobs", json=asked).raise_for_status()
+        eventually(lambda: len(model.requests) == before + 2, 40)
+        return str(model.requests[-1]["messages"][-1]["content"])
+
+    assert "nobody can be asked here" in result()
+    hermes(gateway, "config", "set", "approvals.cron_mode", "approve")
+    assert "[exit code 0]" in result()
+
+
+def test_a_toolset_that_there_is_not_is_a_slip_that_stops_no_run(gateway: Gateway, model: ScriptedModelServer) -> None:
+    model.add(Step(text="Hello.", times=0))
+    hermes(gateway, "config", "set", "toolsets", "fil")
+    said(gateway.client, "hello")
+    assert "terminal" in offered(model)
+    assert "there is no 'fil'" in check(gateway.client)["detail"]
+    hermes(gateway, "config", "set", "toolsets", "file")
+    said(gateway.client, "hello")
+    assert "terminal" not in offered(model)
+    assert check(gateway.client)["status"] == "ok"
+
+
 def test_what_is_remembered_is_told_as_the_settings_say_now_in_sessions_that_go_on_too(
     gateway: Gateway, model: ScriptedModelServer
 ) -> None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
 from hermes.app.api import model_id
-from hermes.app.mcp import change_mcp_servers
+from hermes.app.mcp import change_mcp_servers, servers_of
 from hermes.app.toolsets import change_toolsets, memories_of
 from hermes.core.errors import ConfigError
 from hermes.core.run import Ask
+from hermes.core.toolset import COMPOSITES, TOOLSETS
 from hermes.files import UploadSettings
 from hermes.home.logs import hide_in_logs
 from hermes.home.settings import secret_values
@@ -62,8 +63,18 @@ class LiveEngine:
 
     def follow(self) -> None:
         self.live.check(runner_settings)
+        self.live.check(self._check_toolsets)
         self.live.on_change(self._change)
         self.live.behind(self._catch_up)
+
+    def _check_toolsets(self, settings: Settings) -> None:
+        """A slip would fail every run from now on. What was named before is left to the doctor."""
+        servers = {server.toolset for server in servers_of(settings, {})}
+        known = {*TOOLSETS, *COMPOSITES, *servers, *_toolsets_of(self.live.now)}
+        for name in _toolsets_of(settings):
+            if name not in known:
+                there = ", ".join([*TOOLSETS, *COMPOSITES, *sorted(servers)])
+                raise ConfigError(f"toolsets: there is no {name!r}; there are {there}", param="toolsets")
 
     def _change(self, before: Settings, now: Settings) -> None:
         parts = self.parts
@@ -139,6 +150,10 @@ def model_choices(settings: Settings, keys: Mapping[str, str]) -> ModelChoices:
         routes={name: setting_of(route) for name, route in settings.model_routes.items()},
         direct_model_requests=settings.direct_model_requests,
     )
+
+
+def _toolsets_of(settings: Settings) -> list[str]:
+    return [*(settings.toolsets or ()), *(name for names in settings.platform_toolsets.values() for name in names)]
 
 
 def _of_models(settings: Settings) -> object:

@@ -187,11 +187,24 @@ async def test_no_model_is_a_failed_entry_with_the_way_out() -> None:
 async def test_a_toolset_that_was_taken_away_is_a_failed_entry() -> None:
     async with open_bench() as bench:
         job = await bench.make("every 1h", enabled_toolsets=["file"])
-        bench.jobs._launcher.rules = definition.Rules(toolsets=("terminal",))
+        bench.jobs.take_up(ask=Ask.DENY, rules=definition.Rules(toolsets=("terminal",)), keep_runs=100)
         await bench.at(HOUR)
         [entry] = await bench.history(job)
         assert entry.reason is Reason.FAILED
         assert "there is no toolset 'file' that is enabled here; there are: terminal" in (entry.detail or "")
+
+
+async def test_settings_are_looked_at_before_a_job_begins_which_no_request_came_before() -> None:
+    async with open_bench() as bench:
+        job = await bench.make("every 1h", enabled_toolsets=["file"])
+
+        async def look() -> None:
+            bench.jobs.take_up(ask=Ask.DENY, rules=definition.Rules(toolsets=("terminal",)), keep_runs=100)
+
+        bench.jobs._launcher._look = look
+        await bench.at(HOUR)
+        [entry] = await bench.history(job)
+        assert entry.reason is Reason.FAILED
 
 
 async def test_a_full_line_makes_a_job_wait_and_not_fail() -> None:

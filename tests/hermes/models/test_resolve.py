@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -392,4 +394,48 @@ async def test_one_model_is_one_object_whichever_way_it_is_reached() -> None:
     ) as models:
         for name in (None, "small", "also"):
             await models.resolve(name)
+    assert builtin.opened == ["embedded"]
+
+
+async def test_what_was_changed_answers_from_then_on_and_what_is_being_asked_goes_on() -> None:
+    async with choosing(ModelSetting("first", base_url="http://box:1/v1"), KEYS) as models:
+        before = await only_model(models)
+        models.change(ModelSetting("second", "openai"), environ=KEYS, routes={"quick": ModelSetting("third", "openai")})
+        assert (await only_model(models)).name == "second"
+        assert (await only_model(models, "quick")).name == "third"
+        assert before.name == "first"
+        assert chosen(models)[0] == "second"
+        models.change(ModelSetting("second", "openai"), environ=KEYS | {"OPENAI_API_KEY": "sk-new"})
+        assert models.choice is None
+        assert (await only_model(models))._api_key == "sk-new"
+
+
+async def test_who_asks_while_it_is_changed_gets_what_is_said_then() -> None:
+    """The server that is asked for its first model answers when the settings name another already."""
+    asked = asyncio.Event()
+
+    class Slow(Builtins):
+        def missing(self, name: str) -> str | None:
+            loop.call_soon_threadsafe(asked.set)
+            changed.wait(10)
+            return None
+
+    loop, changed = asyncio.get_running_loop(), threading.Event()
+    async with choosing(ModelSetting("first", base_url="http://box:1/v1"), KEYS, builtin=Slow()) as models:
+        models.change(ModelSetting("embedded"), environ=KEYS)
+        asking = asyncio.create_task(only_model(models))
+        await asked.wait()
+        models.change(ModelSetting("second", "openai"), environ=KEYS)
+        changed.set()
+        assert (await asking).name == "second"
+        assert chosen(models)[0] == "second"
+
+
+async def test_a_built_in_model_stays_loaded_for_whoever_needs_it_again() -> None:
+    builtin = Builtins(lacks=None)
+    async with choosing(ModelSetting("embedded"), builtin=builtin) as models:
+        first = await only_model(models)
+        models.change(ModelSetting("x", "openai"), environ=KEYS)
+        models.change(ModelSetting("embedded"), environ={})
+        assert await only_model(models) is first
     assert builtin.opened == ["embedded"]

@@ -343,3 +343,29 @@ async def test_what_a_session_brings_is_seen_by_its_runs_alone_and_goes_with_it(
         await there.registry.close_session("sess_acp")
         assert there.registry.brought("sess_acp") == {}
         assert not psutil.pid_exists(int(mark.read_text()))
+
+
+async def test_of_servers_that_are_changed_what_is_the_same_stays_and_what_is_gone_ends(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    stays, goes = a_server("stays"), a_server("goes", env={"MCP_TEST_MARK": str(mark)})
+    async with room(tmp_path, stays, goes, a_server("other")) as there:
+        kept = there.servers._held["stays"].connection
+        around = there.servers._surroundings
+        other = a_server("other", exclude=("echo",))
+        gone = await there.servers.change([a_server("new"), other, stays], around)
+        assert gone == ("mcp-goes",)
+        assert not psutil.pid_exists(int(mark.read_text()))
+        there.registry.remove(*gone)
+        await there.registry.ready(None)
+        assert [(one.name, str(one.state), one.tools) for one in there.servers.states()] == [
+            ("new", "connected", 12),
+            ("other", "connected", 11),
+            ("stays", "connected", 12),
+        ]
+        assert there.servers._held["stays"].connection is kept
+        assert {one.name for one in there.registry.toolsets() if one.name.startswith("mcp")} == {
+            "mcp-new",
+            "mcp-other",
+            "mcp-stays",
+        }
+        assert (await there.call("mcp_new_echo", '{"text": "hi"}')).content == "echo: hi"
