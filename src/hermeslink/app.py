@@ -41,6 +41,7 @@ from hermeslink.profiles.trash import Trash
 from hermeslink.settings import LinkSettings, load_settings
 from hermeslink.store.schema import LINK
 from hermeslink.system.autostart import Autostart
+from hermeslink.system.exposing import Exposing
 from hermeslink.system.network import Network
 from hermeslink.updates.updates import Updates
 from hermeslink.usage.book import UsageBook
@@ -57,6 +58,7 @@ class Link:
     clock: Clock
     network: Network
     published: Published
+    exposing: Exposing
     autostart: Autostart
     database: Database
     identity: IdentityFile
@@ -112,6 +114,7 @@ async def open_link(
         inboxes = Inboxes(hermes_root, lambda: identity.link_id)
         blobs = Blobs(database, Folder(home.blobs_dir), inboxes, clock)
         await blobs.sweep()
+        network = Network(settings, published=published.urls)
         names = Names(hermes_root, home.profiles_file, log, clock)
         async with (
             devices.watched(),
@@ -134,8 +137,9 @@ async def open_link(
                     hermes_root,
                     settings,
                     clock,
-                    Network(settings, published=published.urls),
+                    network,
                     published,
+                    Exposing(home, network, database, clock, environ),
                     Autostart(home, hermes_root, environ),
                     database,
                     identity,

@@ -5,14 +5,11 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ import pytest
 from hermes.expose.exposure import ExposureFile
 from hermes.expose.tailscale import read_serving
 from tests.acceptance.conftest import Gateway, StartGateway
+from tests.support.command import SECONDS, Command
 from tests.support.edge import Edge
 from tests.support.tunnels import CONSENT, StandInCloudflared, StandInTailscale, web, with_path
 from tests.support.waiting import eventually
@@ -36,43 +34,7 @@ OTHERS = {"TCP": {"443": {"HTTPS": True}}, "Web": {"other:443": {"Handlers": {"/
 """What somebody else set up at Tailscale before."""
 SLOT = 8443
 """The next one then."""
-SECONDS = 30
 QUICK = StandInCloudflared.host
-
-
-@dataclass
-class Command:
-    """`hermes expose …`, while it runs."""
-
-    process: subprocess.Popen[str]
-    lines: queue.Queue[str | None] = field(default_factory=queue.Queue)
-    said: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def says(self, text: str) -> str:
-        """The line with it."""
-        while True:
-            line = self.lines.get(timeout=SECONDS)
-            assert line is not None, self.said
-            if text in line:
-                return line
-
-    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        self.process.send_signal(number)
-        return self.ended()
-
-    def ended(self) -> int:
-        return self.process.wait(SECONDS)
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with closing(self.process.stdout) as output:
-            for line in output:
-                self.said.append(line.rstrip("\n"))
-                self.lines.put(line.rstrip("\n"))
-        self.lines.put(None)
 
 
 @dataclass
@@ -311,8 +273,7 @@ def test_a_cloudflared_that_gives_up_says_why(published: Published, tmp_path: Pa
     assert (done.returncode, "429 Too Many Requests" in done.stderr) == (1, True)
 
 
-def test_any_command_can_be_the_tunnel_and_nothing_is_local_meanwhile(published: Published, tmp_path: Path) -> None:
-    """It may add no header, and pass on the Host that its client wrote."""
+def test_any_command_can_be_the_tunnel(published: Published, tmp_path: Path) -> None:
     tool = tmp_path / "tunnel"
     tool.write_text(
         f"#!/bin/sh\necho see https://docs.example/start\necho forwarding $1 to {published.url}\nexec sleep 600\n"

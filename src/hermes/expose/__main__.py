@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hermes.core.errors import Conflict, HermesError, InvalidInput
 from hermes.expose.exposure import Exposure, Via
-from hermes.expose.keeping import keep
+from hermes.expose.keeping import keep, publish
 from hermes.expose.tunnels import Wish
 
 
@@ -26,6 +26,9 @@ def main() -> None:
         _tell({"url": exposure.url})
 
     try:
+        if wish.is_kept_by_tool:
+            opened(publish(wish, run_dir, os.environ, say=lambda link: None))
+            return
         ended, said = keep(wish, run_dir, os.environ, say=lambda link: None, opened=opened)
     except HermesError as error:
         kinds = [kind.__name__ for kind in (InvalidInput, Conflict) if isinstance(error, kind)]

@@ -68,7 +68,7 @@ def keep(
 def publish(wish: Wish, run_dir: Path, environ: Mapping[str, str], *, say: Say) -> Exposure:
     """In the background. Raises what `keep` raises."""
     if not wish.is_kept_by_tool:
-        return _detach(wish, run_dir, environ)
+        return detach(wish, run_dir, environ)
     file = ExposureFile(run_dir)
     lock = _hold(file, environ)
     try:
@@ -188,9 +188,9 @@ def _is_free_within(file: ExposureFile, seconds: float) -> bool:
     return True
 
 
-def _detach(wish: Wish, run_dir: Path, environ: Mapping[str, str]) -> Exposure:
-    """A process in a session of its own, which tells in one line how it went. What it says then goes to
-    run/expose.out."""
+def detach(wish: Wish, run_dir: Path, environ: Mapping[str, str]) -> Exposure:
+    """By a process in a session of its own, which tells in one line how it went. What it says then goes to
+    run/expose.out. For a process that has other things to do; raises what `keep` raises."""
     file = ExposureFile(run_dir)
     os.close(_hold(file, environ))  # to be told at once, and without a process, that there is one
     handle = open_private(run_dir / "expose.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from hermes.core.errors import HermesError
 
@@ -36,11 +37,11 @@ class Program:
                 errors="replace",
                 start_new_session=True,
                 pass_fds=handles,
-                preexec_fn=_ending_with_parent(),
+                preexec_fn=_ending_with_parent() if handles else None,
             )
         except OSError as error:
             raise HermesError(
-                f"{arguments[0]} cannot be run: {error.strerror or error}", code="expose_failed"
+                f"{Path(arguments[0]).name} cannot be run: {error.strerror or error}", code="expose_failed"
             ) from error
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)

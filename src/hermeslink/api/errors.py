@@ -48,6 +48,7 @@ CODES: dict[str, int] = {
     "range_not_satisfiable": 416,
     "validation_error": 422,
     "not_implemented": 501,
+    "expose_failed": 502,
     "hermes_cron_job_invalid": 502,
     "hermes_api_server_unavailable": 503,
     "update_check_unavailable": 503,

@@ -7,11 +7,7 @@ from fastapi import APIRouter
 from hermeslink.api.access import Row
 from hermeslink.api.errors import ErrorAnswer, NotImplementedYet
 
-LATER: tuple[Row, ...] = (
-    ("GET", "/expose"),
-    ("POST", "/expose"),
-    ("DELETE", "/expose"),
-)
+LATER: tuple[Row, ...] = ()
 
 router = APIRouter(prefix="/api/v1", tags=["later"])
 

@@ -38,7 +38,7 @@ CAPABILITIES: dict[str, bool] = {
     "tool_configs": True,
     "updates": True,
     "autostart": True,
-    "expose": False,
+    "expose": True,
 }
 """What a client may offer; false is what `later.py` lists."""
 

@@ -66,6 +66,7 @@ def findings(call: Call) -> Iterator[Finding]:
     yield from _identity(call)
     yield from _process(call)
     yield from _network(call, settings)
+    yield from _published(call, settings)
     yield from _api_server(call)
     yield from _program(call)
 
@@ -130,6 +131,32 @@ def _network(call: Call, settings: LinkSettings) -> Iterator[Finding]:
         yield Finding("network", text, "hermeslink config set lan-host ADDRESS", is_wrong=False)
     elif not network.routes():
         yield Finding("network", _("this machine has no network now: only programs on it reach Link"), is_wrong=False)
+
+
+def _published(call: Call, settings: LinkSettings) -> Iterator[Finding]:
+    from hermes.expose.exposure import ExposureFile
+    from hermes.expose.state import state_of
+
+    home = call.home()
+    state = state_of(home.run_dir, settings.port or None, call.environ)
+    found = state.exposure
+    if found is not None:
+        text = _("Link is open to everybody who has a device's token at {url}")
+        if not found.via.is_public:
+            text = _("Link is open to your tailnet at {url}")
+        yield Finding("published", text.format(url=found.url), "hermeslink expose off", is_wrong=False)
+    elif ExposureFile(home.run_dir).read() is not None:
+        text = _("a tunnel of hermeslink expose ended without notice")
+        yield Finding("lost_tunnel", text, "hermeslink expose off", is_wrong=False)
+    for mount in state.by_hand:
+        verb = "funnel" if mount.is_public else "serve"
+        if mount.is_raw:
+            text = _("Tailscale passes bytes from port {slot} on unread: whoever sends them looks like this machine")
+            yield Finding("raw_tunnel", text.format(slot=mount.slot), f"tailscale {verb} --tcp={mount.slot} off")
+        else:
+            text = _("a command of Tailscale makes Link reachable at {url}")
+            mend = f"tailscale {verb} --https={mount.slot} off"
+            yield Finding("published", text.format(url=mount.url), mend, is_wrong=False)
 
 
 def _api_server(call: Call) -> Iterator[Finding]:

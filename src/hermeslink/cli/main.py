@@ -29,6 +29,7 @@ COMMANDS = {
     "config": ("hermeslink.cli.config:config", N_("Show and change the settings.")),
     "autostart": ("hermeslink.cli.autostart:autostart", N_("Start Link and the gateway with the machine.")),
     "logs": ("hermeslink.cli.logs:logs", N_("Show what was logged.")),
+    "expose": ("hermeslink.cli.expose:expose", N_("Make Link reachable from elsewhere.")),
     "doctor": ("hermeslink.cli.doctor:doctor", N_("Find what is wrong or unsafe, and say how to mend it.")),
     "update": ("hermeslink.cli.update:update", N_("Bring a newer version of Hermes and Link.")),
     "version": ("hermeslink.cli.version:version", N_("Show the version.")),

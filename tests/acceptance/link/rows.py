@@ -240,9 +240,9 @@ BEYOND = (
         body={"user_char_limit": 1100},
         fields=REMEMBERED,
     ),
-    later("GET", "/expose", "admin"),
-    later("POST", "/expose", "admin"),
-    later("DELETE", "/expose", "admin"),
+    Row("GET", "/expose", "admin", fields="exposed url exposure byHand answers problem"),
+    Row("POST", "/expose", "admin", fields="exposed url exposure byHand answers problem", body={"seconds": None}),
+    Row("DELETE", "/expose", "admin", fields="exposed closed byHand"),
 )
 """Ours beside the published ones."""
 
@@ -284,6 +284,12 @@ WRONGS = (
     Wrong("GET", "/auth/me", 401, "auth_required", token=""),
     Wrong("GET", "/auth/me", 401, "device_access_token_invalid", token="hlat_" + "x" * 43),
     Wrong("POST", "/auth/refresh", 400, "refresh_token_required", {}),
+    Wrong("POST", "/expose", 400, "expose_command_refused", {"via": "command"}),
+    Wrong("POST", "/expose", 400, "invalid_request", {"via": "smoke"}),
+    Wrong("POST", "/expose", 400, "invalid_request", {"seconds": 0}),
+    Wrong("POST", "/expose", 400, "invalid_request", {"seconds": 10**9}),
+    Wrong("POST", "/expose", 422, "validation_error", {"seconds": True}),
+    Wrong("POST", "/expose", 409, "expose_tool_missing", {"via": "cloudflared"}),
     Wrong("POST", "/auth/refresh", 401, "refresh_token_invalid", {"refresh_token": "hlrt_" + "x" * 43}),
     Wrong("GET", "/pairing/session", 400, "pairing_session_required"),
     Wrong("GET", "/pairing/session", 404, "pairing_session_not_found", query={"session_id": f"ps_{NOBODY}"}),

@@ -18,6 +18,7 @@ from tests.acceptance.link.phone import refused
 from tests.acceptance.link.process import make_link, tell_link
 from tests.acceptance.link.rows import BEYOND, ROWS, WRONGS, Row, Wrong, anonymous
 from tests.acceptance.link.world import SCRIPT, World
+from tests.support.tunnels import StandInTailscale
 
 pytestmark = [pytest.mark.sqlite("Link keeps its data in SQLite"), pytest.mark.slow]
 
@@ -38,7 +39,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with ScriptedModelServer(SCRIPT) as model:
         gateway = make_gateway(root, model).start()
         tell_link(gateway)
-        link = make_link(root, gateway.home).start()
+        link = make_link(root, gateway.home)
+        # at an address where nobody listens
+        link.environ["PATH"] = StandInTailscale(root, name="127.77.88.99").environ["PATH"]
+        link.start()
         yield World(link)
         link.close()
         gateway.close()
