@@ -126,7 +126,7 @@ async def run_turn(turn: Turn, sink: Sink) -> TurnResult:
     cut_off = Message("assistant", "".join(unfinished)) if unfinished else None
     own = said[len(turn.messages) :]
     output = cut_off.text if cut_off else next((m.text for m in reversed(own) if m.role == "assistant"), "")
-    return TurnResult(_completed(output, "length", meter, turn.model.name), cut_off, Usage(), meter.usage)
+    return TurnResult(_completed(output, "length", meter, turn.model), cut_off, Usage(), meter.usage)
 
 
 async def _steps(turn: Turn, said: list[Message], unfinished: list[str], meter: Meter, sink: Sink) -> TurnResult:
@@ -139,7 +139,7 @@ async def _steps(turn: Turn, said: list[Message], unfinished: list[str], meter: 
         said += (step.answer, *step.results)
         ended = await _finish_step(turn, step, said, client_names, meter, sink)
         if ended:
-            finish = _completed(step.answer.text, "tool_calls", meter, turn.model.name)
+            finish = _completed(step.answer.text, "tool_calls", meter, turn.model)
             return TurnResult(finish, None, Usage(), meter.usage)
         tool_choice = "auto" if tool_choice != "none" else tool_choice
     while True:
@@ -149,7 +149,7 @@ async def _steps(turn: Turn, said: list[Message], unfinished: list[str], meter: 
         answer, done = await _ask_fitting(turn, compaction, said, unfinished, specs, tool_choice, meter, sink)
         unfinished.clear()
         said.append(answer)
-        finish = _completed(answer.text, done.finish_reason, meter, done.model or turn.model.name)
+        finish = _completed(answer.text, done.finish_reason, meter, turn.model, done.model)
         if not answer.tool_calls:
             steered = turn.steering.take()
             if not steered:
@@ -280,8 +280,10 @@ async def _hear(steered: Sequence[Message], said: list[Message], sink: Sink) -> 
         await sink.record(events.RunSteered(message.text), message)
 
 
-def _completed(output: str, finish_reason: str, meter: Meter, model: str) -> RunCompleted:
-    return RunCompleted(output, usage_data(meter.usage), finish_reason, model)
+def _completed(output: str, finish_reason: str, meter: Meter, model: Model, answered: str = "") -> RunCompleted:
+    """`answered`: the name of the one that did. Of a fallback, what it takes is not known here."""
+    window = model.context_length if answered in ("", model.name) else None
+    return RunCompleted(output, usage_data(meter.usage), finish_reason, answered or model.name, window)
 
 
 def usage_data(usage: Usage) -> dict[str, Any]:

@@ -205,13 +205,15 @@ class RunResumed:
 
 @dataclass(frozen=True, slots=True)
 class RunCompleted:
-    """`finish_reason`: stop, length, tool_calls or content_filter. `usage` is `Usage` as a mapping."""
+    """`finish_reason`: stop, length, tool_calls or content_filter. `usage` is `Usage` as a mapping.
+    `context_window`: the tokens that `model` takes, where that is known."""
 
     name: ClassVar[str] = "run.completed"
     output: str
     usage: Mapping[str, Any]
     finish_reason: str = "stop"
     model: str = ""
+    context_window: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,8 +306,11 @@ class KeptEvent:
 
 
 def event_data(event: RunEvent) -> dict[str, Any]:
-    """The event's own fields as JSON values, in the order they are declared."""
-    return {name: getattr(event, name) for name in _FIELDS[event.name]}
+    """The event's own fields as JSON values, in the order they are declared; a window that is not known is left out."""
+    data = {name: getattr(event, name) for name in _FIELDS[event.name]}
+    if data.get("context_window", 0) is None:
+        del data["context_window"]
+    return data
 
 
 def event_from_data(name: str, data: Mapping[str, Any]) -> RunEvent:

@@ -79,6 +79,10 @@ class ModelConfigList(CamelAnswer):
     compression_model_id: str | None
     models: list[ModelConfigView]
 
+    @classmethod
+    def of(cls, configs: ModelConfigs) -> ModelConfigList:
+        return ModelConfigList(**facts_of(configs))
+
 
 class ModelConfigsChanged(ModelConfigList):
     """`restartHint`: what to do where a running gateway does not take it up by itself."""
@@ -134,7 +138,7 @@ class WhichModel(Body):
 @router.get("/profiles/{name}/model-configs")
 async def list_model_configs(link: TheLink, name: str) -> ModelConfigList:
     """The models of a profile, the default first."""
-    return ModelConfigList(**facts_of(await link.models.show(name)))
+    return ModelConfigList.of(await link.models.show(name))
 
 
 @router.post("/profiles/{name}/model-configs")

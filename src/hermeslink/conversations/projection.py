@@ -88,6 +88,7 @@ class Ended:
     usage: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
     error: Mapping[str, str] | None = None
+    context_window: int | None = None
 
 
 Change = Said | Rewound | Began | Finished | Noted | Asked | Answered | Ended
@@ -209,7 +210,13 @@ def _change(progress: Progress, event: RemoteEvent) -> Change | None:
         case "run.completed":
             output = data.get("output")
             said = output if isinstance(output, str) else None
-            return Ended(RunStatus.COMPLETED, said, _usage(data), _model(data))
+            return Ended(
+                RunStatus.COMPLETED,
+                said,
+                _usage(data),
+                _model(data),
+                context_window=_whole_number(data, "context_window"),
+            )
         case "run.failed":
             return Ended(RunStatus.FAILED, None, _usage(data), _model(data), _error(data.get("error")))
         case "run.cancelled":
@@ -292,6 +299,11 @@ def _some(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def _text(data: Mapping[str, Any], name: str) -> str:
     value = data.get(name)
     return value if isinstance(value, str) else ""
+
+
+def _whole_number(data: Mapping[str, Any], name: str) -> int | None:
+    value = data.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _number(data: Mapping[str, Any], name: str) -> float | None:

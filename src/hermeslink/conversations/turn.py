@@ -476,6 +476,7 @@ class Telling:
             output_tokens=output_tokens,
             model=model,
             provider=provider if separator else None,
+            context_window=ended.context_window,
         )
         used = Used(
             run_id=run.id,

@@ -89,8 +89,14 @@ def add_usage(
     provider: str | None = None,
     context_window: int | None = None,
 ) -> None:
-    """Of a run that ended. What is None stays as it was."""
-    known = {"last_model": model, "last_provider": provider, "context_window": context_window}
+    """Of a run that ended. What is None stays as it was; the window of another model is not this one's."""
+    known: dict[str, Any] = {
+        "last_model": model,
+        "last_provider": provider,
+        "context_window": context_window,
+    }
+    if model is not None and context_window is None:
+        known["context_window"] = sa.case((conversations.c.last_model == model, conversations.c.context_window))
     _change(
         conn,
         conversation_id,

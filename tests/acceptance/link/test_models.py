@@ -44,7 +44,7 @@ def test_a_model_from_the_phone_answers_next(phone: Phone, model: ScriptedModelS
         assert phone.ask(conversation, "and now?") == "The second."
         assert asked(second) == ("second", f"Bearer {KEY}", "high")
         stats = phone.get("/conversations")["conversations"][0]["stats"]
-        assert stats["model"] == "second"
+        assert (stats["model"], stats["context_window"]) == ("second", 54_321)
 
         phone.post(MODELS, {"id": "second", "provider": "custom", "reasoning_effort": "low"})
         phone.ask(conversation, "a little less")

@@ -13,7 +13,7 @@ from hermes.agent.turn import Turn, TurnResult, run_turn
 from hermes.core import event as events
 from hermes.core.clock import SystemClock
 from hermes.core.errors import StreamCut, ToolFailed
-from hermes.core.event import RunEvent
+from hermes.core.event import RunEvent, event_data, event_from_data
 from hermes.core.message import Message, ToolCall
 from hermes.core.model import ModelDone, ModelRetried, ReasoningDelta, TextDelta, ToolSpec
 from hermes.core.ports import Action, ActionKind, ToolContext, ToolResult
@@ -101,6 +101,16 @@ async def test_a_plain_answer_is_its_deltas_and_an_end_that_is_not_recorded_twic
     assert sink.items == [events.MessageDelta("Hel"), events.MessageDelta("lo.")]
     assert result == TurnResult(completed("Hello."), Message("assistant", "Hello."), ONE_CALL, ONE_CALL)
     assert model.requests[0].messages == (Message("system", "Be brief."), HELLO)
+
+
+@pytest.mark.parametrize(("answers", "window"), [("scripted", 8000), ("fallback", None)])
+async def test_the_end_says_what_the_model_takes_that_answered(answers: str, window: int | None):
+    last = ModelDone("stop", usage=ONE_CALL, model=answers)
+    model = ScriptedModel([[TextDelta("Hello."), last]], context_length=8000)
+    finish = (await run_turn(turn(model), Collected())).completed
+    assert (finish.model, finish.context_window) == (answers, window)
+    assert event_from_data(finish.name, event_data(finish)) == finish
+    assert ("context_window" in event_data(finish)) is (window is not None)
 
 
 async def test_a_tool_call_is_recorded_announced_run_and_told_to_the_model():

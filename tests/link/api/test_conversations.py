@@ -371,6 +371,14 @@ async def test_usage_of_an_answer_is_shown_in_the_conversation_and_its_messages(
     page = (await server.admin.get(f"{BASE}/{of}/messages")).json()
     assert page["runtime"] == {"profile": "default", "model": "m", "context": {"window": 8000, "used_tokens": 120}}
 
+    def go_on(conn: Any, model: str) -> None:
+        conversation_store.add_usage(conn, of, 2.0, input_tokens=1, output_tokens=1, model=model)
+
+    for model, window in (("m", 8000), ("other", None)):  # the window of one model is not the other's
+        await server.link.database.write(go_on, model)
+        [seen] = (await server.admin.get(BASE)).json()["conversations"]
+        assert (seen["stats"]["model"], seen["stats"]["context_window"]) == (model, window)
+
 
 async def listed(server: LinkServer, path: str, **params: str) -> list[str]:
     answer = await server.admin.get(BASE + path, params=params)
