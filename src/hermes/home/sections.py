@@ -32,7 +32,7 @@ def _off(value: object) -> object:
 
 
 def _web_address(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
+    if re.match(r"https?://[^/?#\s]", value) is None:
         raise ValueError("an address that starts with http:// or https://")
     return value.rstrip("/")
 

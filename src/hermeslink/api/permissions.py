@@ -138,8 +138,8 @@ class PermissionsAnswer(CamelAnswer):
     permissions: PermissionsView
 
 
-Seconds = Annotated[float | None, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int | None, Field(gt=0)]
+Seconds = Annotated[float | None, Field(gt=0, le=366 * 86400, allow_inf_nan=False)]
+Count = Annotated[int | None, Field(gt=0, lt=2**31)]
 
 
 class ApprovalsChange(Body):

@@ -77,7 +77,7 @@ class ProfilePermissions:
                 "say what to change: approvals, terminal, toolsets or command_allowlist",
                 code="profile_permissions_update_empty",
             )
-        _check_lists(settings)
+        _check_texts(settings)
         _check_directory(settings.get("terminal.cwd"))
 
         def work(home: Home) -> dict[str, Any]:
@@ -149,14 +149,17 @@ def _toolsets(asked: object, now: Settings) -> list[str]:
     return [*names, *(servers if before is None else (name for name in before if name.startswith(MCP_PREFIX)))]
 
 
-def _check_lists(settings: Mapping[str, Any]) -> None:
-    if settings.get(ALLOWLIST) is not None:
-        patterns = _texts(settings[ALLOWLIST], ALLOWLIST)
+def _check_texts(settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        if isinstance(value, str) and not value.isprintable():
+            raise InvalidInput(f"{name}: expected text on one line", code=INVALID, param=name)
+    for name in (ALLOWLIST, "approvals.deny"):
+        patterns = _texts(settings.get(name) or [], name)
         if len(patterns) > MOST_PATTERNS or any(
             not pattern.strip() or len(pattern) > MOST_PATTERN_CHARACTERS or "\0" in pattern for pattern in patterns
         ):
-            told = f"{ALLOWLIST}: up to {MOST_PATTERNS:,} patterns of 1 to {MOST_PATTERN_CHARACTERS:,} characters"
-            raise InvalidInput(told, code=INVALID, param=ALLOWLIST)
+            told = f"{name}: up to {MOST_PATTERNS:,} patterns of 1 to {MOST_PATTERN_CHARACTERS:,} characters"
+            raise InvalidInput(told, code=INVALID, param=name)
 
 
 def _check_directory(cwd: object) -> None:

@@ -140,6 +140,8 @@ def _changed(home: Home, tool: str, values: Mapping[str, Any], keys: Mapping[str
     for name, value in values.items():
         if name not in known:
             raise _wrong(f"values.{name}", f"there is no such setting; there are {', '.join(_names(tool))}")
+        if isinstance(value, str) and not value.isprintable():
+            raise _wrong(f"values.{name}", "text on one line")
         if isinstance(value, str) and _WITH_PASSWORD.match(value):
             raise _wrong(f"values.{name}", "an address without a name or password in it")
     given = {name: _key(name, value) for name, value in keys.items()}
