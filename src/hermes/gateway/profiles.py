@@ -77,10 +77,12 @@ class ProfileHomes:
             return known.door
         home = profile_home(self._root.path, name)
         stamp = _stamp(home)
+        if known is not None and known.stamp != stamp:
+            _forget(self._known.pop(name))
+            known = None
         if stamp is None:
-            self._known.pop(name, None)
             return None
-        if known is None or known.stamp != stamp:
+        if known is None:
             known = self._known[name] = self._look(home, stamp)
         return known.door
 
@@ -152,13 +154,14 @@ class ProfileHomes:
         finally:
             keys.named = _closed(settings, home)
             known.is_open = False
-            if isinstance(known.door.services.access, AccessFile):
-                known.door.services.access.close()
+            _forget(known)
             lock.release()
 
     def _lock(self, home: Home) -> GatewayLock:
         try:
             return lock_gateway(home.pid_file, now=self._listener.clock.now(), name=home.name)
+        except FileNotFoundError as error:
+            raise NotFound(f"the profile {home.name!r} is not there any more") from error
         except Conflict as error:
             other = running_gateway(home.pid_file)
             where = f" at {other.url}" if other is not None and other.url else ""
@@ -180,6 +183,12 @@ async def _until_wanted(
             process = replace(process, is_busy=is_asked)
             with suppress(OSError):  # a full disk: it asks until its patience ends
                 lock.announce(process)
+
+
+def _forget(known: _Known) -> None:
+    """Its access log is opened again by the next line."""
+    if known.door is not None and isinstance(known.door.services.access, AccessFile):
+        known.door.services.access.close()
 
 
 def _closed(settings: Settings, home: Home) -> ClosedKeys:

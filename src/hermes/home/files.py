@@ -13,13 +13,21 @@ from pathlib import Path
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+PROFILES = "profiles"
+"""The folder in a home that holds other homes."""
 
 
 def make_private_directory(path: Path) -> None:
-    """Makes `path` and what is missing above it; one that exists is left as it is."""
+    """Makes `path` and what is missing above it; one that exists is left as it is.
+
+    The folder of a profile is made where it is meant, and not for something in it: that profile was renamed or deleted
+    a moment ago. Raises FileNotFoundError then.
+    """
     for directory in [*reversed(path.parents), path]:
         if directory.is_dir():
             continue
+        if directory != path and directory.parent.name == PROFILES:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(directory))
         try:
             directory.mkdir(mode=DIRECTORY_MODE)
         except FileExistsError:

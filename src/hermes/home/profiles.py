@@ -15,7 +15,7 @@ from hermes.home.about import About, change_about
 from hermes.home.config_file import ConfigDraft
 from hermes.home.env import read_env, set_env
 from hermes.home.files import make_private_directory, write_private
-from hermes.home.locks import GatewayLock, bounded_lock, lock_gateway, running_gateway
+from hermes.home.locks import GatewayLock, bounded_lock, edit_lock, lock_gateway, running_gateway
 from hermes.home.names import ALIASES
 from hermes.home.paths import (
     ACTIVE_PROFILE_FILE,
@@ -111,7 +111,8 @@ def delete_profile(
         if active_profile(profile.root) == profile.name:
             use_profile(profile.root, DEFAULT_PROFILE)
         place = place_in_trash(profile.root, profile.name, now)
-        profile.path.rename(place)  # at once: nobody meets half a profile
+        with edit_lock(profile.env_file):  # whoever writes to it now comes first, and whoever waits finds nothing
+            profile.path.rename(place)  # at once: nobody meets half a profile
     if keeps:
         return place
     shutil.rmtree(place)
@@ -125,7 +126,8 @@ def rename_profile(profile: Home, name: str, *, now: float, patience_seconds: fl
     with _alone(profile, now, patience_seconds), _making(profile.root, 30.0):
         if renamed.path.exists() or renamed.path.is_symlink():
             raise Conflict(f"there is a profile {name!r} already", code="profile_exists")
-        profile.path.rename(renamed.path)
+        with edit_lock(profile.env_file):
+            profile.path.rename(renamed.path)
         if active_profile(profile.root) == profile.name:
             use_profile(profile.root, name)
     return renamed

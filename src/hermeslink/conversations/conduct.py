@@ -38,6 +38,8 @@ STOP_SECONDS = 5.0
 """How long a cancel waits for its API server, and then for the end of its run."""
 REPEATABLE_SECONDS = 23 * 3600.0
 """API servers keep an Idempotency-Key for a day."""
+RENAMED_SECONDS, RENAMED_LOOKS = 4.0, 20
+"""For so long, and so often, it is looked for the new name of a profile that is not there any more."""
 FORGET_STOP_SECONDS = 7 * 86400.0
 _STOP_PAUSE, _LONGEST_STOP_PAUSE = 2.0, 60.0
 
@@ -169,9 +171,9 @@ class Conducting:
         except (StoreUnavailable, asyncio.CancelledError):
             raise
         except NotFound as error:
-            now = await self._database.read(run_store.get, run.id)
-            is_elsewhere = now is not None and now.profile != run.profile  # its profile got another name
-            if error.code != "conversation_not_found" and not is_elsewhere:
+            if error.code == "profile_not_found" and await self._has_moved(run):
+                return
+            if error.code != "conversation_not_found":
                 await self.end(run, _failed(error.code, error.message))
         except OSError as error:
             log.warning("the attachments of %s cannot be given to the agent: %s", run.id, error)
@@ -181,6 +183,15 @@ class Conducting:
             await self.end(run, _failed("internal_error", "The answer failed inside the service."), is_given_up=True)
         else:
             await self._agree(run.conversation_id)
+
+    async def _has_moved(self, run: Run) -> bool:
+        """Whether its profile has another name now, which may be known in a moment only."""
+        for _ in range(RENAMED_LOOKS):
+            now = await self._database.read(run_store.get, run.id)
+            if now is None or now.profile != run.profile:
+                return True
+            await self._clock.sleep(RENAMED_SECONDS / RENAMED_LOOKS)
+        return False
 
     async def _agree(self, conversation_id: str) -> None:
         try:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from hermes.core.clock import Clock
-from hermes.core.errors import ConfigError, ConfigUnreadable, Conflict, HermesError, StoreUnavailable
+from hermes.core.errors import ConfigError, ConfigUnreadable, Conflict, HermesError, NotFound, StoreUnavailable
 from hermes.home.config_file import read_config
 from hermes.home.env import read_env
 from hermes.home.logs import hide_in_logs
@@ -102,6 +102,8 @@ def telling(home: Home) -> Iterator[None]:
     except ConfigError as error:
         raise Conflict(without_paths(error.message, home), code="profile_config_invalid") from error
     except OSError as error:
+        if home.is_profile and not home.path.is_dir():
+            raise NotFound(f"no profile {home.name!r} any more", code="profile_not_found") from error
         log.warning("the files of the profile %s: %s", home.name, error)
         raise StoreUnavailable(str(error), code="profile_files_unavailable") from error
 

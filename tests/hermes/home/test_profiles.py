@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from hermes.core.errors import ConfigError, Conflict, InvalidInput, NotFound
+from hermes.home.about import change_about
 from hermes.home.config_file import read_config
 from hermes.home.env import read_env, set_env
+from hermes.home.files import make_private_directory
 from hermes.home.locks import GatewayProcess, lock_gateway
 from hermes.home.paths import Home, active_profile, create_home, resolve_home
 from hermes.home.profiles import (
@@ -183,6 +185,23 @@ def test_whoever_renames_it_says_so_and_is_alone(root: Home) -> None:
             rename_profile(alice, "bob", now=1.0)
         assert raised.value.code == "profile_busy"
     assert not is_wanted(alice)
+
+
+def test_whoever_comes_late_makes_no_profile_of_an_old_name(root: Home) -> None:
+    alice = create_profile(root.path, "alice")
+    rename_profile(alice, "bob", now=1.0)
+    for late in (
+        lambda: set_env(alice.env_file, "A", "b"),
+        lambda: lock_gateway(alice.pid_file, now=1.0),
+        lambda: make_private_directory(alice.logs_dir),
+        lambda: change_about(alice, display_name="A"),
+    ):
+        with pytest.raises(FileNotFoundError):
+            late()
+    with pytest.raises(NotFound):
+        delete_profile(alice, now=1.0)
+    assert not alice.path.exists()
+    make_private_directory(alice.path)  # meant itself
 
 
 @pytest.mark.parametrize("name", ["../x", "default", "UPPER", ""])
