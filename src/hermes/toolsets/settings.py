@@ -28,6 +28,9 @@ class TerminalSettings:
     cancel_grace_seconds: float = 0.3
 
 
+REGION = "us-en"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings:
     """`search_backend`: engines that ddgs knows, with commas between, or `auto`. `searxng_url`: ask this one instead.
@@ -37,7 +40,7 @@ class WebSettings:
     """
 
     search_backend: str = "auto"
-    region: str = "us-en"
+    region: str = REGION
     max_results: int = 8
     timeout_seconds: float = 20.0
     searxng_url: str | None = None

@@ -197,6 +197,16 @@ async def test_a_stopped_search_is_gone_with_its_process_within_a_second() -> No
         assert not searching_processes()
 
 
+@pytest.mark.parametrize(
+    ("region", "language"), [("us-en", None), ("de-de", "de-DE"), ("uk-en", "en-GB"), ("wt-wt", "all")]
+)
+async def test_a_searxng_is_asked_for_the_region_that_is_set(region: str, language: str | None) -> None:
+    with Pages({"/search": Answer.of({"results": []})}) as server:
+        web = Web(web_toolset(WebSettings(searxng_url=server.url, region=region)))
+        await web("web_search", query="tea")
+    assert server.asked[0].query == "q=tea&format=json" + (f"&language={language}" if language else "")
+
+
 async def test_a_searxng_of_ones_own_is_asked_instead() -> None:
     results = [{"title": "Tea", "url": "https://tea.example/", "content": "Boil water"}] * 3
     with Pages({"/sx/search": Answer.of({"results": results})}) as server:

@@ -37,7 +37,7 @@ def _engine(settings: WebSettings, resolve: Resolver | None) -> SearchEngine:
         return Ddgs(settings)
     parts = urlsplit(settings.searxng_url)  # the owner names it: it may be in the owner's network
     own = f"{parts.hostname}:{parts.port or DEFAULT_PORTS.get(parts.scheme, 443)}"
-    return SearXng(settings.searxng_url, _fetcher(settings, (own,), resolve))
+    return SearXng(settings.searxng_url, _fetcher(settings, (own,), resolve), settings.region)
 
 
 def _fetcher(settings: WebSettings, hosts: tuple[str, ...], resolve: Resolver | None) -> Fetcher:

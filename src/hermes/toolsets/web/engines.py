@@ -13,7 +13,7 @@ import orjson
 from hermes.core.errors import ToolFailed
 from hermes.toolsets.child import ChildFailed, ask
 from hermes.toolsets.fetch import Fetcher
-from hermes.toolsets.settings import WebSettings
+from hermes.toolsets.settings import REGION, WebSettings
 
 ASK_DDGS = Path(__file__).with_name("ask_ddgs.py")
 MOST_BYTES = 4 << 20
@@ -63,14 +63,16 @@ class Ddgs:
 
 
 class SearXng:
-    """`fetcher` must take the host of `base_url` as one of its own."""
+    """`fetcher` must take the host of `base_url` as one of its own. `region` as ddgs writes it, country first; the
+    default leaves it to the SearXNG, which has a language of its own."""
 
-    def __init__(self, base_url: str, fetcher: Fetcher) -> None:
+    def __init__(self, base_url: str, fetcher: Fetcher, region: str = REGION) -> None:
         self._base_url = base_url.rstrip("/")
         self._fetcher = fetcher
+        self._where = {} if region == REGION else {"language": language_of(region)}
 
     async def search(self, query: str, *, most: int, environment: Mapping[str, str]) -> Sequence[Hit]:
-        url = f"{self._base_url}/search?{urlencode({'q': query, 'format': 'json'})}"
+        url = f"{self._base_url}/search?{urlencode({'q': query, 'format': 'json', **self._where})}"
         host = urlsplit(self._base_url).netloc
         try:
             fetched = await self._fetcher.get(url, most_bytes=MOST_BYTES, accept="application/json")
@@ -80,6 +82,12 @@ class SearXng:
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise ToolFailed(f"no search: what {host} answered is not SearXNG's JSON. {HINT}") from error
         return hits(results, title="title", url="url", snippet="content")[:most]
+
+
+def language_of(region: str) -> str:
+    """`de-DE` for `de-de`, `en-GB` for `uk-en`; `all` where it is no country's (`wt-wt`)."""
+    country, _, language = region.partition("-")
+    return "all" if country == "wt" else f"{language}-{'GB' if country == 'uk' else country.upper()}"
 
 
 def hits(results: Any, *, title: str, url: str, snippet: str) -> list[Hit]:
