@@ -311,6 +311,9 @@ def test_a_guest_behind_the_listener_takes_up_its_own_settings(
     assert "terminal" not in offered(model)
     said(gateway.client, "hello")
     assert "terminal" in offered(model)
+    restart = "restart needed: hermes -p default gateway restart"
+    assert restart in hermes(gateway, "-p", "alice", "config", "set", "logging.level", "debug")
+    assert check(alice)["detail"] == "restart needed for logging.level: hermes -p default gateway restart"
 
 
 def _running(gateway: Gateway, word: str) -> list[psutil.Process]:

@@ -131,6 +131,7 @@ class ProfileListener:
             profile = self._asked(name)
             at_work = await asyncio.shield(profile.ready)
             with profile.serving():
+                await at_work.services.look()
                 await at_work.router(scope, receive, send)
 
         return route

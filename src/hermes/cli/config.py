@@ -205,7 +205,7 @@ def _text(value: Any) -> str:
 def _tell_what_beats(ctx: typer.Context, home: Home, name: str) -> None:
     """What was written and does not count yet, or not at all, is said."""
     from hermes.home.edit import beaten_by, doubt_about
-    from hermes.home.live import needs_restart
+    from hermes.home.live import needs_restart, restart_command
     from hermes.home.locks import running_gateway
 
     meant = doubt_about(name)
@@ -214,11 +214,14 @@ def _tell_what_beats(ctx: typer.Context, home: Home, name: str) -> None:
     stronger = beaten_by(home, name, call_of(ctx).environ)
     if stronger is not None:
         typer.echo(f"note: {stronger} is set too, and counts instead", err=True)
-    elif running_gateway(home.pid_file) is None:
+    elif (gateway := running_gateway(home.pid_file)) is None:
         return
     elif name == "API_SERVER_KEY":
         typer.echo("note: the gateway is running, and takes this up now; the key before opens nothing more", err=True)
     elif needs_restart(name):
-        typer.echo(f"note: the gateway is running; restart needed: {home.command} gateway restart", err=True)
+        typer.echo(
+            f"note: the gateway is running; restart needed: {restart_command(home, is_guest=gateway.is_guest)}",
+            err=True,
+        )
     else:
         typer.echo("note: the gateway is running, and takes this up with the next run", err=True)

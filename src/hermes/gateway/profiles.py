@@ -23,6 +23,7 @@ from hermes.api.services import ApiSettings, Services
 from hermes.app import Engine, build_api, open_engine, owner_key
 from hermes.core.errors import ConfigError, Conflict, Draining, NotFound, ProfileElsewhere
 from hermes.core.redact import Redactor, is_secret_name
+from hermes.home.live import restart_command
 from hermes.home.locks import GatewayLock, GatewayProcess, lock_gateway, running_gateway
 from hermes.home.logs import hide_in_logs
 from hermes.home.names import PROVIDER_NAMES, env_names
@@ -136,6 +137,7 @@ class ProfileHomes:
             async with open_engine(
                 settings, home=home, environ=self._environ, identity=identity, is_live=True
             ) as engine:
+                engine.live.restart = restart_command(home, is_guest=True)
                 services, api = build_api(engine, bound_host=self._listener.settings.host)
                 keys.named = StoredKeys(engine.database)
                 services.http = known.door.services.http  # what is counted at the door is shown in its /metrics

@@ -51,6 +51,11 @@ def needs_restart(setting_name: str) -> bool:
     return any(name == one or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in NEEDS_RESTART)
 
 
+def restart_command(home: Home, *, is_guest: bool = False) -> str:
+    """`is_guest`: the default profile's gateway serves it."""
+    return f"{'hermes -p default' if is_guest else home.command} gateway restart"
+
+
 def waiting(started: Settings, now: Settings) -> tuple[str, ...]:
     """The settings that are others now than the gateway was started with, and that it goes on without."""
     return tuple(
@@ -83,13 +88,14 @@ class LiveSettings:
     """The settings of a process as they are now. `home` None: they never change.
 
     `now` are those that count. `problem`: why the files, as they are, do not; what was before goes on then. `waiting`:
-    the names of those that only a restart brings.
+    the names of those that only `restart` brings.
     """
 
     def __init__(self, started: Settings, *, home: Home | None, environ: Mapping[str, str], clock: Clock) -> None:
         self.now = started
         self.problem = ""
         self.waiting: tuple[str, ...] = ()
+        self.restart = "" if home is None else restart_command(home)
         self._started = started
         self._home = home
         self._files = ("", "") if home is None else (str(home.env_file), str(home.config_file))
@@ -148,7 +154,7 @@ class LiveSettings:
                 change(before, settings)
         except Exception:  # a fault of ours, and half of them taken up: runs must not end with it
             log.exception("settings could not be taken up")
-            self.problem = f"they could not be taken up whole; the log says why: {home.command} gateway restart"
+            self.problem = f"they could not be taken up whole; the log says why: {self.restart}"
         self._tell(before)
 
     async def _settled(self) -> Stamp:
@@ -177,7 +183,6 @@ class LiveSettings:
         )
 
     def _tell(self, before: Settings) -> None:
-        command = self._home.command if self._home is not None else "hermes"
         names = [name for name in changed(before, self.now) if not needs_restart(name)]
         if names:
             log.info("settings taken up: %s", ", ".join(names))
@@ -185,7 +190,7 @@ class LiveSettings:
             log.info(".env was read again")
         were, self.waiting = self.waiting, waiting(self._started, self.now)
         if new := [name for name in self.waiting if name not in were]:
-            log.warning("restart needed for %s: %s gateway restart", ", ".join(new), command)
+            log.warning("restart needed for %s: %s", ", ".join(new), self.restart)
 
 
 def changed(before: Settings, now: Settings) -> tuple[str, ...]:

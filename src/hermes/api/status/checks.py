@@ -53,8 +53,7 @@ def readiness(
             return Check(False, f"changed and not taken up, so those from before go on: {live.problem}")
         if not live.waiting:
             return Check(True)
-        command = home.command if home is not None else "hermes"
-        return Check(True, f"restart needed for {', '.join(live.waiting)}: {command} gateway restart")
+        return Check(True, f"restart needed for {', '.join(live.waiting)}: {live.restart}")
 
     async def model() -> Check:
         choice = models.choice

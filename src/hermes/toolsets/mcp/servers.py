@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -174,7 +175,8 @@ class McpServers:
             hide=self._redactor,
         )
         changed()
-        task = asyncio.create_task(connection.run(), name=f"mcp-{server.name}")
+        own = contextvars.Context()  # what a request bound to the log is not the connection's
+        task = asyncio.create_task(connection.run(), name=f"mcp-{server.name}", context=own)
         return _Held(connection, task, complaints)
 
 
