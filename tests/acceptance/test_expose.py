@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +23,10 @@ import pytest
 
 from hermes.expose.exposure import ExposureFile
 from hermes.expose.tailscale import read_serving
+from hermes.models.script import Step
+from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
+from tests.acceptance.link.process import free_port
 from tests.support.command import SECONDS, Command
 from tests.support.edge import Edge
 from tests.support.tunnels import CONSENT, StandInCloudflared, StandInTailscale, web, with_path
@@ -35,6 +42,7 @@ OTHERS = {"TCP": {"443": {"HTTPS": True}}, "Web": {"other:443": {"Handlers": {"/
 SLOT = 8443
 """The next one then."""
 QUICK = StandInCloudflared.host
+PROGRAMS = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
 
 
 @dataclass
@@ -300,3 +308,99 @@ def test_a_funnel_set_up_by_hand_is_learned_by_a_running_gateway(
     assert httpx.get(f"{gateway.url}/health", headers=headers).status_code == 200
     other = httpx.get(f"{gateway.url}/health", headers={"Host": "other.tail1234.ts.net"})
     assert other.json()["error"]["code"] == "host_not_allowed"
+
+
+NGINX = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder};
+    proxy_temp_path {folder};
+    fastcgi_temp_path {folder};
+    uwsgi_temp_path {folder};
+    scgi_temp_path {folder};
+    server {{
+        listen {address}:{port} ssl;
+        ssl_certificate {chain};
+        ssl_certificate_key {chain};
+        location / {{ proxy_pass http://127.0.0.1:{server}; }}
+    }}
+}}
+"""
+"""Without a word about Host, headers or buffers: the server sees a client at 127.0.0.1 that asks for 127.0.0.1."""
+
+CADDY = """
+{{
+    admin off
+    auto_https off
+}}
+https://{address}:{port} {{
+    tls {chain} {chain}
+    reverse_proxy 127.0.0.1:{server}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "config", "command"),
+    [
+        ("nginx", NGINX, "nginx -c {folder}/config"),
+        ("caddy", CADDY, "caddy run --adapter caddyfile --config {folder}/config"),
+    ],
+)
+def test_a_real_proxy_is_a_tunnel_through_which_streams_flow_and_nobody_is_local(
+    published: Published, model: ScriptedModelServer, tmp_path: Path, program: str, config: str, command: str
+) -> None:
+    if shutil.which(program, path=PROGRAMS) is None:
+        assert os.environ.get("CI") != "true", f"CI needs {program}"
+        pytest.skip(f"{program} is not installed")
+    model.add(Step(when="count", text=["one ", *["more "] * 10, "end"], delay_ms=300))
+    edge, server = published.edge, published.gateway.url.rpartition(":")[2]
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    port = free_port()
+    filled = config.format(
+        folder=folder, address=edge.address, port=port, chain=edge.authority.with_name("edge.pem"), server=server
+    )
+    (folder / "config").write_text(filled)
+    url = f"https://{edge.address}:{port}"
+    given = ["--via", "command", "--command", command.format(folder=folder), "--url", url]
+    expose = published.start(*given, PATH=PROGRAMS)
+    assert expose.says("https://") == url
+    expose.says("It answers there")
+
+    context = ssl.create_default_context(cafile=str(edge.authority))
+    with httpx.Client(base_url=url, verify=context, timeout=SECONDS, trust_env=False) as client:
+        began, arrivals = time.monotonic(), []
+        key = {"Authorization": f"Bearer {published.gateway.key}"}
+        body = {"model": "hermes-agent", "stream": True, "messages": [{"role": "user", "content": "count"}]}
+        with client.stream("POST", "/v1/chat/completions", json=body, headers=key) as answer:
+            assert answer.status_code == 200
+            for line in answer.iter_lines():
+                if '"content"' in line:
+                    arrivals.append(time.monotonic() - began)
+        assert len(arrivals) >= 3
+        assert arrivals[-1] - arrivals[0] > 1.0, "it was held back until it was whole"
+        statuses = [
+            client.get(
+                "/v1/models",
+                headers={"Authorization": f"Bearer wrong{number}", "X-Forwarded-For": f"203.0.113.{number}"},
+            ).status_code
+            for number in range(12)
+        ]
+        assert (statuses[0], statuses[-1]) == (401, 429)  # whatever they say of who sends them
+    assert expose.stop() == 0
+
+
+def test_the_commands_of_the_page_are_commands(published: Published, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "expose.md").read_text("utf-8")
+    commands = set(re.findall(r"^hermes expose.*$|(?<=`)hermes expose [^`…]*(?=`)", page, re.M))
+    assert len(commands) >= 8
+    for command in sorted(commands):
+        words = shlex.split(command)[2:]
+        done = published.run(*words, PATH=with_path(tmp_path)["PATH"])
+        assert done.returncode == (0 if words[:1] in (["off"], ["status"]) else 1), (command, done.stderr)
+        assert "is not installed" in done.stderr or "there is no program" in done.stderr or not done.returncode
