@@ -162,9 +162,10 @@ class Settler:
 
     async def _of_local(self, setting: ModelSetting, name: str | None, provider: str, where: str) -> Candidate:
         base_url = self._addresses[provider]
+        key, key_name = self._key(setting, None, where)
         found: Found | None = None
         if name is None:
-            found = await self._first_model_at(provider, base_url, None, where)
+            found = await self._first_model_at(provider, base_url, key, where)
             name = found.model
         return Candidate(
             "config",
@@ -173,7 +174,8 @@ class Settler:
             f"set in {where}",
             model=name,
             base_url=base_url,
-            api_key=setting.api_key,
+            api_key=key,
+            key_name=key_name,
             context_length=setting.context_length or (found.context_length if found else None),
             takes_images=found.takes_images if found else True,
         )

@@ -118,6 +118,15 @@ def is_reference(model: ModelSettings, routes: Mapping[str, object]) -> bool:
     return model.default in routes and not is_own
 
 
+def inline_id(settings: ModelSettings, routes: Mapping[str, object]) -> str:
+    """Of what `model` says itself: no route has that name."""
+    known = provider_named(settings.provider or "") or provider_at(settings.base_url or "")
+    name = settings.default or (known.default_model if known else NAMELESS)
+    while name in routes:
+        name += "@default"
+    return name
+
+
 def shown_address(base_url: str | None) -> str | None:
     """Without a password, and without a query: that may be a key, too."""
     if base_url is None:
@@ -147,11 +156,11 @@ def _all(settings: Settings, environ: Mapping[str, str]) -> Iterator[ModelConfig
         }
         yield _config(default, "route", routes[default].model_copy(update=above), environ, is_default=True)
     elif model.default or model.provider or model.base_url:
-        yield _config(_free(_name_of(model), routes), "model", model, environ, is_default=True)
+        yield _config(inline_id(model, routes), "model", model, environ, is_default=True)
     else:
         implied = _implied(environ)
         if implied is not None:
-            yield _config(_free(_name_of(implied), routes), "implied", implied, environ, is_default=True)
+            yield _config(inline_id(implied, routes), "implied", implied, environ, is_default=True)
     for name, route in routes.items():
         if name != default:
             yield _config(name, "route", route, environ)
@@ -235,17 +244,6 @@ def _title(provider: str, base_url: str | None) -> str:
     if provider == "custom" and base_url:
         return _parts(base_url).netloc.rpartition("@")[2]
     return _TITLES.get(provider, provider)
-
-
-def _name_of(settings: ModelSettings) -> str:
-    known = provider_named(settings.provider or "") or provider_at(settings.base_url or "")
-    return settings.default or (known.default_model if known else NAMELESS)
-
-
-def _free(name: str, routes: Mapping[str, object]) -> str:
-    while name in routes:
-        name += "@default"
-    return name
 
 
 def _implied(environ: Mapping[str, str]) -> ModelSettings | None:

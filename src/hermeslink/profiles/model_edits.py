@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import TypeAdapter, ValidationError
 
 from hermes.core.errors import Conflict, InvalidInput, NotFound
-from hermes.core.providers import LOCAL, canonical, is_known, provider_named
+from hermes.core.providers import LOCAL, PYDANTIC_AI_ONLY, canonical, is_known, provider_named
 from hermes.home.config_file import ConfigDraft
 from hermes.home.env import EnvDraft
 from hermes.home.names import PLACES, PROVIDER_NAMES, env_names
@@ -24,7 +24,7 @@ from hermes.home.paths import Home
 from hermes.home.reading import Reading
 from hermes.home.sections import ModelSettings, NamedModel
 from hermes.home.settings import Settings
-from hermeslink.profiles.model_configs import ModelConfig, ModelConfigs, configs_of
+from hermeslink.profiles.model_configs import ModelConfig, ModelConfigs, configs_of, inline_id
 
 MADE_NAME = re.compile(r"MODEL_[A-Z0-9_]+_API_KEY")
 """How a key's variable is called that a client gave no name for."""
@@ -91,11 +91,13 @@ class ModelDraft:
             entry = {key: value for key, value in entry.items() if key != "api_key"} | {"key_env": name}
         else:
             self._check_key(before, after)
-        self._put(before, wanted.id, entry)
+        self._put(before, after, entry)
         if before is not None and before.is_default and before.kind == "route":
             for name in ("context_length", "reasoning_effort"):  # said above the route: the new word counts
                 if name in wanted.said:
                     self._config.unset(["model", name])
+        if before is not None:
+            self._sweep(before.settings.key_env)
         if wanted.is_default or (wanted.is_default is None and configs.default is None):
             self.make_default(wanted.id)
 
@@ -138,10 +140,7 @@ class ModelDraft:
             self.changed.add("model")
         self._refer(model_id, None)
         self.changed.add("model_routes")
-        key_env = gone.settings.key_env
-        if key_env and MADE_NAME.fullmatch(key_env) and not self._users_of(key_env):
-            self._env.unset(key_env)
-            self.changed.add(key_env)
+        self._sweep(gone.settings.key_env)
 
     # --- an entry ---
 
@@ -162,8 +161,10 @@ class ModelDraft:
         provider = entry.get("provider")
         if before is None:
             entry = {"default": _name_at(wanted.id, provider), **entry}
-        elif wanted.id != old_id and entry.get("default") in (old_id, None):
+        elif wanted.id != old_id and (entry.get("default") or before.model) == old_id:
             entry["default"] = _name_at(wanted.id, provider)
+        elif provider is not None and before.settings.provider is None and "default" in entry:
+            entry["default"] = _name_at(str(entry["default"]), before.provider)  # it said its provider in front
         return entry
 
     def _seen(self, model_id: str, entry: Mapping[str, Any], before: ModelConfig | None) -> ModelConfig:
@@ -175,7 +176,7 @@ class ModelDraft:
             first = error.errors(include_url=False, include_input=False)[0]
             name = ".".join(map(str, first["loc"]))
             raise _invalid(f"{name}: {first['msg'].removeprefix('Value error, ')}", name) from error
-        if before is None or settings.base_url != before.settings.base_url:
+        if before is None or _place_of(settings) != _place_of(before.settings):
             _check_address(settings)
         alone = Settings(model_routes={model_id: settings}, model=ModelSettings(default=model_id))
         [seen] = configs_of(alone, self._variables(), self._home.config_file).models
@@ -192,8 +193,11 @@ class ModelDraft:
             return {"default": raw}
         return {"default" if name == "model" and "default" not in raw else name: deepcopy(raw[name]) for name in raw}
 
-    def _put(self, before: ModelConfig | None, model_id: str, entry: dict[str, Any]) -> None:
+    def _put(self, before: ModelConfig | None, after: ModelConfig, entry: dict[str, Any]) -> None:
+        model_id = after.id
         stays = before is not None and before.id == model_id and before.kind != "implied"
+        if before is not None and before.kind == "model":  # its id is what it says of itself
+            stays = stays and inline_id(after.settings, self._settings().model_routes) == model_id
         keys = _keys_of(before) if before is not None and stays else ["model_routes", model_id]
         self._set_entry(keys, entry)
         self.changed.add(keys[0])
@@ -256,11 +260,19 @@ class ModelDraft:
 
     # --- its key ---
 
+    def _sweep(self, key_env: str | None) -> None:
+        """A key whose variable was made for a model that needs it no more goes."""
+        if key_env and MADE_NAME.fullmatch(key_env) and not self._users_of(key_env):
+            self._env.unset(key_env)
+            self.changed.add(key_env)
+
     def _name_for_key(self, wanted: Wanted, before: ModelConfig | None, after: ModelConfig) -> str:
         """The variable that the key is written to."""
         assert wanted.api_key is not None
         if not (wanted.api_key.isascii() and wanted.api_key.isprintable()) or len(wanted.api_key) > MAX_KEY_CHARS:
             raise _invalid("a key is printable ASCII, without line breaks", "api_key")
+        if after.provider in PYDANTIC_AI_ONLY or after.provider == "embedded":
+            raise _invalid(f"{after.provider_name} takes no key", "api_key")
         mine = before.settings.key_env if before is not None else None
         users = [one for one in self._users_of(mine) if before is None or one != before.id] if mine else []
         named = wanted.said.get("key_env")
@@ -363,6 +375,10 @@ def _keys_of(config: ModelConfig) -> Keys:
 def _alone(model_id: str) -> list[Any]:
     """How a list says nothing but a name."""
     return [model_id, {"default": model_id}, {"model": model_id}]
+
+
+def _place_of(settings: ModelSettings) -> tuple[str | None, str | None]:
+    return settings.provider, settings.base_url
 
 
 def _check_address(settings: ModelSettings) -> None:

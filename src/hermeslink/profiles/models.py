@@ -80,8 +80,9 @@ class ProfileModels:
                 draft = ModelDraft(home, self._environ)
                 change(draft)
                 draft.write()
+                configs = self.of(home)
             waits = any(needs_restart(name) for name in draft.changed)
             hint = f"the running gateway goes on as it was until: {home.command} gateway restart" if waits else None
-            return Changed(self.of(home), hint)
+            return Changed(configs, hint)
 
         return await self._files.change(caller, profile, action, work, noted)

@@ -106,6 +106,7 @@ KEYS = {"OPENAI_API_KEY": "sk-o", "ANTHROPIC_API_KEY": "sk-a", "OPENROUTER_API_K
         (ModelSetting("a/b"), KEYS, ("a/b", "openrouter", "https://openrouter.ai/api/v1"), "sk-r"),
         (ModelSetting("mystery"), KEYS, ("mystery", *OPENAI[1:]), "sk-o"),
         (ModelSetting("qwen3:4b"), {}, ("qwen3:4b", "ollama", NOWHERE["ollama"]), None),
+        (ModelSetting("x", "ollama", key_env="MINE"), {"MINE": "k"}, ("x", "ollama", NOWHERE["ollama"]), "k"),
         (ModelSetting("ollama:qwen3:4b"), KEYS, ("qwen3:4b", "ollama", NOWHERE["ollama"]), None),
         (ModelSetting("grok-4.7", "x-ai"), {"XAI_API_KEY": "k"}, ("grok-4.7", "xai", "https://api.x.ai/v1"), "k"),
         (

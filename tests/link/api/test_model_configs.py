@@ -245,6 +245,13 @@ async def test_another_profile_has_models_of_its_own(server: LinkServer, tmp_pat
     assert refusal(await server.chat.post(path, json=BOX)) == (403, "scope_required")
 
 
+async def test_a_provider_that_nobody_knows_needs_an_address_at_any_time(server: LinkServer, tmp_path: Path) -> None:
+    config(tmp_path, "model: gpt-6.1-terra\n")
+    answer = await server.admin.post(MODELS, json={"id": "gpt-6.1-terra", "provider": "acme"})
+    assert refusal(answer) == (400, "model_config_invalid")
+    assert (tmp_path / "config.yaml").read_text() == "model: gpt-6.1-terra\n"
+
+
 # --- a key goes to no other address than the one it was given for ---
 
 EVIL = "https://evil.example/v1"
@@ -318,6 +325,53 @@ async def test_a_password_in_an_address_is_not_shown_and_not_lost(server: LinkSe
     assert settings(tmp_path).model.base_url == address
 
 
+# --- what `model` says itself ---
+
+
+async def test_a_default_that_is_called_otherwise_then_is_a_route_of_the_old_name(
+    server: LinkServer, tmp_path: Path
+) -> None:
+    """Its id is the provider's own default, which another provider does not have."""
+    config(tmp_path, "model: {provider: openai}\n")
+    found = await saved(server, id="gpt-6.1-terra", provider="anthropic")
+    assert (found["defaultModel"], found["model"]["provider"]) == ("gpt-6.1-terra", "anthropic")
+    renamed = await saved(server, id="claude", provider="anthropic", original_id="gpt-6.1-terra")
+    assert ids(renamed) == ["claude"]
+
+
+async def test_a_model_whose_server_is_asked_for_its_name_keeps_being_asked(server: LinkServer, tmp_path: Path) -> None:
+    config(tmp_path, 'model: {base_url: "http://box.lan/v1"}\n')
+    assert ids(await shown(server)) == ["default"]
+    found = await saved(server, id="box", provider="custom", original_id="default")
+    assert (found["model"]["modelName"], found["defaultModel"]) == (None, "box")
+    assert settings(tmp_path).model_routes["box"].base_url == "http://box.lan/v1"
+
+
+async def test_a_default_beside_a_route_of_its_name_has_another_id(server: LinkServer, tmp_path: Path) -> None:
+    config(tmp_path, 'model: {default: a, base_url: "http://one/v1"}\nmodel_routes: {a: {base_url: "http://two/v1"}}\n')
+    assert ids(await shown(server)) == ["a@default", "a"]
+    found = await saved(server, id="b", provider="custom", original_id="a@default")
+    assert (found["defaultModel"], found["model"]["baseUrl"], found["model"]["modelName"]) == (
+        "b",
+        "http://one/v1",
+        "a",
+    )
+
+
+async def test_a_provider_in_front_of_the_name_goes_where_another_one_is_said(
+    server: LinkServer, tmp_path: Path
+) -> None:
+    config(tmp_path, "model: openai:gpt-6-sol\n")
+    found = await saved(server, id="openai:gpt-6-sol", provider="openrouter", set_default=True)
+    assert (found["model"]["modelName"], found["model"]["provider"]) == ("gpt-6-sol", "openrouter")
+
+
+async def test_a_key_that_was_kept_for_a_model_goes_when_it_has_another(server: LinkServer, tmp_path: Path) -> None:
+    await saved(server, **BOX, api_key=KEY)
+    await saved(server, id="llama", provider="custom", api_key="other", key_env="BOX_KEY")
+    assert env(tmp_path) == {"BOX_KEY": "other"}
+
+
 # --- what is no model ---
 
 
@@ -334,6 +388,7 @@ async def test_a_password_in_an_address_is_not_shown_and_not_lost(server: LinkSe
         ({**BOX, "base_url": "http://ada:secret@box/v1"}, "base_url"),
         ({**BOX, "api_key": "two\nlines"}, "api_key"),
         ({**BOX, "api_key": "schlüssel"}, "api_key"),
+        ({"id": "a", "provider": "bedrock", "api_key": "k"}, "api_key"),
         ({**BOX, "api_key": "k", "key_env": "no name"}, "key_env"),
         ({"id": "a", "provider": "openai", "api_mode": "anthropic_messages"}, "api_mode"),
         ({**BOX, "api_mode": "native"}, "api_mode"),
