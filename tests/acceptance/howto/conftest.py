@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.link.process import free_port
@@ -108,6 +110,18 @@ def site(tmp_path: Path, installed: Callable[..., Path]) -> Iterator[Site]:
     site = Site(folder, environ, free_port())
     with site.stack:
         yield site
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        assert os.environ.get("CI") != "true", "CI needs chromium"
+        pytest.skip("chromium is not installed: the page is not tried in a browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -9,13 +9,16 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
+from playwright.sync_api import Error as PlaywrightError
 
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
-from tests.acceptance.conftest import Gateway
+from tests.acceptance.conftest import Gateway, StartGateway
 from tests.acceptance.link.process import free_port
 from tests.support.examples import commands_of, howto
 from tests.support.machine import Machine
+from tests.support.stand_in import Answer, Pages
 
 pytestmark = [pytest.mark.slow, pytest.mark.sqlite("what a page says is said once")]
 
@@ -177,6 +180,33 @@ def test_a_page_of_another_origin_is_blocked_until_it_is_named(machine: Machine,
     assert "x-hermes-session-id" in allowed.headers["access-control-allow-headers"].lower()
     elsewhere = httpx.options(url, headers={**preflight, "Origin": "http://localhost:3001"})
     assert elsewhere.status_code == 403
+
+
+ASK = """async ([url, key]) => (await fetch(url, {
+    method: "POST",
+    headers: {Authorization: "Bearer " + key, "Content-Type": "application/json", "X-Hermes-Session-Id": "page"},
+    body: JSON.stringify({model: "hermes-agent", messages: [{role: "user", content: "Hello"}]}),
+})).json()"""
+
+
+def test_a_browser_says_that_it_is_blocked_and_then_shows_the_answer(
+    start_gateway: StartGateway, model: ScriptedModelServer, browser: Browser
+) -> None:
+    model.add("Hello, page.")
+    name = command("hermes config set API_SERVER_CORS_ORIGINS").split()[3]
+    with Pages({"/": Answer(body=b"<!doctype html><title>A page</title>", media_type="text/html")}) as site:
+        closed, opened = start_gateway(), start_gateway(environ={name: site.url})
+        page = browser.new_page()
+        console: list[str] = []
+        page.on("console", lambda message: console.append(message.text))
+        page.goto(site.url)
+        with pytest.raises(PlaywrightError, match="Failed to fetch"):
+            page.evaluate(ASK, [f"{closed.base_url}/chat/completions", closed.key])
+        assert any("has been blocked by CORS policy" in line for line in console)
+        assert "has been blocked by CORS policy" in TEXT
+        answer = page.evaluate(ASK, [f"{opened.base_url}/chat/completions", opened.key])
+        assert answer["choices"][0]["message"]["content"] == "Hello, page."
+    assert len(model.requests) == 1
 
 
 def test_an_answer_without_text_says_by_its_finish_reason_why(gateway: Gateway, model: ScriptedModelServer) -> None:

@@ -7,12 +7,11 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from hermes.models.script import Step
 from hermes.models.scripted import ScriptedModelServer
@@ -22,8 +21,6 @@ from tests.support.examples import blocks_of, commands_of, file_of, howto
 from tests.support.machine import Machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.sqlite("what a page says is said once")]
-
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture
@@ -45,17 +42,6 @@ def backend(site: Site, website: dict[str, str]) -> Site:
     site.take("web-page", "backend.py", "public/index.html", "public/widget.js")
     site.serve("backend:app", SECRET_KEY="s" * 64, **website)
     return site
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        assert os.environ.get("CI") != "true", "CI needs chromium"
-        pytest.skip("chromium is not installed: the page is not tried in a browser")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def test_a_visitor_reads_the_answer_as_it_comes_and_never_the_key(
