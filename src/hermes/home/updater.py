@@ -97,7 +97,7 @@ class Journal:
         self._change(
             state=state,
             stage="",
-            error=error and printable(error),
+            error=error and self._clean(error),
             finished_at=time.time(),
             manual_command=manual_command,
         )
@@ -183,12 +183,12 @@ class Updater:
         if _version_there(self._installation, self._environ) == self._before:
             self._start()
             return f"{self._before} is still there"
-        with suppress(HermesError):
-            self._stop()
+        self._stop_what_can_be()
         code = self._journal.status.exit_code
         self._install(self._installation.exactly(self._before), self._before)
         if code is not None:
             self._journal.exit_code(code)
+        self._stop_what_can_be()  # the commands of a broken version may be broken, too
         try:
             self._start()
             self._check_health(self._before)
@@ -197,8 +197,7 @@ class Updater:
             if not self._copies:
                 raise
             self._journal.say(problem.message)
-        with suppress(HermesError):
-            self._stop()
+        self._stop_what_can_be()
         self._put_databases_back()
         self._start()
         self._check_health(self._before)
@@ -291,6 +290,11 @@ class Updater:
         for service in self._services:
             self._journal.enter(f"stopping {service.name}")
             self._tell(service, "stop")
+
+    def _stop_what_can_be(self) -> None:
+        for service in self._services:
+            with suppress(HermesError):
+                self._tell(service, "stop")
 
     def _start(self) -> None:
         for service in self._services:

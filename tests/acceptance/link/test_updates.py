@@ -9,6 +9,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -25,7 +26,7 @@ from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.link.phone import Phone, Received, ok, received, refused
 from tests.acceptance.link.process import free_port
 from tests.support.index import index
-from tests.support.wheels import as_version, build_wheel, clean_environ, installed_by_pip
+from tests.support.wheels import as_version, borrow, build_wheel, clean_environ, installed_by_pip
 
 pytestmark = [
     pytest.mark.sqlite("Link keeps its data in SQLite"),
@@ -308,6 +309,96 @@ def test_an_update_whose_process_was_killed_is_told_with_the_way_out(machine: Ma
     phone.post("/link/update")
     assert machine.status(phone)["state"] == "succeeded"
     assert machine.versions() == ("9.8", "9.8")
+
+
+@pytest.mark.parametrize("installer", ["uv", "pipx"])
+def test_the_tool_that_installed_it_updates_it_and_goes_back_without_pinning(
+    installer: str, tmp_path: Path, wheel: Path, offered: Offer
+) -> None:
+    tool = {"uv": uv_tool, "pipx": pipx}[installer](tmp_path, offered())
+    machine = make_machine(tmp_path, tool.python, **tool.environ)
+    try:
+        machine.start()
+        phone = machine.phone()
+        url = offered("9.2", changes={"hermes/gateway/serve.py": BROKEN})
+        restart_link(machine, PIP_INDEX_URL=url, UV_DEFAULT_INDEX=url)
+        phone.post("/link/update")
+        told = machine.status(phone)
+        assert (told["state"], told["manual_command"]) == ("failed", tool.by_hand), told
+        assert f"rolled back to {NOW}" in told["error"], told
+        assert machine.versions() == (NOW, NOW)
+
+        url = offered("9.3")
+        restart_link(machine, PIP_INDEX_URL=url, UV_DEFAULT_INDEX=url)
+        phone.post("/link/update")
+        told = machine.status(phone)
+        assert (told["state"], told["target_version"]) == ("succeeded", "9.3"), told
+        assert machine.versions() == ("9.3", "9.3")
+    finally:
+        machine.close()
+
+
+@dataclass
+class Tool:
+    """What an installer of programs made: its interpreter, and what has to be set for the installer to find it."""
+
+    python: Path
+    environ: dict[str, str]
+    by_hand: str
+
+
+def uv_tool(root: Path, url: str) -> Tool:
+    pytest.importorskip("uv")
+    program = Path(sys.executable).with_name("uv")
+    place = root / "tools"
+    environ = {
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        "UV_TOOL_DIR": str(place),
+        "UV_TOOL_BIN_DIR": str(root / "bin"),
+        "UV_DEFAULT_INDEX": url,
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
+    install(root, environ, str(program), "tool", "install", "--python", sys.executable, "hermes-server")
+    return tool_of(place, environ, "uv tool install --force hermes-server==9.2")
+
+
+def pipx(root: Path, url: str) -> Tool:
+    """pipx itself, and the pip that it brings, come from where pip is configured to take packages."""
+    programs = root / "pipx-program" / "bin"
+    subprocess.run([sys.executable, "-m", "venv", programs.parent], check=True)
+    environ = {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PIPX_HOME": str(root / "pipx"),
+        "PIPX_BIN_DIR": str(root / "bin"),
+        "PIPX_MAN_DIR": str(root / "man"),
+        "PIPX_SHARED_LIBS": str(root / "pipx" / "shared"),
+    }
+    for command in (("pip", "install", "-q", "pipx"), ("pipx", "upgrade-shared")):
+        program = [str(programs / command[0]), *command[1:]]
+        done = subprocess.run(program, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"pipx cannot be had from here: {done.stderr[-200:]}")
+    environ["PIP_INDEX_URL"] = url
+    install(root, environ, str(programs / "pipx"), "install", "--python", sys.executable, "hermes-server")
+    return tool_of(root / "pipx" / "venvs", environ, "pipx install --force hermes-server==9.2")
+
+
+def install(root: Path, environ: dict[str, str], *command: str) -> None:
+    done = subprocess.run(command, env=clean_environ(root, **environ), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def tool_of(place: Path, environ: dict[str, str], by_hand: str) -> Tool:
+    [site] = place.glob("hermes-server/lib/python*/site-packages")
+    borrow(site)
+    return Tool(place / "hermes-server" / "bin" / "python", environ, by_hand)
+
+
+def restart_link(machine: Machine, **environ: str) -> None:
+    """It asks the index that its environment names."""
+    machine.environ.update(environ)
+    (machine.link_home / "updates.json").unlink(missing_ok=True)
+    machine.run("hermeslink", "restart")
 
 
 def end_updater(job_id: str) -> None:
