@@ -85,15 +85,16 @@ class Names:
         while True:
             await self._clock.sleep(LOOK_SECONDS)
             stamp = _stamp(self._root)
-            if stamp != seen:
+            if stamp != seen and await self._look_if_possible():
                 seen = stamp
-                await self._look_if_possible()
 
-    async def _look_if_possible(self) -> None:
+    async def _look_if_possible(self) -> bool:
         try:
             await self.look()
         except (HermesError, OSError) as error:
             log.warning("the names of the profiles cannot be looked at: %s", error)
+            return False
+        return True
 
 
 def _follow(conn: Connection, changed: Changed, caller: Caller | None, now: float) -> tuple[None, list[LinkEvent]]:

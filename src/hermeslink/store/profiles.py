@@ -12,6 +12,7 @@ from .runs import OPEN
 from .schema import conversations, direct_runs, messages, owed_stops, runs, sessions, usage_conversations, usage_days
 
 NAMED = (conversations, messages, runs, direct_runs)
+ALL = (*NAMED, sessions, owed_stops, usage_days, usage_conversations)
 
 
 def open_runs(conn: Connection, profile: str) -> int:
@@ -44,6 +45,9 @@ def _between(number: int) -> str:
 
 
 def _move(conn: Connection, old: str, new: str) -> None:
+    """Again, after a kill kept it from being noted, it takes nothing from who has the new name by now."""
+    if not any(conn.execute(select(table.c.profile).where(table.c.profile == old).limit(1)).first() for table in ALL):
+        return
     forget(conn, new)
     for table in (*NAMED, sessions, owed_stops):
         conn.execute(update(table).where(table.c.profile == old).values(profile=new))

@@ -90,6 +90,18 @@ async def test_a_profile_renamed_at_the_machine_while_link_was_away_keeps_its_co
     assert (await world.names.look()).moves == {}
 
 
+async def test_a_kill_before_the_new_name_was_noted_takes_nothing_from_it(world: World) -> None:
+    [alice] = make(world, "alice")
+    mine = await world.conversation("alice")
+    await world.names.look()
+    before = (world.root / "names.json").read_text()
+    rename_profile(alice, "bob", now=1.0)
+    await world.names.look()
+    (world.root / "names.json").write_text(before)
+    assert (await world.names.look()).moves == {"alice": "bob"}
+    assert await world.of(mine) == ("bob", "active", ["bob"])
+
+
 async def test_two_that_changed_places_are_told_apart(world: World) -> None:
     alice, bob = make(world, "alice", "bob")
     of_alice, of_bob = await world.conversation("alice"), await world.conversation("bob")
