@@ -138,6 +138,8 @@ class Settler:
             if not self._has_own_api(_ANTHROPIC):
                 raise NoModel(f"{where}.api_mode anthropic_messages needs {INSTALL_PROVIDERS}")
             provider_name, is_native = _ANTHROPIC.name, True
+        if is_native and provider_name == _ANTHROPIC.name:
+            base_url = base_url.removesuffix("/v1")  # its library puts that before each path
         return Candidate(
             "config",
             provider_name,

@@ -127,6 +127,13 @@ async def test_what_is_configured_is_taken(
         assert (model.name, model.provider, model._api_key) == (expected[0], expected[1], key)
 
 
+@pytest.mark.parametrize("base_url", ["http://box:1", "http://box:1/", "http://box:1/v1", "http://box:1/v1/"])
+async def test_anthropics_library_is_given_the_address_without_the_version(base_url: str) -> None:
+    async with choosing(ModelSetting("x", "custom", base_url, api_mode="anthropic_messages")) as models:
+        model = await only_model(models)
+        assert isinstance(model, PydanticAIModel) and model._base_url == "http://box:1"
+
+
 @pytest.mark.parametrize(
     ("setting", "why"),
     [
