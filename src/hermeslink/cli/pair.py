@@ -63,7 +63,8 @@ def _pair(
         print(json.dumps({**made, "pairing_page": page}, ensure_ascii=False))
         return
     text = payload(made["link_id"], made["display_name"], made["session_id"], made["code"], made["preferred_urls"])
-    _show(text, page, made["code"], warning=_warning(network, surroundings()))
+    elsewhere = next((route.url for route in network.routes() if route.kind == "public"), None)
+    _show(text, page, made["code"], elsewhere, warning=_warning(network, surroundings()))
 
 
 def port_of(url: str) -> int | None:
@@ -72,12 +73,14 @@ def port_of(url: str) -> int | None:
     return urlsplit(url).port
 
 
-def _show(text: str, page: str, code: str, *, warning: str) -> None:
+def _show(text: str, page: str, code: str, elsewhere: str | None, *, warning: str) -> None:
     from hermes.expose.qr import drawing
 
     print(drawing(text, has_colours=sys.stdout.isatty()))
     print(_("Scan it with the app. It lets one device in, within 5 minutes."))
-    if warning:
+    if elsewhere is not None:
+        print(_("A browser elsewhere opens {url} and is given the token below.").format(url=f"{elsewhere}/pair"))
+    elif warning:
         print(warning, file=sys.stderr)
     # scripts look for these two, so they are the same in every language
     print(f"Pairing page: {page}")
