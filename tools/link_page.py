@@ -11,7 +11,6 @@ from http_page import _fields, _nested, _table, _type  # type: ignore[import-not
 from hermeslink.api.app import create_app
 from hermeslink.api.documentation import build
 
-LATER = "501"
 METHODS = ("get", "post", "patch", "delete")
 
 
@@ -19,8 +18,6 @@ def link_page(made_by: str) -> str:
     document = build(create_app(cast(Any, None)))
     schemas = document["components"]["schemas"]
     operations = list(_operations(document["paths"]))
-    there = [one for one in operations if LATER not in one[2]["responses"]]
-    later = [one for one in operations if LATER in one[2]["responses"]]
     parts = [
         "# HTTP routes of Hermes Link",
         made_by,
@@ -32,14 +29,13 @@ def link_page(made_by: str) -> str:
         "; `code` is the word to go by. GET has HEAD beside it, and every path has OPTIONS.",
         _table(
             ("route", "who", ""),
-            ((f"[`{m.upper()} {p}`](#{_anchor(m, p)})", _who(one), _first_sentence(one)) for p, m, one in there),
+            ((f"[`{m.upper()} {p}`](#{_anchor(m, p)})", _who(one), _first_sentence(one)) for p, m, one in operations),
         ),
-        "Not there yet, 501 `not_implemented`: " + ", ".join(f"`{m.upper()} {p}`" for p, m, _ in later) + ".",
     ]
-    for path, method, one in there:
+    for path, method, one in operations:
         parts += _route(path, method, one)
     parts += ["## Shapes", "Objects that the tables above name. A field in *italics* may be missing."]
-    for name in _nested({"of": [one for _, _, one in there]}, schemas):
+    for name in _nested({"of": [one for _, _, one in operations]}, schemas):
         doc = schemas[name].get("description", "")
         parts += [f"### {name}", " ".join(doc.split()), _fields(schemas[name])]
     return "\n\n".join(part for part in parts if part) + "\n"

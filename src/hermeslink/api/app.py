@@ -40,7 +40,6 @@ from hermeslink.api import (
     devices,
     documentation,
     expose,
-    later,
     logs,
     memory,
     messages,
@@ -112,7 +111,6 @@ GROUPS: tuple[APIRouter, ...] = (
     expose.router,
     metrics.router,
     updates.router,
-    later.router,
 )
 """One file each: what belongs together by its noun."""
 

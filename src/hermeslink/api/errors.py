@@ -47,7 +47,6 @@ CODES: dict[str, int] = {
     "request_timeout": 408,
     "range_not_satisfiable": 416,
     "validation_error": 422,
-    "not_implemented": 501,
     "expose_failed": 502,
     "hermes_cron_job_invalid": 502,
     "hermes_api_server_unavailable": 503,
@@ -87,10 +86,6 @@ class BodyTooSlow(HermesError):
 
     code = "request_timeout"
     headers = {"Connection": "close"}  # noqa: RUF012 never changed
-
-
-class NotImplementedYet(HermesError):
-    code = "not_implemented"
 
 
 def status_of(error: HermesError) -> int:

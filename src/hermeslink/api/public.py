@@ -40,7 +40,7 @@ CAPABILITIES: dict[str, bool] = {
     "autostart": True,
     "expose": True,
 }
-"""What a client may offer; false is what `later.py` lists."""
+"""What a client may offer."""
 
 
 class LinkRoute(BaseModel):

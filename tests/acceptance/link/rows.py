@@ -14,7 +14,7 @@ from typing import Any, Literal
 Access = Literal["public", "connect", "machine", "chat", "admin"]
 """machine: without a token, where it comes from this machine itself."""
 
-Kind = Literal["json", "bare", "sse", "html", "bytes", "empty", "later"]
+Kind = Literal["json", "bare", "sse", "html", "bytes", "empty"]
 
 
 def anonymous(path: str) -> str:
@@ -24,7 +24,7 @@ def anonymous(path: str) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """`kind`: json has `ok`, bare is JSON without it; later is the second half, 501 `not_implemented` until then."""
+    """`kind`: json has `ok`, bare is JSON without it."""
 
     method: str
     path: str
@@ -42,10 +42,6 @@ class Row:
     @property
     def route(self) -> str:
         return f"/api/v1{self.path}" if self.path != "/pair" else self.path
-
-
-def later(method: str, path: str, access: Access) -> Row:
-    return Row(method, path, access, 501, "later")
 
 
 TOKENS = "link device access_token refresh_token"

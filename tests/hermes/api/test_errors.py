@@ -51,6 +51,16 @@ NOT_BY_HTTP = {
     "transfer_failed",
     # of `hermes update`: the same
     "update_refused",
+    # of starting with the machine, profiles' folders and updates: the same, and by Link under the same names
+    "autostart_unsupported",
+    "busy",
+    "entry_of_another_home",
+    "index_unreachable",
+    "profile_busy",
+    "profile_exists",
+    "profile_not_found",
+    "update_not_started",
+    "update_running",
 }
 
 

@@ -16,7 +16,6 @@ from hermes.core.errors import Busy, Conflict, HermesError, NotFound, StoreUnava
 from hermeslink.api.app import GROUPS, rows_of
 from hermeslink.api.bodies import Answer, Body, CamelAnswer
 from hermeslink.api.errors import CODES, STATUSES, error_body, status_of
-from hermeslink.api.later import LATER
 from tests.support.link import LinkServer, serving_link
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
@@ -223,12 +222,6 @@ async def test_a_head_of_what_fails_is_its_error_without_the_body(server: LinkSe
     answer = await server.admin.head("/api/v1/raise/missing")
     assert (answer.status_code, answer.content) == (404, b"")
     assert (await server.admin.get("/api/v1/raise/missing")).status_code == 404
-
-
-async def test_what_is_not_served_yet_says_so(server: LinkServer) -> None:
-    for method, path in LATER:
-        answer = await server.admin.request(method, f"/api/v1{path}".replace("{", "").replace("}", ""))
-        assert (answer.status_code, answer.json()["error"]["code"]) == (501, "not_implemented"), path
 
 
 async def test_a_slash_behind_a_path_is_another_path(server: LinkServer) -> None:
