@@ -45,11 +45,18 @@ class Body(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _take_no_flag_for_a_number(cls, value: object, info: ValidationInfo) -> object:
-        """pydantic takes false for 0: `older_than_days: false` would be a plan of everything."""
+        """pydantic takes false for 0: `older_than_days: false` would be a plan of everything. And 0 for false."""
         annotation = cls.model_fields[info.field_name or ""].annotation
         kinds = {annotation, *get_args(annotation)}
         if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
             raise ValueError("this is a number, not true or false")
+        if (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and bool in kinds
+            and not kinds & {int, float}
+        ):
+            raise ValueError("this is true or false, not a number")
         return value
 
 

@@ -138,8 +138,9 @@ class PermissionsAnswer(CamelAnswer):
     permissions: PermissionsView
 
 
-Seconds = Annotated[float | None, Field(gt=0, le=366 * 86400, allow_inf_nan=False)]
-Count = Annotated[int | None, Field(gt=0, lt=2**31)]
+Seconds = Annotated[float | None, Field(gt=0, le=366 * 86400, allow_inf_nan=False, strict=True)]
+Count = Annotated[int | None, Field(gt=0, lt=2**31, strict=True)]
+Flag = Annotated[bool | None, Field(strict=True)]
 
 
 class ApprovalsChange(Body):
@@ -152,21 +153,21 @@ class ApprovalsChange(Body):
 
 
 class BubblewrapChange(Body):
-    network: bool | None = None
+    network: Flag = None
     binds: list[str] | None = None
 
 
 class DockerChange(Body):
     image: str | None = None
-    network: bool | None = None
+    network: Flag = None
     memory: str | None = None
-    mount: bool | None = None
+    mount: Flag = None
 
 
 class SshChange(Body):
     host: str | None = None
     user: str | None = None
-    port: int | None = None
+    port: Annotated[int | None, Field(ge=1, le=65535, strict=True)] = None
     key_file: str | None = None
     known_hosts: str | None = None
     cwd: str | None = None
@@ -190,7 +191,7 @@ class ToolsetsChange(Body):
     """`enabled_toolsets`: all that are to be on, of the items' keys. Those of MCP servers stay as they are."""
 
     enabled_toolsets: list[str] | None = None
-    mcp_enabled: bool | None = None
+    mcp_enabled: Flag = None
 
 
 class PermissionsChange(Body):

@@ -157,6 +157,8 @@ async def test_what_is_configured_is_said_so(server: LinkServer, tmp_path: Path)
         ({"toolsets": {"enabled_toolsets": ["teleport"]}}, "toolsets.enabled_toolsets"),
         ({"toolsets": {"enabled_toolsets": "file"}}, "toolsets.enabled_toolsets"),
         ({"toolsets": {"enabled_toolsets": [1]}}, "toolsets.enabled_toolsets.0"),
+        ({"terminal": {"docker": {"mount": 0}}}, "terminal.docker.mount"),
+        ({"terminal": {"max_processes": "5"}}, "terminal.max_processes"),
         ({"toolsets": {"mcp_enabled": "perhaps"}}, "toolsets.mcp_enabled"),
         ({"command_allowlist": [" "]}, "command_allowlist"),
         ({"command_allowlist": ["x" * 4001]}, "command_allowlist"),
