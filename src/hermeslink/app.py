@@ -128,7 +128,7 @@ async def open_link(
             sending = Sending(log, database, servers, attaching, clock)
             conversations.deleted = sending.forget
             files = ProfileFiles(servers.home, database, clock)
-            updates = Updates(home, hermes_root, database, clock, environ)
+            updates = Updates(home, hermes_root, database, clock, environ, asks_unasked=settings.update_check)
             profiles = Profiles(files, names, servers, database, clock, environ)
             creations = Creations(home.creation_file, servers, files, names, clock)
             async with sending.running(), updates.running(), creations.running():

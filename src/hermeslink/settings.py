@@ -83,6 +83,17 @@ def _number(value: object) -> object:
     return value
 
 
+def _yes_or_no(value: object) -> object:
+    """pydantic takes 1, 0, y and more for them."""
+    known = {"true": True, "false": False}
+    word = value.strip().lower() if isinstance(value, str) else value
+    if isinstance(word, str) and word in known:
+        return known[word]
+    if not isinstance(value, bool):
+        raise ValueError("use true or false")
+    return value
+
+
 def _level(value: object) -> object:
     return {"warning": "warn"}.get(value.strip().lower(), value.strip().lower()) if isinstance(value, str) else value
 
@@ -120,6 +131,9 @@ class LinkSettings(BaseModel):
         [], description="Web pages of other origins that may call it."
     )
     access_token_minutes: Number = Field(15, ge=1, le=1440, description="How long an access token is good for.")
+    update_check: Annotated[bool, BeforeValidator(_yes_or_no)] = Field(
+        True, description="false: the package index is asked when somebody asks for it, and at no other time."
+    )
 
 
 NAMES = tuple(name.replace("_", "-") for name in LinkSettings.model_fields)

@@ -28,6 +28,7 @@ def test_without_a_file_everything_is_as_published(home):
         "trusted-proxies": [],
         "cors-origins": [],
         "access-token-minutes": 15,
+        "update-check": True,
     }
     assert set(settings.model_dump()) == set(NAMES)
 
@@ -47,6 +48,8 @@ def test_without_a_file_everything_is_as_published(home):
         ("trusted-proxies", "10.0.0.0/8,::1", ["10.0.0.0/8", "::1/128"]),
         ("cors-origins", "https://Chat.example.org:8443/", ["https://chat.example.org:8443"]),
         ("access-token-minutes", "120", 120),
+        ("update-check", "False", False),
+        ("updateCheck", "true", True),
     ],
 )
 def test_a_value_is_kept_in_its_own_form(home, name, text, kept):
@@ -73,6 +76,8 @@ def test_a_value_is_kept_in_its_own_form(home, name, text, kept):
         ("cors-origins", "*", "is no origin"),
         ("cors-origins", "https://a@b", "no user name"),
         ("access-token-minutes", "0", "a whole number from 1 to 1440"),
+        ("update-check", "no", 'update-check cannot be "no": use true or false'),
+        ("update-check", "", "use true or false"),
     ],
 )
 def test_a_wrong_name_or_value_is_refused_and_nothing_is_written(home, name, text, said):
@@ -88,6 +93,7 @@ def test_a_wrong_name_or_value_is_refused_and_nothing_is_written(home, name, tex
         ("[]", "has to hold an object"),
         ('{"colour": 1}', "config.json: there is no setting 'colour'"),
         ('{"port": true}', "config.json: port cannot be true: a whole number from 0 to 65535"),
+        ('{"update-check": 0}', "config.json: update-check cannot be 0: use true or false"),
         ('{"port": "x", "language": 3}', "config.json: port cannot be .*; .*config.json: language cannot be 3"),
     ],
 )

@@ -21,7 +21,7 @@ from hermeslink.api.dependencies import After, TheCaller, TheLink
 from hermeslink.api.errors import ErrorAnswer
 from hermeslink.api.sse import Event, events_response
 from hermeslink.core.times import iso
-from hermeslink.updates.updates import OLD_SECONDS, Check
+from hermeslink.updates.updates import Check
 
 if TYPE_CHECKING:
     from hermeslink.app import Link
@@ -177,8 +177,8 @@ async def follow_update(request: Request, link: TheLink, caller: TheCaller, afte
 
 @router.get("/system/updates")
 async def show_updates(link: TheLink) -> UpdatesAnswer:
-    """Both products in one. The index is asked again after some hours."""
-    view = await _looked(link, await link.updates.check(max_age_seconds=OLD_SECONDS))
+    """Both products in one. The index is asked again after some hours, unless the setting `update-check` is false."""
+    view = await _looked(link, await link.updates.latest())
     version = view.remote.target_version if view.remote else None
     dismissed = link.updates.dismissed
     return UpdatesAnswer(

@@ -49,6 +49,9 @@ OLD_SECONDS = 6 * 3600.0
 """After that the next who wants to know has the index asked anew, behind his back."""
 
 UNKNOWN = "update_version_unknown"
+NOT_ASKED = (
+    "the package index was not asked: the setting update-check is false; ask it with GET /api/v1/link/update-check"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +78,18 @@ class Known:
 
 
 class Updates:
-    """`installation` is how this program was installed; None finds it out when it is needed."""
+    """`installation` is how this program was installed; None finds it out when it is needed. `asks_unasked`: the index
+    may be asked for somebody who did not ask for that, too (setting update-check)."""
 
     def __init__(
-        self, home: LinkHome, hermes_root: Path, database: Database, clock: Clock, environ: Mapping[str, str]
+        self,
+        home: LinkHome,
+        hermes_root: Path,
+        database: Database,
+        clock: Clock,
+        environ: Mapping[str, str],
+        *,
+        asks_unasked: bool = True,
     ) -> None:
         self.hermes_root = hermes_root
         self.environ = {**environ, "HERMESLINK_HOME": str(home.path)}
@@ -87,10 +98,13 @@ class Updates:
         self._lock_file = home.run_dir / "updates.lock"
         self.database = database
         self.clock = clock
+        self._asks_unasked = asks_unasked
         self._asking = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._last: Check | None = None
+        self._answered: Check | None = None
+        """The last that has no issue."""
         self._dismissed: str | None = None
         self._read()
 
@@ -108,12 +122,19 @@ class Updates:
 
     def known(self) -> Known:
         """What the index said last, at once. One that is hours old is asked again, for the next who wants to know."""
-        if self._group is not None and self._is_older_than(OLD_SECONDS) and self._refreshing is None:
+        if self._asks_unasked and self._group and self._refreshing is None and self._is_older_than(OLD_SECONDS):
             self._refreshing = self._group.create_task(self._refresh())
-        if self._last is None or self._last.issue is not None:
+        if self._answered is None:
             return Known()
-        version = self._last.release.version if self._last.release else None
-        return Known(self._last.is_available, version, version is not None and version == self._dismissed)
+        version = self._answered.release.version if self._answered.release else None
+        return Known(self._answered.is_available, version, version is not None and version == self._dismissed)
+
+    async def latest(self) -> Check:
+        """What the index said last; one that is hours old is asked again first, and waited for, where that may be."""
+        if self._asks_unasked:
+            return await self.check(max_age_seconds=OLD_SECONDS)
+        installation = await self.how()
+        return self._answered or Check(self.clock.now(), issue=installation.why_not or NOT_ASKED)
 
     async def check(self, *, max_age_seconds: float = FRESH_SECONDS) -> Check:
         """Never raises: an index that does not answer is an answer, too."""
@@ -131,7 +152,7 @@ class Updates:
 
     async def dismiss(self, caller: Caller, version: str | None) -> str:
         """Remembers that somebody knows of this version, the newest where none is said. Raises InvalidInput."""
-        newest = (await self.check(max_age_seconds=OLD_SECONDS)).release
+        newest = None if version else (await self.latest()).release
         wanted = version or (newest.version if newest else None)
         if wanted is None:
             raise InvalidInput("no newer version is known; say which one: version", code=UNKNOWN, param="version")
@@ -200,6 +221,11 @@ class Updates:
         return replace(told, state=UpdateState.RESTART_REQUIRED, target_version=there, manual_command=command)
 
     @property
+    def is_asking(self) -> bool:
+        """The index, and for nobody who waits."""
+        return self._refreshing is not None
+
+    @property
     def dismissed(self) -> str | None:
         return self._dismissed
 
@@ -218,7 +244,7 @@ class Updates:
             self._last = Check(now, issue=installation.why_not)
             return
         try:
-            self._last = Check(now, await installer.newest(installation, self.environ, ASK_SECONDS))
+            self._last = self._answered = Check(now, await installer.newest(installation, self.environ, ASK_SECONDS))
         except HermesError as error:
             self._last = Check(now, issue=error.message)
         else:
@@ -234,15 +260,14 @@ class Updates:
             self._dismissed = None if kept["dismissed"] is None else checked(kept["dismissed"])
             if kept["asked_at"] is not None:
                 release = None if kept["version"] is None else Release(checked(kept["version"]), kept["notes_url"])
-                self._last = Check(float(kept["asked_at"]), release)
+                self._last = self._answered = Check(float(kept["asked_at"]), release)
         except (OSError, ValueError, KeyError, TypeError, UpdateRefused):
             return
 
     def _keep(self) -> None:
-        answered = self._last if self._last is not None and self._last.issue is None else None
-        release = answered.release if answered else None
+        release = self._answered.release if self._answered else None
         kept = {
-            "asked_at": answered.at if answered else None,
+            "asked_at": self._answered.at if self._answered else None,
             "version": release.version if release else None,
             "notes_url": release.notes_url if release else None,
             "dismissed": self._dismissed,

@@ -27,19 +27,20 @@ CALLER = Caller("dev_1", Scope.ADMIN, "192.168.1.7")
 
 
 @pytest.fixture
-async def opened(tmp_path: Path) -> AsyncIterator[Callable[[Installation], Updates]]:
+async def opened(tmp_path: Path) -> AsyncIterator[Callable[..., Updates]]:
     home = LinkHome(tmp_path / "link")
     home.make()
     database = await Database.open(home.database_url, LINK)
     clock = FakeClock()
 
-    def open_updates(installation: Installation) -> Updates:
+    def open_updates(installation: Installation, *, asks_unasked: bool = True) -> Updates:
         updates = Updates(
             home,
             tmp_path / "hermes",
             database,
             clock,
             {"OPENAI_API_KEY": "sk-secret", "PIP_INDEX_URL": "https://index"},
+            asks_unasked=asks_unasked,
         )
         updates.installation = installation
         return updates
@@ -48,7 +49,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[Callable[[Installation], Updat
     await database.close()
 
 
-OpenUpdates = Callable[[Installation], Updates]
+OpenUpdates = Callable[..., Updates]
 
 
 async def test_what_the_index_says_is_told_and_asked_once(opened: OpenUpdates, tmp_path: Path) -> None:
@@ -120,6 +121,46 @@ async def test_an_answer_is_good_for_a_minute_and_known_for_hours(opened: OpenUp
             while updates.known().target_version != "100.0":
                 await asyncio.sleep(0.01)
         assert len(calls_of(pip)) == 3
+
+
+async def test_an_index_that_is_not_to_be_asked_unasked_is_asked_by_who_asks(
+    opened: OpenUpdates, tmp_path: Path
+) -> None:
+    pip = pretend_pip(tmp_path / "pip", "99.0")
+    updates = opened(pip, asks_unasked=False)
+    clock = updates.clock
+    assert isinstance(clock, FakeClock)
+    async with updates.running():
+        assert updates.known() == Known()
+        told = await updates.latest()
+        assert (told.release, told.is_available) == (None, False)
+        assert told.issue is not None and "update-check" in told.issue
+        with pytest.raises(InvalidInput):
+            await updates.dismiss(CALLER, None)
+        assert (updates.is_asking, calls_of(pip)) == (False, [])
+
+        await updates.check()
+        clock.advance(OLD_SECONDS + 1)
+        assert updates.known() == Known(True, "99.0")
+        assert (await updates.latest()).release == Release("99.0")
+        assert await updates.dismiss(CALLER, None) == "99.0"
+        assert (updates.is_asking, len(calls_of(pip))) == (False, 1)
+
+
+async def test_what_the_index_said_is_known_also_while_it_does_not_answer(opened: OpenUpdates, tmp_path: Path) -> None:
+    pip = pretend_pip(tmp_path / "pip", "99.0")
+    updates = opened(pip)
+    clock = updates.clock
+    assert isinstance(clock, FakeClock)
+    await updates.check()
+    (tmp_path / "pip" / "offline").touch()
+    clock.advance(FRESH_SECONDS + 1)
+
+    assert (await updates.check()).issue is not None
+
+    assert updates.known() == Known(True, "99.0")
+    await updates.dismiss(CALLER, "99.0")
+    assert opened(pip).known() == Known(True, "99.0", is_dismissed=True)
 
 
 async def test_what_was_known_and_dismissed_outlives_the_process(opened: OpenUpdates, tmp_path: Path) -> None:
