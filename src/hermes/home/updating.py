@@ -23,7 +23,7 @@ from pathlib import Path
 from hermes.core.errors import Conflict, HermesError
 from hermes.home.files import make_private_directory, open_private, write_private
 from hermes.home.installation import checked
-from hermes.home.locks import file_lock, is_held
+from hermes.home.locks import file_lock, is_locked
 
 START_SECONDS = 30.0
 """What an interpreter takes to begin, on a machine that has much else to do."""
@@ -100,7 +100,7 @@ def read_status(root: Path) -> UpdateStatus:
     """IDLE where there was no update, or its file cannot be read."""
     files = UpdateFiles.of(root)
     told = kept_status(files)
-    if told.state is not UpdateState.RUNNING or is_held(files.lock):
+    if told.state is not UpdateState.RUNNING or is_locked(files.lock):
         return told
     told = kept_status(files)  # it may have ended between the two looks
     if told.state is not UpdateState.RUNNING:
@@ -132,7 +132,7 @@ def start_update(root: Path, version: str, environ: Mapping[str, str], *, is_new
     how = (checked(version), "newest" if is_newest else "exactly")
     make_private_directory(files.run_dir)
     with file_lock(files.start_lock):
-        if is_held(files.lock):
+        if is_locked(files.lock):
             raise Conflict("an update runs already; see how far it is, and wait for its end", code="update_running")
         job_id = f"upd_{secrets.token_hex(16)}"
         return _begun(_spawn(files, root, (job_id, *how), environ), files, job_id)

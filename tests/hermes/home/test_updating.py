@@ -61,6 +61,16 @@ def test_one_that_runs_is_told_as_running_as_long_as_its_process_lives(files: Up
     assert told.error is not None and "ended while it was installing 9.0" in told.error
 
 
+def test_who_looks_at_one_that_was_killed_takes_no_lock_away_from_the_next(files: UpdateFiles, tmp_path: Path) -> None:
+    keep_status(files, RUNNING)
+    files.lock.touch(0o600)
+    about_to_lock = files.lock.stat().st_ino
+
+    assert read_status(tmp_path).state is UpdateState.FAILED
+
+    assert files.lock.stat().st_ino == about_to_lock
+
+
 def test_one_update_at_a_time(files: UpdateFiles, tmp_path: Path) -> None:
     lock = NodeLock(files.lock)
     with pytest.raises(Conflict) as raised:
