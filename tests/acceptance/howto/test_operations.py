@@ -127,8 +127,10 @@ UNITS = [
 ]
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here: its units are not checked")
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        assert os.environ.get("CI") != "true", "CI needs systemd-analyze"
+        pytest.skip("systemd is not here: its units are not checked")
     names = []
     for page, path in UNITS:
         text = file_of(howto(page), path)
@@ -197,8 +199,8 @@ def test_an_automation_of_home_assistant_gets_its_answer(gateway: Gateway, model
 
 def test_the_commands_of_home_assistant_are_taken(machine: Machine) -> None:
     lines = [line for line in commands_of(howto("home-assistant")) if line.startswith("hermes ")]
-    assert len(lines) == 5
-    for line in lines[:-1]:  # the last restarts a gateway that does not run here
+    assert len(lines) == 4
+    for line in lines:
         done = machine.type(f"echo eyJtoken | {line}")
         assert done.returncode == 0, (line, done.stderr)
     assert "homeassistant" in machine.type("hermes tools list").stdout

@@ -41,7 +41,7 @@ eventually = partial(waiting.eventually, seconds=20.0)
 
 
 def needs(program: str) -> str:
-    path = shutil.which(program)
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
     if path is None:
         assert os.environ.get("CI") != "true", f"CI needs {program}"
         pytest.skip(f"{program} is not installed: its configuration is not tried")
