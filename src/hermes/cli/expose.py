@@ -200,7 +200,7 @@ def _tell(server: Server, found: Exposure) -> None:
     if found.via == "cloudflared":
         print("A quick tunnel of Cloudflare does not carry streams (SSE): ask with stream: false through it.")
     sys.stdout.flush()
-    print(_answered(probe_until(found.url, HEALTH, seconds=PROBE_SECONDS)))
+    print(_answered(probe_until(found.url, HEALTH, seconds=PROBE_SECONDS, until=found.until)))
     sys.stdout.flush()
 
 

@@ -25,7 +25,7 @@ def exposure(home: Home, settings: Settings, environ: Mapping[str, str]) -> Iter
         if process is None:
             text = f"{state.exposure.url} leads to this machine, and no gateway runs"
             yield Finding("published_nothing", Severity.WARNING, text, f"{home.command} gateway start")
-    elif ExposureFile(home.run_dir).read() is not None:
+    elif (file := ExposureFile(home.run_dir)).read() is not None and not file.is_held:
         yield Finding("lost_tunnel", Severity.NOTE, "a tunnel of hermes expose ended without notice", off)
     for mount in state.by_hand:
         verb = "funnel" if mount.is_public else "serve"

@@ -45,9 +45,9 @@ class Via(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """`port`: of the server on loopback. `slot`: the HTTPS port of Tailscale. `pid`: who keeps it; None where the tool
-    does so by itself (Funnel's `--bg`). `pid_stamp` tells it from a later process of that number. `tool_pid`: the
-    tunnel's program. Times in unix seconds."""
+    """`url` is empty while it is being opened. `port`: of the server on loopback. `slot`: the HTTPS port of Tailscale.
+    `pid`: who keeps it; None where the tool does so by itself (Funnel's `--bg`). `pid_stamp` tells it from a later
+    process of that number. `tool_pid`: the tunnel's program. Times in unix seconds."""
 
     url: str
     via: Via
@@ -67,6 +67,9 @@ class Exposure:
     def is_kept_by_tool(self) -> bool:
         return self.pid is None
 
+    def is_open(self, now: float) -> bool:
+        return bool(self.url) and (self.until is None or now < self.until)
+
 
 class ExposureFile:
     """Of one home. A home publishes one thing at a time."""
@@ -77,8 +80,13 @@ class ExposureFile:
 
     def current(self, now: float) -> Exposure | None:
         """None where nothing is published, its time is over, or its process was killed."""
+        found = self.standing()
+        return found if found is not None and found.is_open(now) else None
+
+    def standing(self) -> Exposure | None:
+        """What may let somebody in: also while it is being opened, and while its program takes its time to end."""
         found = self.read()
-        if found is None or (found.until is not None and found.until <= now):
+        if found is None:
             return None
         return found if found.is_kept_by_tool or is_locked(self.lock_path) else None
 

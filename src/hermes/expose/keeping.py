@@ -50,6 +50,7 @@ def keep(
         lock = _hold(file, environ)
         tunnel: Opened | None = None
         try:
+            file.write(_exposure(wish, Opened(""), pid=os.getpid()))  # the doors know before anybody comes through
             tunnel = open_tunnel(wish, environ, lock=lock, say=say)
             exposure = _exposure(wish, tunnel, pid=os.getpid())
             file.write(exposure)
@@ -98,7 +99,7 @@ def off(run_dir: Path, environ: Mapping[str, str]) -> Exposure | None:
         return found
     file.remove()
     os.close(lock)
-    return found if was_there else None
+    return found if was_there and found.url else None
 
 
 def current(run_dir: Path, environ: Mapping[str, str]) -> Exposure | None:
@@ -137,6 +138,8 @@ def _wait(tunnel: Opened, until: float | None) -> Ended:
     while until is None or time.time() < until:
         if tunnel.program is not None and tunnel.program.exit_code is not None:
             return Ended.DIED
+        if tunnel.program is not None:
+            tunnel.program.lines()  # nobody reads them any more: a log of each request would grow for days
         time.sleep(LOOK_SECONDS)
     return Ended.OVER
 

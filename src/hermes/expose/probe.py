@@ -46,9 +46,10 @@ def probe(url: str, path: str, *, timeout_seconds: float = TRY_SECONDS) -> Probe
     return Probe(url, addresses, _asked(host, port, parts.path.rstrip("/") + path, timeout_seconds))
 
 
-def probe_until(url: str, path: str, *, seconds: float) -> Probe:
-    """Again, while it does not answer: a name, a certificate and a tunnel take their time."""
-    ends_at = time.monotonic() + seconds
+def probe_until(url: str, path: str, *, seconds: float, until: float | None = None) -> Probe:
+    """Again, while it does not answer: a name, a certificate and a tunnel take their time. `until`, in unix seconds, it
+    is open at most."""
+    ends_at = time.monotonic() + (seconds if until is None else min(seconds, until - time.time()))
     while True:
         found = probe(url, path)
         if found.has_answered or time.monotonic() + AGAIN_SECONDS > ends_at:

@@ -49,7 +49,7 @@ class Published:
         self._monotonic = monotonic
         self._stamp: tuple[int, int] | None = None
         self._looked_at = 0.0
-        self._exposure: Exposure | None = None
+        self._standing: Exposure | None = None
         self._own_name: str | None = None
         self._by_hand: tuple[Mount, ...] = ()
         self._asked_at: float | None = None
@@ -57,22 +57,27 @@ class Published:
 
     def exposure(self) -> Exposure | None:
         """What this home's own command published, while it is."""
+        found = self._look()
+        return found if found is not None and found.is_open(self._now()) else None
+
+    def _look(self) -> Exposure | None:
         try:
             found = os.stat(self._path)  # noqa: PTH116 a Path's own takes thrice as long
         except OSError:
-            self._stamp = self._exposure = None
+            self._stamp = self._standing = None
             return None
         stamp, now = (found.st_mtime_ns, found.st_ino), self._monotonic()
         if stamp != self._stamp or now - self._looked_at >= LOOK_SECONDS:
-            self._exposure = self._file.current(self._now())
+            self._standing = self._file.standing()
             self._stamp, self._looked_at = stamp, now
-        return self._exposure
+        return self._standing
 
     def tunnel(self) -> Tunnel:
-        exposure = self.exposure()
-        if exposure is None:
+        """From before its program starts until that has ended."""
+        found = self._look()
+        if found is None:
             return "none"
-        return "named" if exposure.via.names_clients else "nameless"
+        return "named" if found.via.names_clients else "nameless"
 
     def names(self) -> frozenset[str]:
         """By which it may be called, in lower case."""

@@ -145,7 +145,7 @@ def _published(call: Call, settings: LinkSettings) -> Iterator[Finding]:
         if not found.via.is_public:
             text = _("Link is open to your tailnet at {url}")
         yield Finding("published", text.format(url=found.url), "hermeslink expose off", is_wrong=False)
-    elif ExposureFile(home.run_dir).read() is not None:
+    elif (file := ExposureFile(home.run_dir)).read() is not None and not file.is_held:
         text = _("a tunnel of hermeslink expose ended without notice")
         yield Finding("lost_tunnel", text, "hermeslink expose off", is_wrong=False)
     for mount in state.by_hand:

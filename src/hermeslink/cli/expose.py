@@ -152,7 +152,7 @@ def _tell(found: Exposure) -> None:
     if found.via == "cloudflared":
         print(_("A quick tunnel of Cloudflare does not carry streams (SSE): answers come late or not at all."))
     sys.stdout.flush()
-    print(_answered(probe_until(found.url, HEALTH, seconds=PROBE_SECONDS)), flush=True)
+    print(_answered(probe_until(found.url, HEALTH, seconds=PROBE_SECONDS, until=found.until)), flush=True)
 
 
 def _tell_by_hand(mount: Mount) -> None:

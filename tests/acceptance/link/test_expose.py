@@ -107,6 +107,42 @@ def test_a_phone_pairs_from_elsewhere_by_the_code_that_names_the_published_addre
     assert place.outside("GET", "/api/v1/bootstrap").status_code == 502
 
 
+TUNNEL = """
+import pathlib, signal, sys, time, urllib.error, urllib.request
+port, url, told = sys.argv[1:]
+
+def ask(*_):
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/pairing/session", b"{}")
+    request.add_header("Content-Type", "application/json")
+    try:
+        status = urllib.request.urlopen(request, timeout=60).status
+    except urllib.error.HTTPError as error:
+        status = error.code
+    with pathlib.Path(told).open("a") as file:
+        file.write(f"{status}\\n")
+
+def end(*_):
+    ask()
+    raise SystemExit
+
+signal.signal(signal.SIGINT, end)
+ask()
+print(url, flush=True)
+time.sleep(600)
+"""
+"""It tells nobody who is behind it, and somebody comes through it as soon and as late as can be."""
+
+
+def test_nobody_is_local_before_the_address_is_known_or_after_the_time_is_over(place: Place, tmp_path: Path) -> None:
+    program, told = tmp_path / "tunnel.py", tmp_path / "told"
+    program.write_text(TUNNEL)
+    tool = f"{sys.executable} {program} {{port}} {place.url} {told}"
+    command = place.start("--via", "command", "--command", tool, "--for", "1s")
+    assert command.ended() == 0
+    assert set(told.read_text().split()) == {"401"}
+    assert httpx.post(f"{place.link.url}/api/v1/pairing/session", json={}).status_code == 201
+
+
 def test_an_admin_opens_and_closes_it_from_a_phone(place: Place) -> None:
     admin = place.link.phone()
     chat = place.link.phone(scope="chat")

@@ -47,12 +47,24 @@ def test_a_tunnel_whose_process_was_killed_or_whose_time_is_over_is_gone(tmp_pat
     file.write(exposure(pid=os.getpid(), until=clock.now() + 100))
     assert door.tunnel() == "named"
     clock.advance(100)
-    assert door.tunnel() == "none"
+    assert (door.exposure(), door.names(), door.urls()) == (None, frozenset(), ())
+    assert door.tunnel() == "named"  # its program may take a while to end
     file.write(exposure(pid=os.getpid()))
     assert door.tunnel() == "named"
     os.close(handle)  # as the kernel does when the process dies
     clock.advance(LOOK_SECONDS)
     assert (door.tunnel(), door.names()) == ("none", frozenset())
+
+
+def test_a_tunnel_stands_before_its_address_is_known(tmp_path: Path, clock: FakeClock) -> None:
+    file, door = ExposureFile(tmp_path), published(tmp_path, clock)
+    handle = file.hold()
+    file.write(exposure(via=Via.COMMAND, url="", pid=os.getpid()))
+    assert (door.tunnel(), door.exposure(), door.names(), door.urls()) == ("nameless", None, frozenset(), ())
+    assert file.current(clock.now()) is None
+    os.close(handle)
+    clock.advance(LOOK_SECONDS)
+    assert door.tunnel() == "none"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"url": 1}', '{"via": "smoke"}', "null"])
