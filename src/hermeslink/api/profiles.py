@@ -17,7 +17,7 @@ from hermeslink.profiles.profiles import Profile
 
 router = APIRouter(prefix="/api/v1", tags=["profiles"])
 
-AvatarType = Annotated[Any, WithJsonSchema({"type": "string", "enum": list(AVATAR_TYPES)})]
+AvatarType = Annotated[Any, WithJsonSchema({"enum": [*AVATAR_TYPES, None]})]
 Name = Annotated[Any, WithJsonSchema({"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$"})]
 Text = Annotated[str | None, Field(max_length=10_000)]
 

@@ -30,10 +30,10 @@ def checked_description(text: str | None) -> str | None:
     return kept or None
 
 
-def checked_avatar(kind: str | None, url: str | None) -> tuple[str, str | None]:
-    """Raises InvalidInput `invalid_profile_avatar_type`, `invalid_profile_avatar_url`."""
-    kind = kind or INITIALS
-    if kind not in AVATAR_TYPES:
+def checked_avatar(kind: object, url: str | None) -> tuple[str, str | None]:
+    """`kind` None: initials. Raises InvalidInput `invalid_profile_avatar_type`, `invalid_profile_avatar_url`."""
+    kind = INITIALS if kind is None else kind
+    if not isinstance(kind, str) or kind not in AVATAR_TYPES:
         raise InvalidInput(
             f"avatar_type is {' or '.join(AVATAR_TYPES)}", code="invalid_profile_avatar_type", param="avatar_type"
         )

@@ -90,6 +90,8 @@ async def test_what_is_said_of_a_profile_stays_until_it_is_taken_away(server: Li
         ({"display_name": "x" * 65}, "invalid_profile_display_name"),
         ({"description": "x" * 501}, "invalid_profile_description"),
         ({"avatar_type": "film"}, "invalid_profile_avatar_type"),
+        ({"avatar_type": {}, "avatar_url": ""}, "invalid_profile_avatar_type"),
+        ({"avatar_type": 0}, "invalid_profile_avatar_type"),
         ({"avatar_type": ["image"]}, "invalid_profile_avatar_type"),
         ({"avatar_type": "image"}, "invalid_profile_avatar_url"),
         ({"avatar_url": "http://a.example/a.png"}, "invalid_profile_avatar_url"),
