@@ -152,11 +152,12 @@ class Updates:
 
     async def dismiss(self, caller: Caller, version: str | None) -> str:
         """Remembers that somebody knows of this version, the newest where none is said. Raises InvalidInput."""
-        newest = None if version else (await self.latest()).release
-        wanted = version or (newest.version if newest else None)
-        if wanted is None:
-            raise InvalidInput("no newer version is known; say which one: version", code=UNKNOWN, param="version")
-        self._dismissed = known_form(wanted)
+        if version is None:
+            newest = (await self.latest()).release
+            if newest is None:
+                raise InvalidInput("no newer version is known; say which one: version", code=UNKNOWN, param="version")
+            version = newest.version
+        self._dismissed = wanted = known_form(version)
         now = self.clock.now()
         await self.database.write(lambda conn: _audit(conn, caller, "update.dismissed", wanted, now))
         await asyncio.to_thread(self._keep)

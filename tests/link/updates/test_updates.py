@@ -176,7 +176,7 @@ async def test_what_was_known_and_dismissed_outlives_the_process(opened: OpenUpd
     assert (entry.action, entry.device_id, entry.subject) == ("update.dismissed", "dev_1", "99.0")
 
 
-@pytest.mark.parametrize("version", ["1.0; rm -rf ~", "../../x", "--index-url=http://evil", "1.0+local", "٣.٠"])
+@pytest.mark.parametrize("version", ["1.0; rm -rf ~", "../../x", "--index-url=http://evil", "1.0+local", "٣.٠", ""])
 async def test_what_is_no_version_is_not_dismissed(opened: OpenUpdates, tmp_path: Path, version: str) -> None:
     with pytest.raises(InvalidInput) as raised:
         await opened(pretend_pip(tmp_path / "pip", "99.0")).dismiss(CALLER, version)
