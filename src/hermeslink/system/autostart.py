@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hermes.core.errors import Conflict
 from hermes.home.autostart import autostart
 from hermes.home.autostart.autostart import Enabled, State
 from hermes.home.autostart.entry import Program
@@ -38,6 +40,17 @@ def link_program(home: LinkHome, hermes_root: Path, environ: Mapping[str, str]) 
     )
 
 
+@contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        raise Conflict(
+            f"what starts with the machine cannot be written ({error.strerror}){where}", code="autostart_not_written"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Autostart:
     """Blocks on the disk, and on the system's own commands: not for the event loop.
@@ -53,14 +66,19 @@ class Autostart:
         return {name: autostart.state(program, self.environ) for name, program in self._programs().items()}
 
     def enable(self, services: Sequence[Service] = SERVICES) -> dict[Service, Enabled]:
-        """Starts nothing now. Raises Conflict and OSError as `autostart.enable` does."""
+        """Starts nothing now. Raises Conflict as `autostart.enable` does, of any before the first is written, and
+        `autostart_not_written`."""
         chosen = self._programs(services)
-        return {name: autostart.enable(program, self.environ) for name, program in chosen.items()}
+        for program in chosen.values():
+            autostart.refuse(program, self.environ)
+        with _named():
+            return {name: autostart.enable(program, self.environ) for name, program in chosen.items()}
 
     def disable(self, services: Sequence[Service] = SERVICES) -> dict[Service, list[Path]]:
-        """Stops nothing now. What was removed."""
+        """Stops nothing now. What was removed. Raises Conflict `autostart_not_written`."""
         chosen = self._programs(services)
-        return {name: autostart.disable(program, self.environ) for name, program in chosen.items()}
+        with _named():
+            return {name: autostart.disable(program, self.environ) for name, program in chosen.items()}
 
     def _programs(self, services: Sequence[Service] = SERVICES) -> dict[Service, Program]:
         programs: dict[Service, Program] = {}

@@ -54,6 +54,26 @@ async def test_an_admin_switches_it_on_and_off_for_both_services(desktop: Path) 
         ]
 
 
+async def test_an_entry_of_another_home_leaves_nothing_half_done(desktop: Path) -> None:
+    create_home(Home(desktop))
+    (desktop / GATEWAY).write_text("somebody else's")
+    async with serving_link(desktop) as server:
+        refused = await server.admin.post("/api/v1/system/autostart/enable")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "entry_of_another_home")
+        assert not (desktop / ENTRY).exists()
+        alone = await server.admin.post("/api/v1/system/autostart/enable", json={"services": ["link"]})
+        assert alone.json()["autostart"]["services"] == {"link": True, "gateway": False}
+        assert (desktop / GATEWAY).read_text() == "somebody else's"
+
+
+async def test_a_folder_that_cannot_be_written_is_named(desktop: Path) -> None:
+    async with serving_link(desktop) as server:
+        (desktop / ENTRY).mkdir()
+        refused = await server.admin.post("/api/v1/system/autostart/enable")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "autostart_not_written")
+        assert "hermes-link.desktop" in refused.json()["error"]["message"]
+
+
 async def test_before_another_server_the_gateway_is_no_matter(desktop: Path) -> None:
     async with serving_link(desktop) as server:
         on = (await server.admin.post("/api/v1/system/autostart/enable")).json()

@@ -62,18 +62,17 @@ def text(program: Program, environ: Mapping[str, str], platform: str = sys.platf
 def enable(program: Program, environ: Mapping[str, str], platform: str = sys.platform) -> Enabled:
     """From the next login or start of the machine on. Raises Conflict: `autostart_unsupported` where this machine has
     no way, `entry_of_another_home`. And OSError."""
-    method = _chosen(environ, platform)
-    if method is None:
-        raise Conflict(
-            "this machine has neither a systemd nor a desktop that starts programs; have your own service manager "
-            f"run: {shlex.join(program.foreground)}, or start it by hand: {program.by_hand}",
-            code="autostart_unsupported",
-        )
+    method = _of_here(program, environ, platform)
     why = method.enable(program)
     for other in _known(environ, platform):  # a desktop's entry from before there was a systemd
         if other.kind != method.kind:
             other.disable(program)
     return Enabled(method.kind, method.file(program), why)
+
+
+def refuse(program: Program, environ: Mapping[str, str], platform: str = sys.platform) -> None:
+    """Raises the Conflict that `enable` would, and writes nothing."""
+    _of_here(program, environ, platform).refuse_another_homes(program)
 
 
 def disable(program: Program, environ: Mapping[str, str], platform: str = sys.platform) -> list[Path]:
@@ -88,6 +87,17 @@ def _known(environ: Mapping[str, str], platform: str) -> list[Method]:
     if platform == "win32":
         return [Startup(environ)]
     return [Systemd(environ), Xdg(environ)]
+
+
+def _of_here(program: Program, environ: Mapping[str, str], platform: str) -> Method:
+    method = _chosen(environ, platform)
+    if method is None:
+        raise Conflict(
+            "this machine has neither a systemd nor a desktop that starts programs; have your own service manager "
+            f"run: {shlex.join(program.foreground)}, or start it by hand: {program.by_hand}",
+            code="autostart_unsupported",
+        )
+    return method
 
 
 def _chosen(environ: Mapping[str, str], platform: str) -> Method | None:

@@ -65,17 +65,21 @@ class Method(ABC):
     def enable(self, program: Program) -> str | None:
         """From the next start of the machine on; now, nothing is started. What the system refused, None when nothing.
 
-        Raises Conflict `entry_of_another_home` where there is an entry of that name and other homes, and OSError.
+        Raises Conflict as `refuse_another_homes` does, and OSError.
         """
+        self.refuse_another_homes(program)
         file = self.file(program)
-        if self.read(program) is not None and not self.is_written(program):
-            raise Conflict(
-                f"{file} belongs to another home; remove it first, or give this home another name",
-                code="entry_of_another_home",
-            )
         file.parent.mkdir(parents=True, exist_ok=True)
         write_private(file, self.text(program))
         return None
+
+    def refuse_another_homes(self, program: Program) -> None:
+        """Raises Conflict `entry_of_another_home` where there is an entry of that name and other homes."""
+        if self.read(program) is not None and not self.is_written(program):
+            raise Conflict(
+                f"{self.file(program)} belongs to another home; remove it first, or give this home another name",
+                code="entry_of_another_home",
+            )
 
     def disable(self, program: Program) -> Path | None:
         """What runs goes on. The file that was removed, None where there was none of this program."""
