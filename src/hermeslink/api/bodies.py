@@ -5,7 +5,8 @@ that clients know (spec: link-api, section 1). And what answers have in common.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -46,8 +47,7 @@ class Body(BaseModel):
     @classmethod
     def _take_no_flag_for_a_number(cls, value: object, info: ValidationInfo) -> object:
         """pydantic takes false for 0: `older_than_days: false` would be a plan of everything. And 0 for false."""
-        annotation = cls.model_fields[info.field_name or ""].annotation
-        kinds = {annotation, *get_args(annotation)}
+        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
         if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
             raise ValueError("this is a number, not true or false")
         if (
@@ -58,6 +58,16 @@ class Body(BaseModel):
         ):
             raise ValueError("this is true or false, not a number")
         return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """What a value of it may be, also where limits stand inside: `Annotated[int, Field(gt=0)] | None`."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kinds(annotation.__origin__)
+    if origin in (Union, UnionType):
+        return set().union(*map(_kinds, get_args(annotation)))
+    return {annotation}
 
 
 def refusing_with(code: str) -> type[APIRoute]:

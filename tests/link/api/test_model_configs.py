@@ -410,6 +410,8 @@ async def test_what_is_no_model_is_refused_with_its_field(
         {**BOX, "reasoning_effort": "enormous"},
         {**BOX, "context_length": 0},
         {**BOX, "context_length": "many"},
+        {**BOX, "context_length": True},
+        {**BOX, "set_default": 1},
         {**BOX, "api_mode": "codex_responses"},
         {**BOX, "set_default": "perhaps"},
         {**BOX, "id": 7},
