@@ -41,6 +41,10 @@ class ProfileFiles:
     async def read(self, profile: str, work: Callable[[Home], T]) -> T:
         return await asyncio.to_thread(self._done, profile, work)
 
+    async def write(self, profile: str, work: Callable[[Home], T]) -> T:
+        """For who notes what it came to himself. A key that was just written is known to the log's sink."""
+        return await asyncio.to_thread(self._changed, profile, work)
+
     async def change(
         self,
         caller: Caller,
@@ -51,7 +55,7 @@ class ProfileFiles:
     ) -> T:
         """`action` and `details` as the audit has them: `memory.added`; no secret may be among them. What failed is
         not noted."""
-        done = await asyncio.to_thread(self._changed, profile, work)
+        done = await self.write(profile, work)
         await self.note(caller, profile, action, details)
         return done
 
@@ -75,7 +79,6 @@ class ProfileFiles:
             return work(home)
 
     def _changed(self, profile: str, work: Callable[[Home], T]) -> T:
-        """A key that was just written is known to the log's sink."""
         done = self._done(profile, work)
         with suppress(HermesError):  # a profile that was deleted
             hide_in_logs(secrets_in(self._home_of(profile)))

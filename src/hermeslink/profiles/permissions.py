@@ -83,7 +83,7 @@ class ProfilePermissions:
         def work(home: Home) -> dict[str, Any]:
             return _changed(home, settings, toolsets)
 
-        changed = await self._files.read(profile, work)
+        changed = await self._files.write(profile, work)
         if changed:
             await self._files.note(caller, profile, "permissions.changed", changed)
         return await self.show(profile)
@@ -153,6 +153,9 @@ def _check_texts(settings: Mapping[str, Any]) -> None:
     for name, value in settings.items():
         if isinstance(value, str) and not value.isprintable():
             raise InvalidInput(f"{name}: expected text on one line", code=INVALID, param=name)
+    for name in ("terminal.env_passthrough", "terminal.bubblewrap.binds"):
+        if any(not text.strip() or not text.isprintable() for text in _texts(settings.get(name) or [], name)):
+            raise InvalidInput(f"{name}: expected texts on one line each", code=INVALID, param=name)
     for name in (ALLOWLIST, "approvals.deny"):
         patterns = _texts(settings.get(name) or [], name)
         if len(patterns) > MOST_PATTERNS or any(

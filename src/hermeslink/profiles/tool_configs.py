@@ -11,6 +11,7 @@ from typing import Any
 from hermes.core.errors import Conflict, InvalidInput, NotFound
 from hermes.core.redact import Redactor
 from hermes.home.edit import change_settings
+from hermes.home.names import PROVIDER_NAMES
 from hermes.home.paths import Home
 from hermes.home.profiles import OWN_PREFIXES
 from hermes.home.sections import (
@@ -22,10 +23,11 @@ from hermes.home.sections import (
     TtsSettings,
     WebSettings,
 )
-from hermes.home.services import EXAMPLES, HOME, OPENAI_KEY, lacking
+from hermes.home.services import EXAMPLES, HOME, OPENAI, OPENAI_KEY, lacking
 from hermes.home.settings import Settings
 from hermeslink.core.caller import Caller
 from hermeslink.profiles.files import ProfileFiles, readable_settings, without_paths
+from hermeslink.profiles.model_edits import MADE_NAME
 
 AVAILABLE: dict[str, type[Section]] = {
     "web": WebSettings,
@@ -85,7 +87,7 @@ class ToolConfigs:
         def work(home: Home) -> list[str]:
             return _changed(home, tool, values, keys)
 
-        changed = await self._files.read(profile, work)
+        changed = await self._files.write(profile, work)
         if changed:
             await self._files.note(caller, profile, "tool_config.changed", {"tool": tool, "changed": changed})
         return await self.show(profile, tool)
@@ -190,6 +192,10 @@ def _service_changes(
         fields["key_env"] = own
     if own in given and given[own] is None and named == own:
         fields["key_env"] = None
+    was = (before, getattr(section, "base_url", None))
+    goes = (fields.get("key_env", was[0]), fields.get("base_url", was[1]))
+    if goes != was:
+        _check_owner(*goes)
     changes = {f"{tool}.{name}": value for name, value in fields.items()} | given
     return changes | ({f"{tool}.api_key": None} if given else {})  # in config.yaml it would beat the one in .env
 
@@ -198,6 +204,16 @@ def _check_name(name: object) -> None:
     """What opens this server itself is sent to no service."""
     if not isinstance(name, str) or _KEY_NAME.fullmatch(name) is None or name.startswith(OWN_PREFIXES):
         raise _wrong("values.key_env", "the name of a variable in .env that holds this service's key: MY_SERVICE_KEY")
+
+
+def _check_owner(name: Any, base_url: object) -> None:
+    """The key of a language model goes to no service; OpenAI's to OpenAI's own address alone."""
+    if name == OPENAI_KEY:
+        is_own = base_url is None or (isinstance(base_url, str) and base_url.rstrip("/") == OPENAI)
+    else:
+        is_own = name not in PROVIDER_NAMES and MADE_NAME.fullmatch(name or "") is None
+    if not is_own:
+        raise _wrong("values.key_env", f"a key of this service's own; {name} is for another address")
 
 
 def _key(name: str, value: object) -> str | None:

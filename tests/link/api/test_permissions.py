@@ -148,6 +148,8 @@ async def test_what_is_configured_is_said_so(server: LinkServer, tmp_path: Path)
         ({"terminal": {"backend": "cloud"}}, "terminal.backend"),
         ({"terminal": {"shell": "sh\0"}}, "terminal.shell"),
         ({"terminal": {"docker": {"image": "a\nb"}}}, "terminal.docker.image"),
+        ({"terminal": {"bubblewrap": {"binds": ["a\0b"]}}}, "terminal.bubblewrap.binds"),
+        ({"terminal": {"env_passthrough": ["A", ""]}}, "terminal.env_passthrough"),
         ({"terminal": {"cwd": "relative"}}, "terminal.cwd"),
         ({"terminal": {"cwd": "/not/there"}}, "terminal.cwd"),
         ({"terminal": {"cwd": "/\0"}}, "terminal.cwd"),

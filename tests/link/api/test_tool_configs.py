@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from hermes.core.redact import Redactor
 from hermes.home.config_file import read_config
 from hermes.home.env import read_env
+from hermes.home.logs import LineFormatter
 from tests.support.link import LinkServer
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
@@ -131,6 +135,9 @@ async def test_what_dotenv_says_of_the_home_is_changed_there(server: LinkServer,
         ("tts", {"values": {"apiKey": ["canary"]}}, "env.api_key"),
         ("tts", {"values": {"keyEnv": "API_SERVER_KEY"}}, "values.key_env"),
         ("tts", {"values": {"keyEnv": "../x"}}, "values.key_env"),
+        ("tts", {"values": {"keyEnv": "ANTHROPIC_API_KEY"}}, "values.key_env"),
+        ("tts", {"values": {"keyEnv": "MODEL_LUNA_API_KEY", "baseUrl": "http://h/v1"}}, "values.key_env"),
+        ("tts", {"values": {"keyEnv": "OPENAI_API_KEY", "baseUrl": "http://h/v1"}}, "values.key_env"),
         ("homeassistant", {"values": {"url": "ha"}}, "values.url"),
         ("homeassistant", {"env": {"HASS_PASSWORD": "canary"}}, "env.HASS_PASSWORD"),
         ("homeassistant", {"env": {"HASS_URL": "ha"}}, "values.url"),
@@ -145,6 +152,29 @@ async def test_a_wrong_value_changes_nothing(
     assert str(tmp_path) not in answer.text
     assert (tmp_path / "config.yaml").read_text() == "limits: {max_steps: 1}\n"
     assert not (tmp_path / ".env").exists()
+
+
+async def test_the_key_of_openai_does_not_follow_to_another_address(server: LinkServer, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=canary\n")
+    (tmp_path / "config.yaml").write_text("tts: {model: m, key_env: OPENAI_API_KEY}\n")
+    moved = {"values": {"baseUrl": "http://h/v1"}}
+    assert refused(await patch(server, "tts", moved)) == (400, "profile_tool_config_invalid", "values.key_env")
+    found = told(await patch(server, "tts", {**moved, "env": {"TTS_API_KEY": "canary-2"}}))
+    assert (found["values"]["baseUrl"], found["values"]["keyEnv"]) == ("http://h/v1", "TTS_API_KEY")
+    told(await patch(server, "tts", {"values": {"baseUrl": "https://api.openai.com/v1/", "keyEnv": "OPENAI_API_KEY"}}))
+
+
+async def test_no_log_shows_a_key_that_was_just_sent(server: LinkServer) -> None:
+    lines = StringIO()
+    handler = logging.StreamHandler(lines)
+    handler.setFormatter(LineFormatter(Redactor()))
+    logging.getLogger().addHandler(handler)
+    try:
+        told(await patch(server, "tts", {"env": {"TTS_API_KEY": "a-word-of-the-owner"}}))
+        logging.getLogger("hermes").warning("a service said a-word-of-the-owner")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert "a service said" in lines.getvalue() and "a-word-of-the-owner" not in lines.getvalue()
 
 
 @pytest.mark.parametrize("body", [{}, {"values": {}, "env": {}}, {"model": "x"}, None])
