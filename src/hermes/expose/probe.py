@@ -40,7 +40,7 @@ def probe(url: str, path: str, *, timeout_seconds: float = TRY_SECONDS) -> Probe
     host, port = parts.hostname or "", parts.port or 443
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # a label may be longer than a name's may be
         return Probe(url, problem=f"the name {host} is not known yet; a new one may take some minutes")
     addresses = tuple(dict.fromkeys(str(one[4][0]) for one in found))
     return Probe(url, addresses, _asked(host, port, parts.path.rstrip("/") + path, timeout_seconds))

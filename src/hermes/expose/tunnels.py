@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hermes.core.errors import Conflict, HermesError, InvalidInput
+from hermes.core.hosts import normal_host
 from hermes.core.redact import is_secret_name
 from hermes.expose.exposure import Via
 from hermes.expose.program import Program
@@ -28,7 +29,7 @@ CONSENT_SECONDS = 600.0
 LOOK_SECONDS = 0.3
 
 _QUICK = re.compile(r"https://[a-z0-9][a-z0-9-]*\.trycloudflare\.com\b")
-_URL = re.compile(r"https://[A-Za-z0-9.\-\[\]:]+(?=[\s\"'|,)>]|/?$|/[\s\"'|,)>])")
+_URL = re.compile(r"https://[A-Za-z0-9.\-\[\]:]+(?=[\s\"'|,)>\x1b]|/?$|/[\s\"'|,)>\x1b])")
 
 Say = Callable[[str], None]
 """Is told the link by which the owner of the tailnet allows it."""
@@ -211,9 +212,9 @@ def _printed_url(program: Program, given: str | None) -> str:
     ends_at = time.monotonic() + (1.0 if given else START_SECONDS)
     while time.monotonic() < ends_at:
         line = program.line(LOOK_SECONDS) or ""
-        found = None if given else _URL.search(line)
-        if found:
-            return found[0]
+        for found in [] if given else _URL.findall(line):
+            with suppress(InvalidInput):
+                return _checked(found.rstrip(".:"))
         if program.exit_code is not None:
             raise _gave_up("the command", program)
     if given:
@@ -233,6 +234,8 @@ def _checked(url: str) -> str:
         parts = urllib.parse.urlsplit(address)
         if (
             parts.hostname
+            and normal_host(parts.netloc) is not None
+            and all(0 < len(label) < 64 for label in parts.hostname.split("."))
             and parts.port != 0
             and address.lower() == f"https://{parts.netloc.lower()}"
             and ("@" not in parts.netloc)

@@ -57,6 +57,9 @@ def test_there_is_nothing_to_take_back_where_nothing_was_published(tmp_path: Pat
         ("sleep 60", "https://a.example/path", "invalid_request"),
         ("sleep 60", "https://user:secret@a.example", "invalid_request"),
         ("sleep 60", "https://", "invalid_request"),
+        ("sleep 60", "https://a b", "invalid_request"),
+        ("sleep 60", "https://a.example.", "invalid_request"),
+        ("sleep 60", f"https://{'a' * 64}.example", "invalid_request"),
         ("sh -c 'echo no account >&2; exit 3'", None, "expose_failed"),
     ],
 )
@@ -82,6 +85,26 @@ def test_a_command_is_no_shell(tmp_path: Path) -> None:
     assert opened.program.said().splitlines()[0] == "2: 8642; touch x http://127.0.0.1:8642"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "It leads to https://a.example.",
+        "\x1b[32mhttps://a.example\x1b[0m",
+        "not https://[: nor https://... but https://a.example/ (see https://manual.example/start)",
+    ],
+)
+def test_an_address_is_found_in_what_is_written_for_people(tmp_path: Path, line: str) -> None:
+    (tmp_path / "words").write_text(f"{line}\n")
+    tool = tmp_path / "tunnel"
+    tool.write_text(f"#!/bin/sh\ncat {tmp_path / 'words'}\nexec sleep 60\n")
+    tool.chmod(0o755)
+    wish = Wish(Via.COMMAND, 8642, command=str(tool))
+    opened = open_tunnel(wish, with_path(tmp_path), lock=None, say=print)
+    assert opened.program is not None
+    opened.program.end()
+    assert opened.url == "https://a.example"
+
+
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="only Linux has all of 127.0.0.0/8")
 def test_the_probe_tells_what_is_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edge = Edge(tmp_path, [0], lambda port: None)
@@ -95,4 +118,5 @@ def test_the_probe_tells_what_is_in_the_way(tmp_path: Path, monkeypatch: pytest.
     finally:
         edge.close()
     assert "no connection" in probe(url, "/health").problem
-    assert "not known" in probe("https://nobody.invalid", "/health").problem
+    for name in ("nobody.invalid", f"{'a' * 64}.invalid"):
+        assert "not known" in probe(f"https://{name}", "/health").problem
