@@ -132,6 +132,8 @@ def _values(text: str, path: Path) -> dict[str, Any]:
         raise ConfigUnreadable(f"{path}{place}: {exc.problem or exc.context or 'not YAML'}", path.name, line) from exc
     except (YAMLError, ValueError) as exc:
         raise ConfigUnreadable(f"{path}: {exc}", path.name) from exc
+    except RecursionError as exc:
+        raise ConfigUnreadable(f"{path}: brackets stand inside each other too deeply", path.name) from exc
     if values is None:
         return {}
     if not isinstance(values, dict):

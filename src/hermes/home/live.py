@@ -132,8 +132,7 @@ class LiveSettings:
             if self._stamp() != self._seen:
                 await self._take_up(home)
             if self._is_behind:  # since now, or since whoever waited for it left
-                for follow in self._followers:
-                    await follow()
+                await self._catch_up()
                 self._is_behind = False
 
     async def _take_up(self, home: Home) -> None:
@@ -146,6 +145,11 @@ class LiveSettings:
             self._seen = stamp
             self._refused(home, error.message)
             return
+        except Exception:  # a fault of ours: neither requests nor chores must end with it
+            log.exception("settings could not be read")
+            self._seen = stamp
+            self._refused(home, "they could not be read; the log says why")
+            return
         before, self.now = self.now, settings
         self._seen, self.problem = settings.stamp, ""
         self._is_behind = True
@@ -154,8 +158,20 @@ class LiveSettings:
                 change(before, settings)
         except Exception:  # a fault of ours, and half of them taken up: runs must not end with it
             log.exception("settings could not be taken up")
-            self.problem = f"they could not be taken up whole; the log says why: {self.restart}"
+            self.problem = self._half_taken
         self._tell(before)
+
+    async def _catch_up(self) -> None:
+        for follow in self._followers:
+            try:
+                await follow()
+            except Exception:  # nor with this one
+                log.exception("settings could not be taken up")
+                self.problem = self._half_taken
+
+    @property
+    def _half_taken(self) -> str:
+        return f"they could not be taken up whole; the log says why: {self.restart}"
 
     async def _settled(self) -> Stamp:
         """A file that was put in place of another is whole; one that is written in place, or gone, may not be yet."""

@@ -148,6 +148,7 @@ async def test_what_cannot_be_used_leaves_all_as_it_was_and_is_said_once(
     live.check(check)
     for text, problem in (
         ("approvals: [\n", "config.yaml, line 2"),
+        (f"approvals: {'[' * 3000}{']' * 3000}\n", "too deeply"),
         ("approvals: {mode: x}\nlimits: {max_steps: none}\n", "approvals.mode: expected one of"),
         ("approvals: {mode: 'off'}\ndelegation: {model: nobody}\n", "there is no 'nobody'"),
     ):
@@ -158,7 +159,7 @@ async def test_what_cannot_be_used_leaves_all_as_it_was_and_is_said_once(
         assert str(home.path) not in live.problem
         assert "\n" not in live.problem
         assert live.now.approvals.mode == "manual"
-    assert len([one for one in caplog.records if "cannot be used" in one.message]) == 3
+    assert len([one for one in caplog.records if "cannot be used" in one.message]) == 4
     write_private(home.config_file, "approvals: {mode: 'off'}\n")
     await live.look()
     assert (live.problem, live.now.approvals.mode) == ("", "off")
@@ -183,6 +184,27 @@ async def test_what_has_to_be_waited_for_is_done_by_the_next_when_the_first_left
     await live.look()
     await live.look()
     assert done == ["off"]
+
+
+async def test_a_fault_of_whoever_takes_them_up_ends_no_request_and_is_said(home: Home) -> None:
+    def fault(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    async def late() -> None:
+        fault()
+
+    for wire in (LiveSettings.check, LiveSettings.on_change):
+        live = live_settings(home)
+        wire(live, fault)
+        set_config(home.config_file, ["approvals", "timeout"], 5 if wire is LiveSettings.check else 6)
+        await live.look()
+        assert "the log says why" in live.problem
+    live = live_settings(home)
+    live.behind(late)
+    set_config(home.config_file, ["approvals", "timeout"], 7)
+    await live.look()
+    assert "hermes gateway restart" in live.problem
+    assert live.now.approvals.timeout == 7
 
 
 async def test_a_process_without_a_home_looks_at_nothing() -> None:
