@@ -178,6 +178,20 @@ def test_a_toolset_that_there_is_not_is_a_slip_that_stops_no_run(gateway: Gatewa
     assert check(gateway.client)["status"] == "ok"
 
 
+def test_a_path_that_leads_nowhere_is_refused_with_all_that_stands_beside_it(
+    gateway: Gateway, model: ScriptedModelServer
+) -> None:
+    model.add(Step(text="Hello.", times=0))
+    whole = (gateway.home / "config.yaml").read_text()
+    write(gateway, "toolsets: [file]\nfile: {roots: [~nobody-of-this-name/x]}\n")
+    said(gateway.client, "hello")
+    assert "terminal" in offered(model)
+    assert "file.roots" in check(gateway.client)["detail"]
+    (gateway.home / "config.yaml").write_text(whole)
+    said(gateway.client, "hello")
+    assert check(gateway.client)["status"] == "ok"
+
+
 def test_what_is_remembered_is_told_as_the_settings_say_now_in_sessions_that_go_on_too(
     gateway: Gateway, model: ScriptedModelServer
 ) -> None:
@@ -298,6 +312,21 @@ def test_an_mcp_server_comes_and_goes(gateway: Gateway, model: ScriptedModelServ
     hermes(gateway, "config", "unset", "mcp_servers")
     said(gateway.client, "echo")
     assert "mcp-notes" not in [one["name"] for one in gateway.client.get("/v1/toolsets").json()["data"]]
+
+
+def test_a_server_that_is_gone_and_still_named_stops_no_run(gateway: Gateway, model: ScriptedModelServer) -> None:
+    model.add(Step(text="Hello.", times=0))
+    server = json.dumps({"notes": in_config("--legacy", trust="all")})
+    write(gateway, f"toolsets: [file, mcp-notes]\nmcp_servers: {server}\n")
+    said(gateway.client, "hello")
+    assert "mcp_notes_echo" in offered(model)
+    hermes(gateway, "config", "unset", "mcp_servers")
+    said(gateway.client, "hello")
+    assert "there is no 'mcp-notes'" in check(gateway.client)["detail"]
+    hermes(gateway, "config", "set", "toolsets", "file")
+    said(gateway.client, "hello")
+    assert "mcp_notes_echo" not in offered(model)
+    assert check(gateway.client)["status"] == "ok"
 
 
 def test_a_guest_behind_the_listener_takes_up_its_own_settings(

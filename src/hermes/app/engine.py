@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hermes.agent.agent import Agent
 from hermes.app.agent import AgentOfHome
-from hermes.app.live import LiveEngine, asks, job_rules, model_choices, runner_settings, upload_settings
+from hermes.app.live import LiveEngine, asks, check_paths, job_rules, model_choices, runner_settings, upload_settings
 from hermes.app.mcp import mcp_servers
 from hermes.app.toolsets import Parts, build_toolsets, memories_of, remove_leftovers, skills_of
 from hermes.core.clock import Clock, SystemClock
@@ -90,9 +90,10 @@ async def open_engine(
     `identity` is what other processes know this one by.
     `progress` hears of what takes long: the built-in model being put together and warmed.
     `is_live`: what is changed in the home's files is taken up; nothing of `settings` was set otherwise then.
-    Raises StoreUnavailable when the database cannot be opened.
+    Raises StoreUnavailable when the database cannot be opened, ConfigError for settings nothing can be made with.
     """
     clock = clock or SystemClock()
+    check_paths(settings)
     keys = {**environ, **settings.environ}
     secrets = secret_values(settings, keys)
     database = await _open_database(database_url or _database_url(settings, home), home)

@@ -7,8 +7,9 @@ from the next action on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from hermes.app.api import model_id
@@ -64,16 +65,18 @@ class LiveEngine:
     def follow(self) -> None:
         self.live.check(runner_settings)
         self.live.check(self._check_toolsets)
+        self.live.check(check_paths)
         self.live.on_change(self._change)
         self.live.behind(self._catch_up)
 
     def _check_toolsets(self, settings: Settings) -> None:
-        """A slip would fail every run from now on. What was named before is left to the doctor."""
-        servers = {server.toolset for server in servers_of(settings, {})}
-        known = {*TOOLSETS, *COMPOSITES, *servers, *_toolsets_of(self.live.now)}
+        """A slip would fail every run from now on, and so would a server that is gone and still named. What was one
+        before is left to the doctor."""
+        known = _known_toolsets(settings)
+        slips = set(_toolsets_of(self.live.now)) - _known_toolsets(self.live.now).keys()
         for name in _toolsets_of(settings):
-            if name not in known:
-                there = ", ".join([*TOOLSETS, *COMPOSITES, *sorted(servers)])
+            if name not in known and name not in slips:
+                there = ", ".join(known)
                 raise ConfigError(f"toolsets: there is no {name!r}; there are {there}", param="toolsets")
 
     def _change(self, before: Settings, now: Settings) -> None:
@@ -128,6 +131,24 @@ def runner_settings(settings: Settings) -> RunnerSettings:
     )
 
 
+def check_paths(settings: Settings) -> None:
+    """Raises ConfigError for a home folder of somebody who is not there."""
+    terminal = settings.terminal
+    paths: Mapping[str, Sequence[str | None]] = {
+        "terminal.cwd": [terminal.cwd],
+        "terminal.bubblewrap.binds": terminal.bubblewrap.binds,
+        "terminal.ssh.key_file": [terminal.ssh.key_file],
+        "terminal.ssh.known_hosts": [terminal.ssh.known_hosts],
+        "file.roots": settings.file.roots,
+    }
+    for name, given in paths.items():
+        for path in given:
+            try:
+                Path(path or "").expanduser()
+            except RuntimeError as error:
+                raise ConfigError(f"{name}: {path!r} is in the home folder of no user of this machine") from error
+
+
 def asks(settings: Settings) -> Ask:
     """What a job does when it would have to ask."""
     return Ask.APPROVE if settings.approvals.cron_mode == "approve" else Ask.DENY
@@ -154,6 +175,11 @@ def model_choices(settings: Settings, keys: Mapping[str, str]) -> ModelChoices:
 
 def _toolsets_of(settings: Settings) -> list[str]:
     return [*(settings.toolsets or ()), *(name for names in settings.platform_toolsets.values() for name in names)]
+
+
+def _known_toolsets(settings: Settings) -> dict[str, None]:
+    servers = sorted(server.toolset for server in servers_of(settings, {}))
+    return dict.fromkeys([*TOOLSETS, *COMPOSITES, *servers])
 
 
 def _of_models(settings: Settings) -> object:
