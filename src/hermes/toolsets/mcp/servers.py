@@ -88,14 +88,19 @@ class McpServers:
 
     async def change(self, servers: Iterable[McpServer], surroundings: Surroundings) -> tuple[str, ...]:
         """These are the owner's from now on: what is new is connected, what is gone or another is ended, and the rest
-        stays as it is. The toolsets of those that are gone."""
+        stays as it is. The toolsets of those that are gone. Called again, it goes on where it was cancelled."""
         wanted = {server.name: server for server in servers}
-        ending = {name: held for name, held in self._held.items() if held.connection.server != wanted.get(name)}
+        ending = {
+            name: held
+            for name, held in self._held.items()
+            if held.connection.server != wanted.get(name) or held.task.cancelling()
+        }
         self._servers, self._surroundings = tuple(wanted.values()), surroundings
         for name in ending:
-            del self._held[name]
             self._names.pop(name, None)
         await _end(ending.values())
+        for name in ending:
+            del self._held[name]
         self._started_at = self._clock.monotonic()
         for name, server in wanted.items():
             if name not in self._held:

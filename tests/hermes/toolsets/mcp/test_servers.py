@@ -369,3 +369,22 @@ async def test_of_servers_that_are_changed_what_is_the_same_stays_and_what_is_go
             "mcp-stays",
         }
         assert (await there.call("mcp_new_echo", '{"text": "hi"}')).content == "echo: hi"
+
+
+async def test_a_change_that_was_cancelled_is_finished_by_the_next(tmp_path: Path) -> None:
+    stays, goes, back = a_server("stays"), a_server("goes"), a_server("back")
+    async with room(tmp_path, stays, goes, back) as there:
+        around = there.servers._surroundings
+        before = there.servers._held["back"].connection
+        first = asyncio.create_task(there.servers.change([stays], around))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        assert first.cancelled()
+        assert await there.servers.change([stays, back], around) == ("mcp-goes",)
+        await there.registry.ready(None)
+        assert [(one.name, str(one.state)) for one in there.servers.states()] == [
+            ("stays", "connected"),
+            ("back", "connected"),
+        ]
+        assert there.servers._held["back"].connection is not before
