@@ -53,7 +53,11 @@ def change_settings(home: Home, changes: Changes | Callable[[Settings], Changes]
         config, env = ConfigDraft(home.config_file), EnvDraft(home.env_file)
         changed = [name for name, value in taken.items() if _change(config, env, name, value)]
         env.write()
-        config.write()
+        try:
+            config.write()
+        except BaseException:
+            env.take_back()
+            raise
     return changed
 
 

@@ -45,7 +45,7 @@ class EnvDraft:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._before = self._text = _read(path)
+        self._found = self._before = self._text = _read(path)
 
     def get(self, name: str) -> str | None:
         return _values(self._text).get(name) or None
@@ -73,6 +73,11 @@ class EnvDraft:
         if self._text != self._before:
             write_private(self._path, self._text)
             self._before = self._text
+
+    def take_back(self) -> None:
+        """What was there before it was written, where what belongs to it could not be written."""
+        self._text = self._found
+        self.write()
 
 
 def set_env(path: Path, name: str, value: str) -> None:

@@ -157,3 +157,12 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line_and_left_alone(home: 
         change_settings(home, {"approvals.mode": "off"})
     assert caught.value.line == 3
     assert home.config_file.read_text() == "a: 1\nb: [\n"
+
+
+def test_where_config_yaml_cannot_be_written_dotenv_is_as_it_was(home: Home) -> None:
+    before = home.env_file.read_bytes()
+    (home.path / "backups").write_text("a file in the way")
+    with pytest.raises(OSError, match="backups"):
+        change_settings(home, {"OPENAI_API_KEY": "sk-" + "a" * 20, "approvals.mode": "off"})
+    assert home.env_file.read_bytes() == before
+    assert home.config_file.read_text() == FILE
