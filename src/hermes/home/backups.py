@@ -38,6 +38,8 @@ def keep_backup(home: Path, file: Path) -> None:
     if not text:
         return
     text = _masked(home, file, text)
+    if not text:
+        return
     kept = backups_of(home, file)
     if kept and _text(kept[-1]) == text:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from hermes.home.names import canonical, find_setting
 
 
 def masked_config(path: Path, text: str) -> str:
-    """The text of a config.yaml with `[redacted]` for each secret, also for what has the shape of one in a comment.
+    """The text of a config.yaml with `[redacted]` for each secret, also for what has the shape or the name of one in a
+    comment.
 
     Where the text cannot be changed in place (anchors), its values alone, without comments.
     """
@@ -24,7 +26,15 @@ def masked_config(path: Path, text: str) -> str:
         text = draft.text
     except ConfigError:
         text = dumped({key: masked(value, (str(key),)) for key, value in draft.values.items()})
-    return Redactor()(text)
+    return Redactor()(_PUT_OUT.sub(_hidden, text))
+
+
+_PUT_OUT = re.compile(r"^(?P<head>[^\S\n]*#[#\s-]*(?P<name>[\w.-]+):[^\S\n]+)(?P<value>\S.*)$", re.MULTILINE)
+"""A setting that was made a comment."""
+
+
+def _hidden(match: re.Match[str]) -> str:
+    return f"{match['head']}{HIDDEN}" if _is_secret_place((match["name"],)) else match[0]
 
 
 def secret_places(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[list[str], list[Any] | None]]:

@@ -78,6 +78,8 @@ mcp_servers:
       LEVEL: info
     headers:
       Authorization: Bearer header-canary
+  # api_key: put-out-canary
+# timeout: 5
 # the old key was sk-01234567890123456789canary, and that of the gateway is dotenv-canary
 """
 
@@ -112,6 +114,8 @@ mcp_servers:
       LEVEL: info
     headers:
       Authorization: '[redacted]'
+  # api_key: [redacted]
+# timeout: 5
 # the old key was [redacted], and that of the gateway is [redacted]
 """
     )
