@@ -6,7 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
-from hermes.home.installation import Installation, Kind
+from hermes.home.updates.installation import Installation, Kind
 
 
 def pretend_pip(place: Path, *versions: str, notes: str = "") -> Installation:

@@ -16,7 +16,7 @@ from hermes.cli.context import call_of, new_app
 from hermes.core.errors import ConfigError, HermesError
 
 if TYPE_CHECKING:
-    from hermes.home.updating import UpdateStatus
+    from hermes.home.updates.updating import UpdateStatus
 
 app = new_app("Bring a newer version.")
 app.info.no_args_is_help = False
@@ -36,9 +36,9 @@ def update(
 
     Exit code: 0 up to date or updated, 1 it failed or the index did not answer, 2 this cannot be updated so.
     """
-    from hermes.home import installer
-    from hermes.home.installation import UpdateRefused, is_newer, this_installation
-    from hermes.home.updating import read_status, start_update
+    from hermes.home.updates import installer
+    from hermes.home.updates.installation import UpdateRefused, is_newer, this_installation
+    from hermes.home.updates.updating import read_status, start_update
 
     call = call_of(ctx)
     root = call.home().root
@@ -70,7 +70,7 @@ def update(
 def _follow(root: Path, told: UpdateStatus) -> None:
     """The update goes on without us: Ctrl+C ends the watching alone. Nothing is imported from here on, for the files of
     this program change."""
-    from hermes.home.updating import FINAL, read_status
+    from hermes.home.updates.updating import FINAL, read_status
 
     shown = 0
     try:

@@ -102,6 +102,14 @@ class Answer(BaseModel):
     ok: Literal[True] = True
 
 
+class CamelView(BaseModel):
+    """Of a part of such an answer. It is made of fields, or of an object that has them."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True, from_attributes=True
+    )
+
+
 class CamelAnswer(Answer):
     model_config = ConfigDict(
         alias_generator=AliasGenerator(serialization_alias=to_camel), populate_by_name=True, serialize_by_alias=True

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 
 from hermes.core.reasoning import Effort
-from hermeslink.api.bodies import CamelAnswer
+from hermeslink.api.bodies import CamelAnswer, CamelView
 from hermeslink.api.dependencies import TheLink
 from hermeslink.api.model_configs import ModelConfigView, facts_of
 from hermeslink.api.permissions import PermissionsView
@@ -19,13 +17,7 @@ from hermeslink.profiles.catalog import Capabilities, Entry, Trouble
 router = APIRouter(prefix="/api/v1/profiles", tags=["profiles"])
 
 
-class View(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True, from_attributes=True
-    )
-
-
-class CapabilitiesView(View):
+class CapabilitiesView(CamelView):
     """By the files, whether a gateway runs or not; null where they cannot be read. Tools of MCP servers are not among
     them."""
 
@@ -39,7 +31,7 @@ class CapabilitiesView(View):
         return cls.model_validate(capabilities)
 
 
-class ModelConfigsView(View):
+class ModelConfigsView(CamelView):
     config_path: str
     default_model: str | None
     default_reasoning_effort: Effort | None
@@ -47,7 +39,7 @@ class ModelConfigsView(View):
     models: list[ModelConfigView]
 
 
-class TroubleView(View):
+class TroubleView(CamelView):
     """`part`: permissions, modelConfigs or skills."""
 
     part: str
@@ -59,7 +51,7 @@ class TroubleView(View):
         return cls.model_validate(trouble)
 
 
-class CatalogEntry(View):
+class CatalogEntry(CamelView):
     """`permissions` and `modelConfigs` are null where `errors` says why."""
 
     profile: ProfileView

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from hermes.expose.exposure import Exposure
 from hermes.expose.probe import Probe
 from hermes.expose.state import State
 from hermes.expose.tailscale import Mount
-from hermeslink.api.bodies import Body, CamelAnswer
+from hermeslink.api.bodies import Body, CamelAnswer, CamelView
 from hermeslink.api.dependencies import TheCaller, TheLink
 from hermeslink.core.times import iso
 
@@ -21,11 +20,7 @@ router = APIRouter(prefix="/api/v1/expose", tags=["expose"])
 USUAL_SECONDS = 7200
 
 
-class Camel(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
-
-
-class ExposureView(Camel):
+class ExposureView(CamelView):
     """`public`: for everybody, else for the tailnet alone. `until` is null where it has no end."""
 
     url: str
@@ -45,7 +40,7 @@ class ExposureView(Camel):
         )
 
 
-class ByHandView(Camel):
+class ByHandView(CamelView):
     """What somebody set up at Tailscale that leads here. `raw`: bytes that are passed on unread, which nobody should
     do: whoever sends them looks like this machine."""
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
-from pydantic.alias_generators import to_camel
+from pydantic import Field, WithJsonSchema
 
 from hermes.home.sections import MOST_MEMORY_CHARACTERS
-from hermeslink.api.bodies import Body, CamelAnswer
+from hermeslink.api.bodies import Body, CamelAnswer, CamelView
 from hermeslink.api.dependencies import TheCaller, TheLink
 from hermeslink.core.times import iso
 from hermeslink.profiles.memory import PROVIDERS, ProfileMemory, Store
@@ -23,16 +22,12 @@ NOTICE = (
 WORDS = {"memory": ("Notes", "What the agent noted for itself."), "user": ("You", "What it knows of who it works for.")}
 
 
-class View(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
-
-
-class EntryView(View):
+class EntryView(CamelView):
     id: str
     content: str
 
 
-class UsageView(View):
+class UsageView(CamelView):
     """In characters; what stands between entries counts."""
 
     chars: int
@@ -40,7 +35,7 @@ class UsageView(View):
     percent: int
 
 
-class StoreView(View):
+class StoreView(CamelView):
     """One file. `problem`: why it cannot be changed from here."""
 
     target: Literal["memory", "user"]
@@ -74,7 +69,7 @@ class StoreView(View):
         )
 
 
-class SettingsView(View):
+class SettingsView(CamelView):
     """`providers`: those that can be chosen. What is not enabled is not told to the agent; its file stays."""
 
     provider: str

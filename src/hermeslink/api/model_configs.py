@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field
 
 from hermes.core.reasoning import Effort
 from hermes.home.paths import DEFAULT_PROFILE
-from hermeslink.api.bodies import Body, CamelAnswer
+from hermeslink.api.bodies import Body, CamelAnswer, CamelView
 from hermeslink.api.dependencies import TheCaller, TheLink
 from hermeslink.profiles.model_configs import Credential, ModelConfig, ModelConfigs, supported
 from hermeslink.profiles.model_edits import Wanted
@@ -29,12 +28,10 @@ MaybeText = Annotated[Text | None, BeforeValidator(_none)]
 ModelId = Annotated[str | None, Query(description="As in the body, for clients whose DELETE has none.")]
 
 
-class ModelConfigView(BaseModel):
+class ModelConfigView(CamelView):
     """`id` is what a conversation's model is set to, `modelName` what its provider calls it. `credentialConfigured`:
     nothing is missing to call it. `reasoningSupport` unknown: every effort may be tried, and what the model's server
     refuses is left out."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
 
     id: str
     model_name: str | None

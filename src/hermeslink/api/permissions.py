@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from hermes.core.toolset import Risk
-from hermeslink.api.bodies import Body, CamelAnswer, refusing_with
+from hermeslink.api.bodies import Body, CamelAnswer, CamelView, refusing_with
 from hermeslink.api.dependencies import TheCaller, TheLink
 from hermeslink.profiles.permissions import INVALID, Permissions, ToolsetPermission
 
@@ -23,13 +22,7 @@ CronMode = Literal["deny", "approve"]
 Backend = Literal["local", "bubblewrap", "docker", "ssh"]
 
 
-class View(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True, from_attributes=True
-    )
-
-
-class ApprovalsView(View):
+class ApprovalsView(CamelView):
     """Who is asked before something dangerous. `timeout`: seconds until no answer is a no."""
 
     mode: Mode
@@ -38,19 +31,19 @@ class ApprovalsView(View):
     deny: list[str]
 
 
-class BubblewrapView(View):
+class BubblewrapView(CamelView):
     network: bool
     binds: list[str]
 
 
-class DockerView(View):
+class DockerView(CamelView):
     image: str
     network: bool
     memory: str | None
     mount: bool
 
 
-class SshView(View):
+class SshView(CamelView):
     host: str | None
     user: str | None
     port: int | None
@@ -59,7 +52,7 @@ class SshView(View):
     cwd: str | None
 
 
-class TerminalView(View):
+class TerminalView(CamelView):
     """Where commands run, and how long and how much they may; null is what the machine says."""
 
     backend: Backend
@@ -75,7 +68,7 @@ class TerminalView(View):
     ssh: SshView
 
 
-class ToolsetItem(View):
+class ToolsetItem(CamelView):
     """`risk`: of the most risky of its tools. `configured`: nothing is missing that a setting or key would give; only
     then is the agent offered what is enabled."""
 
@@ -101,14 +94,14 @@ class ToolsetItem(View):
         )
 
 
-class ToolsetsView(View):
+class ToolsetsView(CamelView):
     """`mcp_enabled`: whether the agent gets the tools of MCP servers."""
 
     items: list[ToolsetItem]
     mcp_enabled: bool
 
 
-class PermissionsView(View):
+class PermissionsView(CamelView):
     """`problems`: wrong values in the files; each is shown as its default."""
 
     profile_name: str

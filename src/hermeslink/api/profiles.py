@@ -6,12 +6,11 @@ import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
-from pydantic.alias_generators import to_camel
+from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 
 from hermes.home.about import AVATAR_TYPES, MAX_PICTURE
-from hermeslink.api.bodies import Body, CamelAnswer
+from hermeslink.api.bodies import Body, CamelAnswer, CamelView
 from hermeslink.api.dependencies import TheCaller, TheLink
 from hermeslink.profiles.profiles import Profile
 
@@ -22,12 +21,10 @@ Name = Annotated[Any, WithJsonSchema({"type": "string", "pattern": "^[a-z0-9][a-
 Text = Annotated[str | None, Field(max_length=10_000)]
 
 
-class ProfileView(BaseModel):
+class ProfileView(CamelView):
     """`uid` stays when the name changes; it is null where the disk is read-only and it never had one. `active`: what
     commands at the machine mean. `avatar_url` goes with the avatar type image; initials are drawn by the client.
     """
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
 
     uid: str | None
     name: str

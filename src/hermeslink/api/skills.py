@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
-from pydantic.alias_generators import to_camel
+from pydantic import WithJsonSchema
 
-from hermeslink.api.bodies import Body, CamelAnswer
+from hermeslink.api.bodies import Body, CamelAnswer, CamelView
 from hermeslink.api.dependencies import TheCaller, TheLink
 from hermeslink.profiles.skills import ProfileSkill
 
@@ -17,11 +16,9 @@ router = APIRouter(prefix="/api/v1/profiles/{name}/skills", tags=["skills"])
 WithDisabled = Annotated[bool, Query(description="Those that the agent is not told of, too.")]
 
 
-class SkillView(BaseModel):
+class SkillView(CamelView):
     """`source` builtin came with the program, local is of this machine. `trust` says the same in the words of skill
     hubs: none is loaded from elsewhere. `relativePath`: its folder."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
 
     name: str
     category: str | None

@@ -8,12 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 
 from hermes.home.autostart.entry import Kind
 from hermeslink import __version__
-from hermeslink.api.bodies import Body, CamelAnswer
+from hermeslink.api.bodies import Body, CamelAnswer, CamelView
 from hermeslink.api.dependencies import TheCaller, TheLink
 from hermeslink.core.caller import Caller
 from hermeslink.store import audit
@@ -27,11 +25,7 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/api/v1/system", tags=["system"])
 
 
-class Camel(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
-
-
-class AutostartView(Camel):
+class AutostartView(CamelView):
     """`enabled`: of Link. `method`: how it is, or would be; null where this machine has no way. `services`: the gateway
     is missing where there is no home of an agent."""
 
@@ -41,14 +35,14 @@ class AutostartView(Camel):
     services: dict[Service, bool]
 
 
-class EnvironmentView(Camel):
+class EnvironmentView(CamelView):
     """`warning`: what other machines do not see of it, with the way out."""
 
     kind: Literal["host", "container", "wsl"]
     warning: str | None
 
 
-class NetworkReport(Camel):
+class NetworkReport(CamelView):
     lan_ips: list[str]
     public_urls: list[str]
 

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hermes import __version__
-from hermes.home.installation import PACKAGE, Installation
-from hermes.home.updating import UpdateState, UpdateStatus
+from hermes.home.updates.installation import PACKAGE, Installation
+from hermes.home.updates.updating import UpdateState, UpdateStatus
 from hermeslink.api.bodies import Answer, Body
 from hermeslink.api.dependencies import After, TheCaller, TheLink
 from hermeslink.api.errors import ErrorAnswer

@@ -115,9 +115,10 @@ def _port(call: Call) -> int:
     from hermeslink.cli.pair import port_of
     from hermeslink.service import background
     from hermeslink.settings import load_settings
+    from hermeslink.system.network import Network
 
     settings = load_settings(call.home(), call.environ)
-    if settings.listen_host not in ("0.0.0.0", "127.0.0.1", "localhost", "::"):  # noqa: S104 compared with
+    if not Network(settings).is_on_loopback:
         raise ConfigError(
             _("Link listens on {host}, and tunnels end on 127.0.0.1; change it with: {command}").format(
                 host=settings.listen_host, command="hermeslink config set listen-host 127.0.0.1 && hermeslink restart"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hermes.core.clock import Clock
-from hermes.core.errors import HermesError, InvalidInput
+from hermes.core.errors import Conflict, HermesError, InvalidInput
 from hermes.expose import keeping
 from hermes.expose.exposure import MAX_SECONDS, Exposure, Via
 from hermes.expose.probe import Probe, probe
@@ -73,6 +73,12 @@ class Exposing:
             raise InvalidInput(f"via is one of {', '.join(one for one in Via if one != Via.COMMAND)}", param="via")
         if seconds is not None and not 0 < seconds <= MAX_SECONDS:
             raise InvalidInput(f"seconds is a number from 1 to {MAX_SECONDS}, or null", param="seconds")
+        if not self.network.is_on_loopback:
+            raise Conflict(
+                "Link listens on one address of the network, and tunnels end on 127.0.0.1; at the machine: hermeslink "
+                "config set listen-host 127.0.0.1 && hermeslink restart",
+                code="expose_not_on_loopback",
+            )
         until = None if seconds is None else self.clock.now() + seconds
         return Wish(Via(via), self.network.port, until, is_background=True, may_wait=False)
 

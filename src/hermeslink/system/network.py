@@ -94,6 +94,11 @@ class Network:
         host = self._settings.listen_host
         return not (host == "localhost" or _is_loopback(host))
 
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether it listens on 127.0.0.1, too, where tunnels end."""
+        return self._settings.listen_host in ("0.0.0.0", "127.0.0.1", "localhost", "::")  # noqa: S104 compared with
+
     def lan_addresses(self) -> tuple[str, ...]:
         """What devices are told: `lan-host` alone where it is set; none when only this machine can call."""
         if self._settings.lan_host and self.is_open:

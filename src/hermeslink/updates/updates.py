@@ -18,9 +18,10 @@ from pathlib import Path
 from hermes import __version__
 from hermes.core.clock import Clock
 from hermes.core.errors import Conflict, HermesError, InvalidInput
-from hermes.home import installer
 from hermes.home.files import write_private
-from hermes.home.installation import (
+from hermes.home.locks import file_lock
+from hermes.home.updates import installer
+from hermes.home.updates.installation import (
     PACKAGE,
     Installation,
     Kind,
@@ -30,8 +31,7 @@ from hermes.home.installation import (
     is_newer,
     this_installation,
 )
-from hermes.home.locks import file_lock
-from hermes.home.updating import UpdateState, UpdateStatus, read_status, start_update
+from hermes.home.updates.updating import UpdateState, UpdateStatus, read_status, start_update
 from hermes.store.database import Connection, Database
 from hermeslink.core.caller import Caller
 from hermeslink.home import LinkHome

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from hermes.expose.exposure import Exposure, ExposureFile, Via
-from tests.support.link import LinkServer
+from tests.support.link import LinkServer, serving_link
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
 
@@ -75,3 +76,10 @@ async def test_without_a_tool_an_admin_is_told_what_to_install(server: LinkServe
     assert (told["exposed"], told["url"], told["exposure"], told["byHand"]) == (False, None, None, [])
     audit = (await server.admin.get("/api/v1/audit")).json()["entries"]
     assert not [entry for entry in audit if entry["action"].startswith("expose")]
+
+
+async def test_a_link_that_no_tunnel_reaches_is_not_published(tmp_path: Path) -> None:
+    async with serving_link(tmp_path, settings={"listen-host": "192.0.2.7"}) as server:
+        refused = await server.admin.post("/api/v1/expose", json={"via": "cloudflared"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "expose_not_on_loopback")
+        assert "hermeslink config set listen-host 127.0.0.1" in refused.json()["error"]["message"]

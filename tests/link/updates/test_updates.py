@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hermes.core.errors import InvalidInput
-from hermes.home.installation import Installation, Kind, Release
+from hermes.home.updates.installation import Installation, Kind, Release
 from hermes.store.database import Database
 from hermeslink.core.caller import Caller
 from hermeslink.core.device import Scope

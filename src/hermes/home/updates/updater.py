@@ -1,4 +1,4 @@
-"""The process that updates: `python -m hermes.home.updater JOB VERSION newest|exactly`, with HERMES_HOME set.
+"""The process that updates: `python -m hermes.home.updates.updater JOB VERSION newest|exactly`, with HERMES_HOME set.
 
 install → look which version there is → stop what runs → copy the databases → start it again → look whether it is well.
 When that fails, the version of before comes back by the same installer, and so does what it needs to run
@@ -28,14 +28,14 @@ from hermes.core.errors import ConfigError, Conflict, HermesError
 from hermes.core.redact import Redactor, is_secret_name
 from hermes.home.env import read_env
 from hermes.home.files import make_private_directory, open_private
-from hermes.home.installation import Command, Installation, UpdateRefused, checked, this_installation
-from hermes.home.installer import end_group, installer_environment, printable, version_in_place
 from hermes.home.locks import NodeLock, running_gateway
 from hermes.home.own_process import blank
 from hermes.home.paths import Home
 from hermes.home.profiles import list_profiles
 from hermes.home.settings import load_settings
-from hermes.home.updating import (
+from hermes.home.updates.installation import Command, Installation, UpdateRefused, checked, this_installation
+from hermes.home.updates.installer import end_group, installer_environment, printable, version_in_place
+from hermes.home.updates.updating import (
     MAX_LINE_CHARS,
     MAX_LINES,
     UpdateFiles,

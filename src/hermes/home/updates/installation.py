@@ -198,7 +198,7 @@ def this_installation(prefix: Path | None = None, distribution: metadata.Distrib
         try:
             distribution = metadata.distribution(PACKAGE)
         except metadata.PackageNotFoundError:
-            return Installation(Kind.CHECKOUT, sys.executable, str(Path(__file__).resolve().parents[3]))
+            return Installation(Kind.CHECKOUT, sys.executable, str(Path(__file__).resolve().parents[4]))
     origin = _origin(distribution)
     if origin is not None:
         return Installation(origin[0], sys.executable, origin[1])

@@ -12,10 +12,10 @@ import pytest
 
 from hermes.core.errors import Conflict, HermesError
 from hermes.core.redact import Redactor
-from hermes.home.installation import UpdateRefused
 from hermes.home.locks import NodeLock
-from hermes.home.updater import Journal
-from hermes.home.updating import (
+from hermes.home.updates.installation import UpdateRefused
+from hermes.home.updates.updater import Journal
+from hermes.home.updates.updating import (
     FINAL,
     MAX_LINES,
     UpdateFiles,
@@ -113,7 +113,9 @@ def test_in_a_unit_of_systemd_it_leaves_the_unit_or_is_not_begun(tmp_path: Path)
 
     assert raised.value.code == "update_not_started" and "Failed to connect to bus" in raised.value.message
     called = (tmp_path / "called").read_text()
-    assert called.startswith(f"--user --scope --quiet --collect -- {sys.executable} -P -m hermes.home.updater upd_")
+    assert called.startswith(
+        f"--user --scope --quiet --collect -- {sys.executable} -P -m hermes.home.updates.updater upd_"
+    )
 
 
 def test_the_journal_keeps_the_last_lines_and_no_secret(files: UpdateFiles) -> None:

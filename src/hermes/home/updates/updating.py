@@ -1,4 +1,4 @@
-"""The update of this installation: started here, done by a process of its own (`hermes.home.updater`), told by a file.
+"""The update of this installation: started here, done by a process of its own (`updater`), told by a file.
 
 That process outlives Link and the gateway, both of which it restarts. Its lock says whether it lives, the file what it
 did: a file that says `running` while nobody holds the lock is of an update that was killed.
@@ -22,8 +22,8 @@ from pathlib import Path
 
 from hermes.core.errors import Conflict, HermesError
 from hermes.home.files import make_private_directory, open_private, write_private
-from hermes.home.installation import checked
 from hermes.home.locks import file_lock, is_locked
+from hermes.home.updates.installation import checked
 
 START_SECONDS = 30.0
 """What an interpreter takes to begin, on a machine that has much else to do."""
@@ -143,7 +143,7 @@ def _spawn(
 ) -> subprocess.Popen[bytes]:
     files.output.unlink(missing_ok=True)
     handle = open_private(files.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    command = (*_apart(environ), sys.executable, "-P", "-m", "hermes.home.updater", *arguments)
+    command = (*_apart(environ), sys.executable, "-P", "-m", "hermes.home.updates.updater", *arguments)
     try:
         return subprocess.Popen(
             command,

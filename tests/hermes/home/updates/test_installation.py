@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from hermes.home.installation import Installation, Kind, Release, UpdateRefused, checked, is_newer, this_installation
+from hermes.home.updates.installation import (
+    Installation,
+    Kind,
+    Release,
+    UpdateRefused,
+    checked,
+    is_newer,
+    this_installation,
+)
 
 PYTHON = "/venv/bin/python"
 HOSTILE = [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hermes.core.errors import HermesError
 from hermes.core.redact import is_secret_name
-from hermes.home.installation import Command, Installation, Release
+from hermes.home.updates.installation import Command, Installation, Release
 
 ASK_SECONDS = 90.0
 LOOK_SECONDS = 30.0
