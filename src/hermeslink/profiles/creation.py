@@ -154,7 +154,7 @@ class Creations:
         if clone is not None:
             await self._say(f"Copied the settings, SOUL.md and provider keys of {clone.name}.")
         await self._say("It has an API key of its own.")
-        await self._names.look(caller)
+        await self._names.look()
         details = {"clone_of": wanted.clone_from} if wanted.clone_from else None
         await self._files.note(caller, wanted.name, "profile.created", details)
         state = await self._servers.of(wanted.name).state()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,21 +64,31 @@ class Names:
             watching.cancel()
             await asyncio.wait((watching,))
 
-    async def look(self, caller: Caller | None = None) -> Changed:
-        """Brings what Link keeps to the names of now. `caller`: who changed them, where that is known."""
+    async def look(self) -> Changed:
+        """Brings what Link keeps to the names of now."""
         async with self._looking:
-            known = await asyncio.to_thread(_read, self._file)
-            found = await asyncio.to_thread(_uids, self._root, known)
-            now_at = {uid: name for name, uid in found.items()}
-            moves = {name: now_at[uid] for name, uid in known.items() if uid in now_at and now_at[uid] != name}
-            gone = {uid: name for name, uid in known.items() if uid not in now_at}
-            trashed = await asyncio.to_thread(_trashed, self._root, gone) if gone else set()
-            changed = Changed(moves, {gone[uid] for uid in trashed})
-            if moves or trashed:
-                await self._log.write(_follow, changed, caller, self._clock.now(), durable=True)
-            if found != known:
-                await asyncio.to_thread(write_private, self._file, json.dumps(found, indent=2) + "\n")
-            return changed
+            return await self._look(None)
+
+    async def change(self, caller: Caller, work: Callable[[], object]) -> Changed:
+        """`work` renames or deletes, in a thread. Nobody else looks before it is done: the audit says whose doing it
+        was."""
+        async with self._looking:
+            await asyncio.to_thread(work)
+            return await self._look(caller)
+
+    async def _look(self, caller: Caller | None) -> Changed:
+        known = await asyncio.to_thread(_read, self._file)
+        found = await asyncio.to_thread(_uids, self._root, known)
+        now_at = {uid: name for name, uid in found.items()}
+        moves = {name: now_at[uid] for name, uid in known.items() if uid in now_at and now_at[uid] != name}
+        gone = {uid: name for name, uid in known.items() if uid not in now_at}
+        trashed = await asyncio.to_thread(_trashed, self._root, gone) if gone else set()
+        changed = Changed(moves, {gone[uid] for uid in trashed})
+        if moves or trashed:
+            await self._log.write(_follow, changed, caller, self._clock.now(), durable=True)
+        if found != known:
+            await asyncio.to_thread(write_private, self._file, json.dumps(found, indent=2) + "\n")
+        return changed
 
     async def _watch(self) -> None:
         seen: object = None

@@ -84,15 +84,13 @@ class Profiles:
         home = self._mutable(name)
         new = check_new_name(self._servers.hermes_root, new_name)
         await self._check_idle(name)
-        await asyncio.to_thread(_rename, home, new, self._clock.now())
-        await self._names.look(caller)
+        await self._names.change(caller, partial(_rename, home, new, self._clock.now()))
 
     async def delete(self, caller: Caller, name: str) -> None:
         """Into the trash; its conversations go to the archive. Raises as `rename`."""
         home = self._mutable(name)
         await self._check_idle(name)
-        await asyncio.to_thread(_delete, home, self._clock.now())
-        await self._names.look(caller)
+        await self._names.change(caller, partial(_delete, home, self._clock.now()))
 
     def _mutable(self, name: str) -> Home:
         if name == DEFAULT_PROFILE:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import json
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +18,13 @@ from hermes.home.paths import Home
 from hermes.home.profiles import create_profile, delete_profile, get_profile, rename_profile
 from hermes.store.database import Connection, Database
 from hermeslink.conversations.log import EventLog
+from hermeslink.core.caller import Caller
 from hermeslink.core.conversation import Conversation, ConversationStatus
+from hermeslink.core.device import Scope
 from hermeslink.core.ids import new_id
 from hermeslink.core.usage import Used
-from hermeslink.profiles.names import Names
-from hermeslink.store import conversations, direct_runs, sessions, usage
+from hermeslink.profiles.names import Changed, Names
+from hermeslink.store import audit, conversations, direct_runs, sessions, usage
 from hermeslink.store import profiles as store
 from hermeslink.store.direct_runs import DirectRun
 from hermeslink.store.schema import LINK
@@ -202,3 +207,23 @@ async def test_a_damaged_memory_of_names_is_made_anew(world: World, text: str) -
     assert (await world.names.look()).moves == {}
     assert list(json.loads((world.root / "names.json").read_text())) == ["alice"]
     assert await world.of(mine) == ("alice", "active", ["alice"])
+
+
+async def test_whose_doing_it_was_is_known_also_where_somebody_looks_in_between(world: World) -> None:
+    [alice] = make(world, "alice")
+    names, caller = world.names, Caller(new_id("dev"), Scope.ADMIN)
+    await names.look()
+    loop = asyncio.get_running_loop()
+    looking: list[concurrent.futures.Future[Changed]] = []
+
+    def rename() -> None:
+        rename_profile(alice, "bob", now=1.0)
+        looking.append(asyncio.run_coroutine_threadsafe(names.look(), loop))
+        begun = threading.Event()
+        loop.call_soon_threadsafe(begun.set)
+        assert begun.wait(10)
+
+    assert (await names.change(caller, rename)).moves == {"alice": "bob"}
+    assert (await asyncio.wrap_future(looking[0])).moves == {}
+    [entry] = await world.database.read(audit.page, 10, None)
+    assert (entry.action, entry.subject, entry.device_id) == ("profile.renamed", "bob", caller.device_id)
