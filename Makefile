@@ -42,7 +42,7 @@ dev: $(VENV)/.dev ## start the gateway and restart it whenever src changes
 	@exec $(BIN)/watchfiles --filter python --sigint-timeout 15 --target-type command '$(BIN)/hermes gateway' src
 
 test: $(VENV)/.dev ## run the tests (SLOW=1 adds the slow ones, ARGS="…" goes to pytest)
-	@$(BIN)/python -m pytest -n $(WORKERS) --database=$(if $(SLOW),both,both-in-process) \
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --database=$(if $(SLOW),both,both-in-process) \
 		-m "$(if $(SLOW),not embedded,not slow and not embedded)" $(ARGS)
 
 test-embedded: $(VENV)/.dev $(VENV)/.local ## run the tests of the built-in model (downloads 1.2 GB once)
