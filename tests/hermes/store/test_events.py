@@ -27,6 +27,7 @@ of_declared: dict[str, st.SearchStrategy[Any]] = {
     "str": texts,
     "str | None": st.none() | texts,
     "int": st.integers(0, 1000),
+    "int | None": st.none() | st.integers(0, 1000),
     "float": st.floats(0, 1e9),
     "bool": st.booleans(),
     "tuple[str, ...]": st.lists(texts, max_size=3).map(tuple),
