@@ -163,7 +163,11 @@ class Delegation:
             if work.child_id not in conductor.active:
                 await self._take_up(work, run)
             has_begun = True
-            await self._tell_start(work)
+            try:
+                await self._tell_start(work)
+            except BaseException:  # stopped before it was told: the child has begun, and is not left to itself
+                await self._until_done(work, is_over=True)
+                raise
             await self._until_done(work)
 
     async def _take_up(self, work: _Work, run: Run | None) -> None:

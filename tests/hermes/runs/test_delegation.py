@@ -268,14 +268,18 @@ async def test_a_child_that_is_stopped_by_itself_is_told_to_the_parent():
 
 
 async def test_the_children_share_what_the_parent_has_left():
+    both = asyncio.Event()
     model = Cast(
         hello=[delegates("a", "b"), delegates("c", call_id="c2"), says("Done.")],
-        a=[says("1")],
-        b=[says("2")],
+        a=[[both, *says("1")]],
+        b=[[both, *says("2")]],
         c=[says("never")],
     )
     async with delegating(model) as runner:
         run = await runner.start(ask(limits=Limits(max_tokens=60)))
+        while len(model.asked_by) < 3:  # who ended before the other began would give its part back
+            await asyncio.sleep(0)
+        both.set()
         happened = await told(runner, run.id)
         asked = {
             r.messages[1].text: r.params.get("max_tokens", 0) for r in model.requests if r.messages[1].text in "abc"
