@@ -95,7 +95,7 @@ def status(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", h
     state = state_of(home.run_dir, port, call.environ)
     found = probe(state.url, HEALTH) if state.url else None
     if as_json:
-        print(json.dumps(_facts(state.exposure, state.by_hand, path, found), indent=2))
+        print(json.dumps(state.facts(found, path), indent=2))
         return
     if found is None:
         print("Nothing is published.")
@@ -217,13 +217,12 @@ def _described(found: Exposure) -> str:
 
 
 def _described_by_hand(mount: Mount) -> str:
-    verb = "funnel" if mount.is_public else "serve"
     if mount.is_raw:
         return (
             f"bytes that Tailscale passes on unread at port {mount.slot}: nobody can tell who sent them; "
-            f"close it with: tailscale {verb} --tcp={mount.slot} off"
+            f"close it with: {mount.closing}"
         )
-    return f"set up by hand; close it with: tailscale {verb} --https={mount.slot} off"
+    return f"set up by hand; close it with: {mount.closing}"
 
 
 def _answered(found: Any) -> str:
@@ -231,17 +230,3 @@ def _answered(found: Any) -> str:
         where = "over the internet" if found.is_from_outside else f"at {', '.join(found.addresses)}, from this machine"
         return f"It answers there (asked {where})."
     return f"It does not answer there yet: {found.problem}"
-
-
-def _facts(exposure: Exposure | None, by_hand: tuple[Mount, ...], path: str, found: Any) -> dict[str, Any]:
-    return {
-        "published": exposure is not None or bool(by_hand),
-        "url": f"{found.url}{path}" if found else None,
-        "via": exposure.via if exposure else None,
-        "until": exposure.until if exposure else None,
-        "background": exposure.is_kept_by_tool if exposure else None,
-        "by_hand": [{"url": mount.url, "public": mount.is_public, "raw": mount.is_raw} for mount in by_hand],
-        "answers": found.has_answered if found else None,
-        "problem": (found.problem or None) if found else None,
-        "addresses": list(found.addresses) if found else [],
-    }

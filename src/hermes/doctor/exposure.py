@@ -28,18 +28,17 @@ def exposure(home: Home, settings: Settings, environ: Mapping[str, str]) -> Iter
     elif (file := ExposureFile(home.run_dir)).read() is not None and not file.is_held:
         yield Finding("lost_tunnel", Severity.NOTE, "a tunnel of hermes expose ended without notice", off)
     for mount in state.by_hand:
-        verb = "funnel" if mount.is_public else "serve"
         if mount.is_raw:
             text = (
                 f"Tailscale passes bytes from port {mount.slot} on to the API unread: whoever sends them looks like "
                 "this machine itself"
             )
             severity = Severity.ERROR if mount.is_public else Severity.WARNING
-            yield Finding("raw_tunnel", severity, text, f"tailscale {verb} --tcp={mount.slot} off")
+            yield Finding("raw_tunnel", severity, text, mount.closing)
         else:
             who = "everybody who has a key" if mount.is_public else "your tailnet"
             text = f"the API is open to {who} at {mount.url}, by a command of Tailscale"
-            yield Finding("published", Severity.NOTE, text, f"tailscale {verb} --https={mount.slot} off")
+            yield Finding("published", Severity.NOTE, text, mount.closing)
     verdict = check_key(settings.api_server.key, "127.0.0.1", command=home.command, is_exposed=True)
     if state.is_public and verdict.is_refused:
         mend = f"{home.command} config set API_SERVER_KEY $(openssl rand -hex 32)"

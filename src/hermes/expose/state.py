@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hermes.core.errors import HermesError
 from hermes.expose.exposure import Exposure
 from hermes.expose.keeping import current
+from hermes.expose.probe import Probe
 from hermes.expose.tailscale import Mount, Tailscale
 
 
@@ -31,6 +33,21 @@ class State:
     def is_public(self) -> bool:
         is_ours = self.exposure is not None and self.exposure.via.is_public
         return is_ours or any(mount.is_public for mount in self.by_hand)
+
+    def facts(self, probe: Probe | None, path: str = "") -> dict[str, Any]:
+        """What `status --json` tells. `path` leads to the profile that was meant."""
+        exposure = self.exposure
+        return {
+            "published": exposure is not None or bool(self.by_hand),
+            "url": f"{probe.url}{path}" if probe else None,
+            "via": exposure.via if exposure else None,
+            "until": exposure.until if exposure else None,
+            "background": exposure.is_kept_by_tool if exposure else None,
+            "by_hand": [{"url": mount.url, "public": mount.is_public, "raw": mount.is_raw} for mount in self.by_hand],
+            "answers": probe.has_answered if probe else None,
+            "problem": (probe.problem or None) if probe else None,
+            "addresses": list(probe.addresses) if probe else [],
+        }
 
 
 def state_of(run_dir: Path, port: int | None, environ: Mapping[str, str]) -> State:

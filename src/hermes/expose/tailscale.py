@@ -48,6 +48,12 @@ class Mount:
         where = self.host if self.slot == usual else f"{self.host}:{self.slot}"
         return f"{'https' if self.is_tls else 'http'}://{where}{self.path.rstrip('/')}"
 
+    @property
+    def closing(self) -> str:
+        """The command that takes it away."""
+        kind = "tcp" if self.is_raw else "https" if self.is_tls else "http"
+        return f"tailscale {'funnel' if self.is_public else 'serve'} --{kind}={self.slot} off"
+
 
 @dataclass(frozen=True, slots=True)
 class Serving:

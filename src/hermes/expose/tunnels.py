@@ -70,7 +70,7 @@ class ByHand(Conflict):
         self.mount = mount
         super().__init__(
             f"it is published already, at {mount.url}, by a command of Tailscale: that works, and is left as it is; "
-            f"it is taken away with: tailscale funnel --https={mount.slot} off"
+            f"it is taken away with: {mount.closing}"
         )
 
 

@@ -149,13 +149,12 @@ def _published(call: Call, settings: LinkSettings) -> Iterator[Finding]:
         text = _("a tunnel of hermeslink expose ended without notice")
         yield Finding("lost_tunnel", text, "hermeslink expose off", is_wrong=False)
     for mount in state.by_hand:
-        verb = "funnel" if mount.is_public else "serve"
         if mount.is_raw:
             text = _("Tailscale passes bytes from port {slot} on unread: whoever sends them looks like this machine")
-            yield Finding("raw_tunnel", text.format(slot=mount.slot), f"tailscale {verb} --tcp={mount.slot} off")
+            yield Finding("raw_tunnel", text.format(slot=mount.slot), mount.closing)
         else:
             text = _("a command of Tailscale makes Link reachable at {url}")
-            mend = f"tailscale {verb} --https={mount.slot} off"
+            mend = mount.closing
             yield Finding("published", text.format(url=mount.url), mend, is_wrong=False)
 
 

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -88,7 +88,7 @@ def _status(
     state = state_of(call.home().run_dir, _running_port(call), call.environ)
     found = probe(state.url, HEALTH) if state.url else None
     if as_json:
-        print(json.dumps(_facts(state.exposure, state.by_hand, found), indent=2))
+        print(json.dumps(state.facts(found), indent=2))
         return
     if found is None:
         print(_("Nothing is published."))
@@ -173,13 +173,11 @@ def _described(found: Exposure) -> str:
 
 
 def _described_by_hand(mount: Mount) -> str:
-    verb, kind = "funnel" if mount.is_public else "serve", "tcp" if mount.is_raw else "https"
-    command = f"tailscale {verb} --{kind}={mount.slot} off"
     if mount.is_raw:
         text = _("bytes that Tailscale passes on unread: nobody can tell who sent them; close it with: {command}")
     else:
         text = _("set up by hand; close it with: {command}")
-    return text.format(command=command)
+    return text.format(command=mount.closing)
 
 
 def _answered(found: Probe) -> str:
@@ -192,17 +190,3 @@ def _answered(found: Probe) -> str:
 
 def _lines(text: str) -> str:
     return "\n".join(plain(line) for line in text.splitlines())
-
-
-def _facts(exposure: Exposure | None, by_hand: tuple[Mount, ...], found: Probe | None) -> dict[str, Any]:
-    return {
-        "published": exposure is not None or bool(by_hand),
-        "url": found.url if found else None,
-        "via": exposure.via if exposure else None,
-        "until": exposure.until if exposure else None,
-        "background": exposure.is_kept_by_tool if exposure else None,
-        "by_hand": [{"url": mount.url, "public": mount.is_public, "raw": mount.is_raw} for mount in by_hand],
-        "answers": found.has_answered if found else None,
-        "problem": (found.problem or None) if found else None,
-        "addresses": list(found.addresses) if found else [],
-    }

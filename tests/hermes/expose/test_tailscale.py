@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hermes.core.errors import HermesError
-from hermes.expose.tailscale import Tailscale, consent_link, read_serving, refused
+from hermes.expose.tailscale import Mount, Tailscale, consent_link, read_serving, refused
 from tests.support.tunnels import CONSENT, NAME, StandInTailscale, web, with_path
 
 
@@ -148,3 +148,16 @@ def test_the_link_to_consent_is_no_link_to_a_manual() -> None:
     assert consent_link(f"         {CONSENT}") == CONSENT
     assert consent_link("See https://tailscale.com/kb/1223/funnel") is None
     assert consent_link("https://login.tailscale.com.evil.example/f") is None
+
+
+@pytest.mark.parametrize(
+    ("mount", "command"),
+    [
+        (Mount("box.ts.net", 443, "/", 8642, is_public=True), "tailscale funnel --https=443 off"),
+        (Mount("box.ts.net", 8443, "/", 8642, is_public=False), "tailscale serve --https=8443 off"),
+        (Mount("box.ts.net", 80, "/", 8642, is_public=False, is_tls=False), "tailscale serve --http=80 off"),
+        (Mount("box.ts.net", 10000, "/", 8642, is_public=True, is_raw=True), "tailscale funnel --tcp=10000 off"),
+    ],
+)
+def test_each_is_taken_away_by_its_own_command(mount: Mount, command: str) -> None:
+    assert mount.closing == command
