@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.link.process import free_port
-from tests.support.examples import file_of, howto
+from tests.support.examples import commands_of, file_of, howto
 from tests.support.machine import Machine
 
 FLASK = ("flask==3.1.3", "requests==2.34.2", "waitress==3.0.2")
@@ -36,6 +36,19 @@ def machine(tmp_path: Path, model: ScriptedModelServer) -> Iterator[Machine]:
     yield machine
     for gateway in machine.gateways:
         gateway.close()
+
+
+def set_up(machine: Machine, page: str, profile: str) -> dict[str, str]:
+    """A profile as the page's own `hermes` lines make it, behind a running gateway: its address and its key."""
+    said = ""
+    for line in commands_of(howto(page)):
+        if line.startswith("hermes "):
+            done = machine.type(line)
+            assert done.returncode == 0, (line, done.stderr)
+            said = done.stdout
+    gateway = machine.start(API_SERVER_ENABLED="true", API_SERVER_KEY="k" * 40, API_SERVER_PORT="0")
+    [key] = re.findall(r"^\s*(\S{32,})\s*$", said, re.M)
+    return {"HERMES_URL": f"{gateway.url}/p/{profile}", "HERMES_KEY": key}
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,9 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hermes.models.script import Step
 from hermes.models.scripted import ScriptedModelServer
-from tests.acceptance.howto.conftest import FLASK, Site
+from tests.acceptance.howto.conftest import FLASK, Site, set_up
 from tests.support import waiting
-from tests.support.examples import commands_of, howto
 from tests.support.machine import Machine
 from tests.support.stand_in import Answer, Asked, StandIn
 
@@ -34,15 +32,7 @@ SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 @pytest.fixture
 def team(machine: Machine) -> dict[str, str]:
     """The agent for the team, as slack.md sets it up: where it is, and its key."""
-    said = ""
-    for line in commands_of(howto("slack")):
-        if line.startswith("hermes "):
-            done = machine.type(line)
-            assert done.returncode == 0, (line, done.stderr)
-            said = done.stdout
-    gateway = machine.start(API_SERVER_ENABLED="true", API_SERVER_KEY="k" * 40, API_SERVER_PORT="0")
-    [key] = re.findall(r"^\s*(\S{32,})\s*$", said, re.M)
-    return {"HERMES_URL": f"{gateway.url}/p/team", "HERMES_KEY": key}
+    return set_up(machine, "slack", "team")
 
 
 class Service(StandIn):

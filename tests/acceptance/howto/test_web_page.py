@@ -16,8 +16,8 @@ from playwright.sync_api import Browser, expect
 from hermes.models.script import Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway
-from tests.acceptance.howto.conftest import Site
-from tests.support.examples import blocks_of, commands_of, file_of, howto
+from tests.acceptance.howto.conftest import Site, set_up
+from tests.support.examples import blocks_of, file_of, howto
 from tests.support.machine import Machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.sqlite("what a page says is said once")]
@@ -26,15 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.sqlite("what a page says is said onc
 @pytest.fixture
 def website(machine: Machine) -> dict[str, str]:
     """The agent for strangers, as the page sets it up: where it is, and its key."""
-    said = ""
-    for line in commands_of(howto("web-page")):
-        if line.startswith("hermes "):
-            done = machine.type(line)
-            assert done.returncode == 0, (line, done.stderr)
-            said = done.stdout
-    gateway = machine.start(API_SERVER_ENABLED="true", API_SERVER_KEY="k" * 40, API_SERVER_PORT="0")
-    [key] = re.findall(r"^\s*(\S{32,})\s*$", said, re.M)
-    return {"HERMES_URL": f"{gateway.url}/p/website", "HERMES_KEY": key}
+    return set_up(machine, "web-page", "website")
 
 
 @pytest.fixture

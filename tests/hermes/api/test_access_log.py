@@ -21,13 +21,16 @@ async def test_a_line_has_the_path_and_neither_query_nor_key(server: Server, cap
     with caplog.at_level("INFO", "hermes.access"):
         await server.client.get("/v1/models?token=tell-tale")
         await server.client.get("/v1/x%0A%1b[31m?key=tell-tale", headers={"Authorization": "Bearer nope"})
-    first, second = [record.getMessage() for record in caplog.records if record.name == "hermes.access"]
+    # pytest also gathers what httpx says here as the client, and uvicorn's own lines, which have no handler elsewhere.
+    ours = [record for record in caplog.records if record.name.startswith("hermes")]
+    first, second = [record.getMessage() for record in ours if record.name == "hermes.access"]
     assert first.startswith("GET /v1/models 200 ")
     assert first.endswith("ms owner")
     assert second.startswith("GET /v1/x%0A%1b[31m 401 ")
     assert second.endswith("ms -")
-    assert "tell-tale" not in caplog.text
-    assert KEY not in caplog.text
+    said = "".join(f"{record.getMessage()} {vars(record)}" for record in ours)
+    assert "tell-tale" not in said
+    assert KEY not in said
 
 
 class Fails(FakeRunner):

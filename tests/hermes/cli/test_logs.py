@@ -14,18 +14,17 @@ from hermes.core.redact import Redactor
 from hermes.home.logs import configure_logging, log_context
 from hermes.home.paths import create_home
 from tests.support.cli import Hermes
+from tests.support.own_logging import own_logging
 
 
 @pytest.fixture
 def log(hermes: Hermes) -> Iterator[logging.Logger]:
     """The gateway's own logging, into this home."""
     create_home(hermes.home)
-    configure_logging(hermes.home, "debug", redactor=Redactor(["sk-very-secret-key"]))
-    logging.getLogger().handlers[0].setLevel(logging.CRITICAL)  # no noise on the screen
-    yield logging.getLogger("hermes.api")
-    for handler in logging.getLogger().handlers[:]:
-        handler.close()
-        logging.getLogger().removeHandler(handler)
+    with own_logging():
+        configure_logging(hermes.home, "debug", redactor=Redactor(["sk-very-secret-key"]))
+        logging.getLogger().handlers[0].setLevel(logging.CRITICAL)  # no noise on the screen
+        yield logging.getLogger("hermes.api")
 
 
 def shown(text: str) -> list[str]:

@@ -16,20 +16,14 @@ import pytest
 from hermes.core.redact import Redactor
 from hermes.home.logs import JsonFormatter, PrivateRotatingFile, configure_logging, log_context
 from hermes.home.paths import Home
+from tests.support.own_logging import own_logging
 from tests.support.quota import files_end_at
 
 
 @pytest.fixture
 def home(tmp_path: Path):
-    """Logging is the process's: it is put back as it was."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    root.handlers[:] = []
-    yield Home(tmp_path)
-    for handler in root.handlers:
-        handler.close()
-    root.handlers[:] = before
-    root.setLevel(level)
+    with own_logging():
+        yield Home(tmp_path)
 
 
 def lines(home: Home) -> list[dict[str, Any]]:

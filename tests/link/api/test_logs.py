@@ -10,6 +10,7 @@ from hermes.home.logs import configure_logging
 from hermeslink.core.caller import Caller
 from hermeslink.core.device import Scope
 from tests.support.link import serving_link
+from tests.support.own_logging import own_logging
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
 
@@ -25,16 +26,9 @@ async def server(tmp_path):
 
 
 @pytest.fixture
-def own_logging():
-    """Logging is the process's: it is put back as it was."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    root.handlers[:] = []
-    yield
-    for handler in root.handlers:
-        handler.close()
-    root.handlers[:] = before
-    root.setLevel(level)
+def logging_of_link():
+    with own_logging():
+        yield
 
 
 def write(file, *lines):
@@ -130,7 +124,7 @@ async def test_keys_of_every_profile_are_hidden_wherever_they_are_written(server
     assert entry["message"] == "[redacted] [redacted] [redacted]"
 
 
-async def test_a_key_that_link_writes_is_hidden_in_what_it_logs_from_then_on(server, own_logging):
+async def test_a_key_that_link_writes_is_hidden_in_what_it_logs_from_then_on(server, logging_of_link):
     file = server.link.home.log_file
     configure_logging(server.link.home, name=file.name)
 
