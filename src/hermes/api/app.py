@@ -79,7 +79,7 @@ class Api:
                 await Response(status_code=204)(scope, receive, outgoing)
                 return
             if not is_public(scope["method"], scope["path"]):
-                principal = await self.gatekeeper.check(scope.get("client"), headers)
+                principal = await self.gatekeeper.check(scope.get("client"), headers, scope["http_version"])
                 scope["hermes.principal"] = principal
                 await self.services.look()
                 with self.open.hold(principal, receive, GONE, lambda: outgoing.cut(scope, receive)) as held:
@@ -102,7 +102,7 @@ class Api:
             try:
                 host = await self.services.hosts.admit(scope["headers"], scope.get("server"))
                 self.cors.check("POST", host, headers)
-                principal = await self.gatekeeper.check(scope.get("client"), headers)
+                principal = await self.gatekeeper.check(scope.get("client"), headers, scope["http_version"])
                 scope["hermes.principal"] = principal
                 await self.services.look()
                 with self.open.hold(principal, receive, GONE_SOCKET, outgoing.cut) as held:

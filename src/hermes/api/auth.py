@@ -90,9 +90,11 @@ class Gatekeeper:
         self.guesses = Guesses(self.clock)
         self.peers = Peers(self.trusted_proxies, self.tunnel)
 
-    async def check(self, peer: Sequence[object] | None, headers: Mapping[bytes, bytes]) -> Principal:
+    async def check(
+        self, peer: Sequence[object] | None, headers: Mapping[bytes, bytes], http_version: str = "1.1"
+    ) -> Principal:
         """Raises Unauthorized, or Busy `too_many_attempts` while this address has to wait."""
-        came = self.peers.of(peer, headers)
+        came = self.peers.of(peer, headers, http_version)
         if came.is_local and not is_loopback_name(headers.get(b"host", b"localhost").decode("latin-1")):
             came = Peer(came.address, is_local=False)  # a tunnel that says nothing, but for the name that was asked for
         key = sent_key(headers)

@@ -23,7 +23,7 @@ _FORWARDED_NAMES = frozenset({b"forwarded", b"via", b"x-real-ip", b"true-client-
 class Peer:
     """`address` is what attempts are counted by: what one guesser has for nothing counts as one.
 
-    `is_local`: straight from this machine, with no header that speaks of somebody else behind it.
+    `is_local`: straight from this machine, with nothing that speaks of somebody else behind it.
     """
 
     address: str
@@ -38,8 +38,12 @@ class Peers:
         self._networks = tuple(ipaddress.ip_network(text, strict=False) for text in trusted_proxies)
         self._tunnel = tunnel
 
-    def of(self, client: Sequence[object] | None, headers: Mapping[bytes, bytes]) -> Peer:
-        """`client` is address and port of the connection's other end, None where it has none."""
+    def of(self, client: Sequence[object] | None, headers: Mapping[bytes, bytes], http_version: str = "1.1") -> Peer:
+        """`client` is address and port of the connection's other end, None where it has none.
+
+        Who speaks HTTP/1.0 is not local: hardly a client does, and nginx does to what is behind it, without a header of
+        its own, where its configuration says no more than `proxy_pass`.
+        """
         text = str(client[0]) if client else ""
         address = _address(text)
         mapped = getattr(address, "ipv4_mapped", None) or address
@@ -52,7 +56,8 @@ class Peers:
                 client_address = self._forwarded_for(headers)
                 if client_address is not None or is_trusted:
                     return Peer(client_address or text, is_local=False)
-        return Peer(_bucket(text, is_proxied), is_local=is_loopback and not is_proxied and tunnel != "nameless")
+        is_direct = not is_proxied and http_version != "1.0" and tunnel != "nameless"
+        return Peer(_bucket(text, is_proxied), is_local=is_loopback and is_direct)
 
     def _forwarded_for(self, headers: Mapping[bytes, bytes]) -> str | None:
         """The last hop that is not one of our proxies: everything before it is the client's own claim."""

@@ -216,7 +216,7 @@ class Door:
         place = self.paths.find(asked, scope["path"])
         row = _row(asked, place)
         body = LimitedBody(receive, headers, self.body_timeout_seconds, is_upload=row in UPLOADS)
-        peer = self.peers.of(scope.get("client"), headers)
+        peer = self.peers.of(scope.get("client"), headers, scope["http_version"])
         if peer.is_local and (not is_loopback_name(host) or is_of_another_page(headers, host)):
             peer = type(peer)(peer.address, is_local=False)
         caller = await self.gate.identify(row, peer, headers)

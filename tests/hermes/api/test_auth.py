@@ -170,6 +170,14 @@ async def test_each_proxy_header_takes_the_privileges_of_loopback_away(clock: Fa
     assert await outcome(weak, FAR, key) == "401"
 
 
+async def test_who_speaks_http_1_0_as_a_silent_proxy_does_has_no_privileges(clock: FakeClock) -> None:
+    weak = Gatekeeper(OwnerKey("change-me-local-dev", is_local_only=True), clock)
+    key = {b"x-api-key": b"change-me-local-dev"}
+    assert (await weak.check(LOOPBACK, key, "1.1")).name == "owner"
+    with pytest.raises(Unauthorized):
+        await weak.check(LOOPBACK, key, "1.0")
+
+
 @pytest.mark.parametrize("name", PROXY_HEADERS, ids=lambda name: name.decode())
 async def test_guesses_behind_a_proxy_lock_out_neither_loopback_nor_get_its_exemption(
     gate: Gatekeeper, name: bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,19 @@ async def test_who_asks_for_another_name_than_loopbacks_is_not_this_machine(tmp_
                 assert (answer.status_code, answer.json()["error"]["code"]) == (401, "auth_required"), (host, path)
         for host in ("localhost", "LOCALHOST:1", "[::1]"):
             assert (await server.client.get("/metrics", headers={"Host": host})).status_code == 200, host
+
+
+@pytest.mark.parametrize(("version", "status"), [("1.0", b"401"), ("1.1", b"200")])
+async def test_a_proxy_that_says_nothing_of_itself_but_speaks_as_nginx_does_is_not_this_machine(
+    server: LinkServer, version: str, status: bytes
+) -> None:
+    """What nginx sends for `proxy_pass http://127.0.0.1:18642;` and no word more; over 1.1 it is a request of curl."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    for line in (f"GET /metrics HTTP/{version}", f"Host: 127.0.0.1:{server.port}", "Connection: close", ""):
+        writer.write(f"{line}\r\n".encode())
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    assert answer.split(b" ", 2)[1] == status
 
 
 async def test_a_trusted_proxy_speaks_for_others_and_is_never_this_machine(tmp_path: Path) -> None:
