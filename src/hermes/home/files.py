@@ -7,12 +7,15 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+LEFT_BEHIND_SECONDS = 3600.0
+"""No write takes that long: a temporary file that is older belongs to nobody."""
 PROFILES = "profiles"
 """The folder in a home that holds other homes."""
 
@@ -38,7 +41,10 @@ def make_private_directory(path: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replaces the file in one step, so that no reader ever sees half of it. A symbolic link stays a link."""
+    """Replaces the file in one step, so that no reader ever sees half of it. A symbolic link stays a link.
+
+    What a write of the same file left behind when its process was killed is removed: it may hold a key.
+    """
     target = path.resolve()
     with naming(path):
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
@@ -54,6 +60,17 @@ def write_private(path: Path, text: str) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
         sync_directory(target.parent)
+        _sweep(target)
+
+
+def _sweep(target: Path) -> None:
+    now = time.time()
+    with os.scandir(target.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(f".{target.name}.") and entry.name.endswith(".tmp"):
+                with suppress(OSError):  # another process sweeps, too
+                    if now - entry.stat(follow_symlinks=False).st_mtime > LEFT_BEHIND_SECONDS:
+                        Path(entry.path).unlink()
 
 
 @contextmanager

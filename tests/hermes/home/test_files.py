@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
-from hermes.home.files import write_private
+from hermes.home.files import LEFT_BEHIND_SECONDS, write_private
 
 
 def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -26,6 +27,17 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         write_private(path, "half \ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_write_left_behind_goes_with_the_next_one(tmp_path: Path) -> None:
+    env, hour_ago = tmp_path / ".env", time.time() - LEFT_BEHIND_SECONDS - 1
+    kept = [tmp_path / name for name in ("..env.at-work.tmp", ".config.yaml.old.tmp", ".env.bak", "env.tmp")]
+    for path in [*kept, tmp_path / "..env.killed.tmp"]:
+        path.write_text("API_SERVER_KEY=x\n")
+        if "at-work" not in path.name:
+            os.utime(path, (hour_ago, hour_ago))
+    write_private(env, "A=1\n")
+    assert sorted(tmp_path.iterdir()) == sorted([env, *kept])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
