@@ -43,6 +43,12 @@ class ScriptedModel:
                 case _:
                     yield item
 
+    async def asked(self, times: int = 1) -> None:
+        """Returns when it was called so often: of two runs that begin together either may come first."""
+        async with asyncio.timeout(20):
+            while len(self.requests) < times:
+                await asyncio.sleep(0.001)
+
     async def close(self) -> None:
         pass
 

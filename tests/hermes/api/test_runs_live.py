@@ -72,6 +72,7 @@ async def test_a_list_can_be_of_one_session_and_of_some_statuses() -> None:
     model = ScriptedModel([[hold, *says("a")], [RuntimeError("no")], echo])
     async with live(model) as here:
         running = await here.start("one", session_id="s1")
+        await model.asked()
         failed = await here.start("two", session_id="s2")
         await here.ended(failed["run_id"])
         queued = await here.start("three", session_id="s1")
@@ -155,8 +156,10 @@ async def test_a_session_takes_one_run_at_a_time_and_the_order_is_kept() -> None
 
 async def test_a_run_of_another_session_does_not_wait_behind_a_busy_one() -> None:
     hold = asyncio.Event()
-    async with live(ScriptedModel([[hold, *says("slow")], echo])) as here:
+    model = ScriptedModel([[hold, *says("slow")], echo])
+    async with live(model) as here:
         slow = await here.start("slow", session_id="s1")
+        await model.asked()
         quick = await here.start("quick", session_id="s2")
         assert (quick["status"], (await here.ended(quick["run_id"]))["status"]) == ("started", "completed")
         hold.set()

@@ -212,8 +212,10 @@ async def test_a_session_gets_the_output_once_as_said_by_the_assistant() -> None
 
 async def test_a_session_in_the_middle_of_a_turn_gets_it_behind_the_turn() -> None:
     gate = asyncio.Event()
-    async with open_bench(ScriptedModel([[gate, *says("hi")], says("The news.")])) as bench:
+    model = ScriptedModel([[gate, *says("hi")], says("The news.")])
+    async with open_bench(model) as bench:
         run = await bench.runner.start(ask("hello"))
+        await model.asked()
         job = await bench.make("30m", name="news", deliver=f"session:{run.session_id}")
         bench.clock.advance(HALF_HOUR)
         await bench.jobs._scheduler.round()

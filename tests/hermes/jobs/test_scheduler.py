@@ -67,11 +67,13 @@ async def test_each_firing_has_a_session_of_its_own() -> None:
 
 async def test_a_job_fires_again_while_its_last_run_still_runs() -> None:
     gate = asyncio.Event()
-    async with open_bench(ScriptedModel([[gate, *says("first")], says("second")])) as bench:
+    model = ScriptedModel([[gate, *says("first")], says("second")])
+    async with open_bench(model) as bench:
         job = await bench.make("every 1h")
-        for _ in range(2):
+        for times in (1, 2):
             bench.clock.advance(HOUR)
             await bench.jobs._scheduler.round()
+            await model.asked(times)
         await until(lambda: bench.runner.active == 1)
         gate.set()
         await bench.runs_end()
