@@ -123,6 +123,12 @@ mcp_servers:
     assert not list((home.path / "backups").glob(".env*"))
 
 
+def test_of_a_file_that_cannot_be_read_nothing_is_kept(home: Home) -> None:
+    home.config_file.write_text("model:\n  api_key: canary\n limits: [\n")
+    keep_backup(home.path, home.config_file)
+    assert texts(home, home.config_file) == []
+
+
 def test_a_file_with_anchors_is_kept_as_its_values(home: Home) -> None:
     home.config_file.write_text("a: &a {api_key: canary, b: 1}\nc: *a\n")
     keep_backup(home.path, home.config_file)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hermes.home.about import change_about
 from hermes.home.config_file import read_config
 from hermes.home.env import read_env, set_env
 from hermes.home.files import make_private_directory
-from hermes.home.locks import GatewayProcess, lock_gateway
+from hermes.home.locks import GatewayProcess, bounded_lock, edit_lock, lock_gateway
 from hermes.home.paths import Home, active_profile, create_home, resolve_home
 from hermes.home.profiles import (
     create_profile,
@@ -187,6 +188,32 @@ def test_whoever_renames_it_says_so_and_is_alone(root: Home) -> None:
     assert not is_wanted(alice)
 
 
+@pytest.mark.parametrize(
+    "held", [lambda home: edit_lock(home.env_file), lambda home: bounded_lock(home.root / "run" / "profiles.lock", 1.0)]
+)
+def test_a_name_changes_only_when_nobody_is_at_the_files_or_makes_a_profile(
+    root: Home, held: Callable[[Home], AbstractContextManager[None]]
+) -> None:
+    alice = create_profile(root.path, "alice")
+    with ThreadPoolExecutor(1) as pool:
+        with held(alice):
+            renaming = pool.submit(rename_profile, alice, "bob", now=1.0)
+            assert not wait([renaming], 0.5).done
+            assert alice.exists()
+        assert renaming.result(30).exists()
+
+
+def test_whoever_writes_to_a_profile_that_is_deleted_comes_first(root: Home) -> None:
+    alice = create_profile(root.path, "alice")
+    with ThreadPoolExecutor(1) as pool:
+        with edit_lock(alice.env_file):
+            deleting = pool.submit(delete_profile, alice, now=1.0)
+            assert not wait([deleting], 0.5).done
+            assert alice.exists()
+        place = deleting.result(30)
+    assert place is not None and place.exists()
+
+
 def test_whoever_comes_late_makes_no_profile_of_an_old_name(root: Home) -> None:
     alice = create_profile(root.path, "alice")
     rename_profile(alice, "bob", now=1.0)
@@ -215,9 +242,12 @@ def test_a_bad_new_name_changes_nothing(root: Home, name: str) -> None:
 def test_a_taken_name_changes_nothing(root: Home) -> None:
     alice, bob = create_profile(root.path, "alice"), create_profile(root.path, "bob")
     (root.path / "profiles" / "empty").mkdir()
-    for name in ("bob", "empty", "alice"):
+    (root.path / "profiles" / "link").symlink_to("nowhere")
+    for name in ("bob", "empty", "link", "alice"):
         with pytest.raises(Conflict, match="there is a profile"):
             rename_profile(alice, name, now=1.0)
+        with pytest.raises(Conflict, match="there is a profile"):
+            create_profile(root.path, name)
     assert alice.exists()
     assert bob.exists()
 

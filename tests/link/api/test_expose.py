@@ -78,6 +78,11 @@ async def test_without_a_tool_an_admin_is_told_what_to_install(server: LinkServe
     assert not [entry for entry in audit if entry["action"].startswith("expose")]
 
 
+async def test_a_command_of_somebodys_own_is_run_at_the_machine_alone(server: LinkServer) -> None:
+    answer = await server.admin.post("/api/v1/expose", json={"via": "command"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "expose_command_refused")
+
+
 async def test_a_link_that_no_tunnel_reaches_is_not_published(tmp_path: Path) -> None:
     async with serving_link(tmp_path, settings={"listen-host": "192.0.2.7"}) as server:
         refused = await server.admin.post("/api/v1/expose", json={"via": "cloudflared"})

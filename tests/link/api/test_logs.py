@@ -9,6 +9,7 @@ from hermes.home.env import set_env
 from hermes.home.logs import configure_logging
 from hermeslink.core.caller import Caller
 from hermeslink.core.device import Scope
+from hermeslink.system.logs import secrets_of
 from tests.support.link import serving_link
 from tests.support.own_logging import own_logging
 
@@ -122,6 +123,20 @@ async def test_keys_of_every_profile_are_hidden_wherever_they_are_written(server
     write(server.link.home.log_file, line("hers-in-env hers-in-config hers-of-the-model"))
     [entry] = (await server.admin.get("/api/v1/system/logs")).json()["entries"]
     assert entry["message"] == "[redacted] [redacted] [redacted]"
+
+
+async def test_short_keys_are_hidden_too_also_where_a_profiles_settings_cannot_be_read(server, tmp_path):
+    home = tmp_path / "profiles/alice"
+    home.mkdir(parents=True)
+    (home / ".env").write_text("MY_OWN_KEY=tinykey\n")
+    (home / "config.yaml").write_text("model: [\n")
+    write(server.link.home.log_file, line("tinykey"))
+    [entry] = (await server.admin.get("/api/v1/system/logs")).json()["entries"]
+    assert entry["message"] == "[redacted]"
+
+
+def test_what_the_environment_of_link_holds_is_secret_too(tmp_path):
+    assert secrets_of(tmp_path, {"SEARCH_API_KEY": "a-search-key-of-ada", "LANG": "C.UTF-8"}) == {"a-search-key-of-ada"}
 
 
 async def test_a_key_that_link_writes_is_hidden_in_what_it_logs_from_then_on(server, logging_of_link):

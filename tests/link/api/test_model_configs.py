@@ -9,8 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from hermes.core.errors import InvalidInput
 from hermes.home.paths import Home
 from hermes.home.settings import load_settings
+from hermeslink.profiles.model_edits import ModelDraft, Wanted
 from tests.support.link import LinkServer
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
@@ -213,6 +215,13 @@ async def test_what_named_a_model_that_goes_names_it_no_more_and_its_key_goes_al
     assert env(tmp_path) == {}
 
 
+async def test_a_key_of_a_name_that_a_person_gave_stays_when_its_model_goes(server: LinkServer, tmp_path: Path) -> None:
+    config(tmp_path, THREE)
+    await saved(server, id="mine", provider="custom", base_url="https://box.lan/v1", key_env="MY_KEY", api_key=KEY)
+    answer = await server.admin.request("DELETE", MODELS, json={"modelId": "mine"})
+    assert (answer.status_code, env(tmp_path)) == (200, {"MY_KEY": KEY})
+
+
 async def test_where_the_default_goes_the_first_of_the_others_is_it_and_the_last_one_stays(
     server: LinkServer, tmp_path: Path
 ) -> None:
@@ -306,6 +315,20 @@ async def test_with_a_new_key_a_model_moves_and_the_old_key_of_others_stays(serv
     assert env(tmp_path) == {"MY_KEY": "old", "MODEL_A_API_KEY": KEY}
     await saved(server, id="b", provider="custom", api_key="new")  # nobody else uses it now
     assert env(tmp_path) == {"MY_KEY": "new", "MODEL_A_API_KEY": KEY}
+
+
+async def test_a_key_that_is_sent_takes_the_place_of_the_one_in_config_yaml(server: LinkServer, tmp_path: Path) -> None:
+    config(tmp_path, 'model_routes:\n  a: {base_url: "https://box.lan/v1", api_key: in-the-file}\n')
+    await saved(server, id="a", provider="custom", api_key=KEY)
+    assert settings(tmp_path).model_routes["a"].api_key is None
+    assert env(tmp_path) == {"MODEL_A_API_KEY": KEY}
+
+
+def test_a_key_is_not_written_where_the_environment_would_beat_it(tmp_path: Path) -> None:
+    config(tmp_path, 'model_routes:\n  a: {base_url: "https://box.lan/v1", key_env: MY_KEY}\n')
+    draft = ModelDraft(Home(tmp_path), {"MY_KEY": "old"})
+    with pytest.raises(InvalidInput, match="MY_KEY is set in the environment"):
+        draft.save(Wanted("a", {}, api_key="new"))
 
 
 async def test_a_provider_gets_its_own_key(server: LinkServer, tmp_path: Path) -> None:

@@ -77,7 +77,15 @@ async def test_guesses_are_counted_by_the_client_that_a_trusted_proxy_names(tmp_
         statuses = [await guess("203.0.113.7", number) for number in range(20)]
         assert statuses[:10] == [401] * 10
         assert set(statuses[12:]) == {429}
-        assert await guess("203.0.113.8", 1) == 401
+        assert await guess("203.0.113.8", 99) == 401
+
+
+async def test_who_is_no_trusted_proxy_names_no_client(server: LinkServer) -> None:
+    async def guess(number: int) -> int:
+        headers = {"X-Forwarded-For": f"203.0.113.{number}", "Authorization": f"Bearer hlat_{number}"}
+        return (await server.client.get("/api/v1/devices", headers=headers)).status_code
+
+    assert {429} == set([await guess(number) for number in range(20)][12:])
 
 
 async def test_a_device_is_told_where_to_find_it_and_a_stranger_is_not(server: LinkServer) -> None:

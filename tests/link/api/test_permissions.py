@@ -164,6 +164,7 @@ async def test_what_is_configured_is_said_so(server: LinkServer, tmp_path: Path)
         ({"toolsets": {"mcp_enabled": "perhaps"}}, "toolsets.mcp_enabled"),
         ({"command_allowlist": [" "]}, "command_allowlist"),
         ({"command_allowlist": ["x" * 4001]}, "command_allowlist"),
+        ({"command_allowlist": [str(number) for number in range(1001)]}, "command_allowlist"),
         ({"command_allowlist": {}}, "command_allowlist"),
     ],
 )
