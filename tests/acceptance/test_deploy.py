@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from hermes.api.serving import KEEP_ALIVE_SECONDS
 from hermes.gateway.serve import EXIT_SECONDS
 from hermes.home.names import PLACES, env_names
+from hermes.http.server import KEEP_ALIVE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -18,10 +18,10 @@ import pytest
 
 from hermes.api import headers as names
 from hermes.api.auth import Scope
-from hermes.api.headers import SECURITY_HEADERS
 from hermes.api.pages.openapi import documentation_of, operation_id
 from hermes.api.pages.openapi_parts import STARTS_A_RUN
 from hermes.api.routes import ROUTES, ApiRoute
+from hermes.http.headers import SECURITY_HEADERS
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway, make_gateway
 from tests.support.calls import CALLS, SCRIPT, STREAMED, started

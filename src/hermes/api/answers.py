@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hermes.api.auth import Principal
-from hermes.api.headers import RawHeaders
 from hermes.core.errors import Unauthorized
+from hermes.http.headers import RawHeaders
 
 
 class JsonAnswer(Response):

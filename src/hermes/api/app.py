@@ -14,7 +14,6 @@ import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hermes.api import headers as names
 from hermes.api.access_log import AccessLine
 from hermes.api.auth import PUBLIC_PATHS, Gatekeeper
 from hermes.api.cors import Cors
@@ -26,6 +25,7 @@ from hermes.api.socket_outgoing import OutgoingSocket
 from hermes.core.errors import HermesError, Unauthorized
 from hermes.core.tally import OTHER, HttpTally
 from hermes.home.logs import log_context
+from hermes.http.headers import SECURITY_HEADERS, request_id_of
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Api:
         began = time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         scope["hermes.headers"] = headers
-        outgoing = Outgoing(send, names.request_id(scope["headers"]), self.services.http)
+        outgoing = Outgoing(send, request_id_of(scope["headers"]), self.services.http)
         if self.services.stop.is_announced:
             outgoing.close_connection()
         with log_context(request_id=outgoing.request_id.decode("ascii")):
@@ -97,7 +97,7 @@ class Api:
         began = time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         scope["hermes.headers"], scope["method"] = headers, "GET"
-        outgoing = OutgoingSocket(send, names.request_id(scope["headers"]), self.services.http)
+        outgoing = OutgoingSocket(send, request_id_of(scope["headers"]), self.services.http)
         with log_context(request_id=outgoing.request_id.decode("ascii")):
             try:
                 host = await self.services.hosts.admit(scope["headers"], scope.get("server"))
@@ -135,7 +135,7 @@ class Outgoing:
     def __init__(self, send: Send, request_id: bytes, tally: HttpTally) -> None:
         self.request_id = request_id
         self._tally = tally
-        self.base = [*names.SECURITY_HEADERS, (b"x-request-id", request_id)]
+        self.base = [*SECURITY_HEADERS, (b"x-request-id", request_id)]
         self.headers = self.base.copy()
         self.status = 0
         self.is_cut = False

@@ -126,13 +126,6 @@ class MethodNotAllowed(HermesError):
         self.headers = {"Allow": allowed}
 
 
-class BodyTooSlow(HermesError):
-    """The rest of the body may still come: the connection cannot be used again."""
-
-    code = "request_timeout"
-    headers = {"Connection": "close"}  # noqa: RUF012 never changed
-
-
 def rule_of(error: HermesError) -> Rule:
     found = RULES.get(error.code)
     if found is not None:

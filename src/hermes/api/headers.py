@@ -1,29 +1,19 @@
-"""Headers that every answer carries, the request's id, and the X-Hermes-* headers in and out."""
+"""The X-Hermes-* headers in and out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from hermes.core.errors import InvalidInput
-from hermes.core.ids import is_session_id, new_id
-
-SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"x-frame-options", b"DENY"),
-    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cache-control", b"no-store"),
-)
+from hermes.core.ids import is_session_id
+from hermes.http.headers import RawHeaders
 
 SESSION_ID = "X-Hermes-Session-Id"
 SESSION_KEY = "X-Hermes-Session-Key"
 RUN_ID = "X-Hermes-Run-Id"
 WARNINGS = "X-Hermes-Warnings"
 DETACH = "X-Hermes-Detach"
-TOOL_ITEMS = "X-Hermes-Tool-Items"
 TOOL_ITEMS = "X-Hermes-Tool-Items"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
@@ -33,10 +23,6 @@ EXPOSED = (SESSION_ID, SESSION_KEY, RUN_ID, WARNINGS, IDEMPOTENCY_REPLAYED, REQU
 
 MAX_WARNINGS_CHARACTERS = 4000
 
-RawHeaders = Mapping[bytes, bytes]
-"""A request's headers as they came, names in lower case; of several with one name the last."""
-
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _SESSION_KEY = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}\Z")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
@@ -44,14 +30,6 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 def text_of(headers: RawHeaders, name: str) -> str | None:
     value = headers.get(name.lower().encode("ascii"))
     return None if value is None else value.decode("latin-1")
-
-
-def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The caller's, when it is one that may stand in a log line, else a new one."""
-    for name, value in headers:
-        if name == b"x-request-id" and _REQUEST_ID.match(value):
-            return value
-    return new_id("req").encode("ascii")
 
 
 def session_id(headers: RawHeaders) -> str | None:

@@ -17,11 +17,12 @@ from hermes.api import auth
 from hermes.api.auth import Scope as KeyScope
 from hermes.api.chat import completions as chat_completions
 from hermes.api.errors import MethodNotAllowed
-from hermes.api.limits import LimitedBody
+from hermes.api.limits import too_large
 from hermes.api.pages import home as home_page
 from hermes.api.services import Services
 from hermes.api.status import capabilities, health, models, toolsets
 from hermes.core.errors import Forbidden, NotFound, Unauthorized
+from hermes.http.body import LimitedBody
 
 Handler = Callable[[Request, Services], Awaitable[ASGIApp]]
 
@@ -185,7 +186,7 @@ class Endpoint:
         _check_scope(scope, route)
         settings = self.services.settings
         most = settings.upload_limit_bytes if route.takes == "upload" else settings.json_limit_bytes
-        limited = LimitedBody(receive, scope["hermes.headers"], most, settings.body_timeout_seconds)
+        limited = LimitedBody(receive, scope["hermes.headers"], most, settings.body_timeout_seconds, too_large)
         handler = self.handlers.get(method) or self.handlers.setdefault(method, route.resolve())
         answer = await handler(Request(scope, limited, send), self.services)
         await answer(scope, limited, send)

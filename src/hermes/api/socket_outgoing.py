@@ -7,10 +7,10 @@ import logging
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from hermes.api import headers as names
 from hermes.api.errors import error_envelope, error_response, rule_of
 from hermes.core.errors import HermesError, Unauthorized
 from hermes.core.tally import HttpTally
+from hermes.http.headers import SECURITY_HEADERS
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class OutgoingSocket:
         self.request_id = request_id
         self.status = 0
         self.is_cut = False
-        self._headers = [*names.SECURITY_HEADERS, (b"x-request-id", request_id)]
+        self._headers = [*SECURITY_HEADERS, (b"x-request-id", request_id)]
         self._tally = tally
         self._is_open = False
         self._is_closed = False

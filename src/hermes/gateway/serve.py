@@ -8,14 +8,13 @@ gateway runs jobs and nothing else (spec: api-server section 10).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ from hermes.home.logs import configure_logging
 from hermes.home.own_process import hide_secrets
 from hermes.home.paths import Home, create_home
 from hermes.home.settings import Settings, load_settings, secret_values
+from hermes.http.server import Server, loop_factory
 
 if TYPE_CHECKING:
     from hermes.api.profiles import ProfileListener
@@ -61,7 +61,7 @@ def run(home: Home, environ: Mapping[str, str] | None = None) -> None:
         redactor = Redactor(secret_values(settings, {**environ, **settings.environ}))
         configure_logging(home, settings.logging.level, redactor=redactor)
         listener = _listen(home, settings) if settings.api_server.enabled else None
-        runner = asyncio.Runner(loop_factory=_loop_factory())
+        runner = asyncio.Runner(loop_factory=loop_factory())
         with runner:
             runner.run(_serve(home, settings, environ, listener, lock))
     except (HermesError, OSError):
@@ -214,7 +214,7 @@ class _Api:
         self._root = home if settings.api_server.profiles and not home.is_profile else None
         self._environ = environ
         self._listener = listener
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self.profiles: ProfileListener | None = None
 
@@ -223,7 +223,7 @@ class _Api:
 
         if self._root is not None:
             self.profiles = self._with_profiles(self._root, group)
-        self._server = _Server(uvicorn.Config(self.profiles or self._app, **serve_options()))
+        self._server = Server(uvicorn.Config(self.profiles or self._app, **serve_options()))
         self._serving = group.create_task(self._server.serve([self._listener]))
 
     def _with_profiles(self, root: Home, group: asyncio.TaskGroup) -> ProfileListener:
@@ -317,19 +317,3 @@ class _Progress:
 
 def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 a person reads the standard output of the gateway
-
-
-class _Server(uvicorn.Server):
-    """Signals are the gateway's: it drains the runs before the server stops."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.Loop

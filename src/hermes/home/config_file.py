@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hermes.core.errors import ConfigError, ConfigUnreadable
+from hermes.home.files import settings_text
 from hermes.home.locks import edit_lock
 
 
@@ -27,7 +28,7 @@ class ConfigDraft:
     def __init__(self, path: Path, text: str | None = None) -> None:
         """`text`: begin with this one, whatever the file says."""
         self._path = path
-        self._before = self.text = _read(path) if text is None else text
+        self._before = self.text = settings_text(path) if text is None else text
         self.values: dict[str, Any] = _values(self.text, path)
 
     def get(self, keys: Sequence[str]) -> Any:
@@ -71,7 +72,7 @@ class ConfigDraft:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The file as plain values; {} when there is none. Raises `ConfigUnreadable` with the line that cannot be read."""
-    return _values(_read(path), path)
+    return _values(settings_text(path), path)
 
 
 def set_config(path: Path, keys: Sequence[str], value: Any) -> None:
@@ -105,16 +106,6 @@ def unset_config(path: Path, keys: Sequence[str]) -> bool:
         found = draft.unset(keys)
         draft.write()
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigUnreadable(f"{path} cannot be read: {exc}", path.name) from exc
 
 
 def _values(text: str, path: Path) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hermes.core.errors import ConfigUnreadable, InvalidInput
-from hermes.home.files import write_private
+from hermes.core.errors import InvalidInput
+from hermes.home.files import settings_text, write_private
 from hermes.home.locks import edit_lock
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ _QUOTED = re.compile(
 
 def read_env(path: Path) -> dict[str, str]:
     """Name → value; {} when there is no file. Raises `ConfigUnreadable` when it is not text."""
-    return {binding.key: binding.value for binding in _bindings(_read(path)) if binding.key and binding.value}
+    return {binding.key: binding.value for binding in _bindings(settings_text(path)) if binding.key and binding.value}
 
 
 def env_problems(path: Path) -> list[str]:
     """The lines that cannot be read, one sentence each; their text may be a secret and is not shown."""
     return [
         f"{path.name}: line {_line(binding)} cannot be read; write NAME=value, and put a value with spaces in quotes"
-        for binding in _bindings(_read(path))
+        for binding in _bindings(settings_text(path))
         if binding.error
     ]
 
@@ -45,7 +45,7 @@ class EnvDraft:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._found = self._before = self._text = _read(path)
+        self._found = self._before = self._text = settings_text(path)
 
     def get(self, name: str) -> str | None:
         return _values(self._text).get(name) or None
@@ -98,16 +98,6 @@ def unset_env(path: Path, name: str) -> bool:
         found = draft.unset(name)
         draft.write()
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigUnreadable(f"{path} cannot be read: {exc}", path.name) from exc
 
 
 def _bindings(text: str) -> list[Binding]:

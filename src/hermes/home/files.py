@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hermes.core.errors import ConfigUnreadable
+
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
 LEFT_BEHIND_SECONDS = 3600.0
@@ -38,6 +40,17 @@ def make_private_directory(path: Path) -> None:
                 raise
             continue  # somebody else made it just now
         directory.chmod(DIRECTORY_MODE)
+
+
+def settings_text(path: Path) -> str:
+    """As it stands, line ends too; empty where there is none. Raises `ConfigUnreadable`."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigUnreadable(f"{path} cannot be read: {exc}", path.name) from exc
 
 
 def write_private(path: Path, text: str) -> None:

@@ -13,8 +13,8 @@ from hermes.core.clock import Clock
 from hermes.core.errors import Forbidden, Unauthorized
 from hermes.core.guesses import Guesses
 from hermes.core.peers import Peer
+from hermes.http.headers import RawHeaders
 from hermeslink.api.dependencies import AUTH_REQUIRED
-from hermeslink.api.headers import RawHeaders
 from hermeslink.core.caller import Caller
 from hermeslink.pairing.devices import Devices
 

@@ -26,6 +26,7 @@ from hermes.core.hosts import AllowedHosts, is_loopback_name
 from hermes.core.peers import Peers
 from hermes.core.tally import OTHER, HttpTally
 from hermes.home.logs import log_context
+from hermes.http.headers import SECURITY_HEADERS, request_id_of
 from hermeslink import __version__
 from hermeslink.api import (
     approvals,
@@ -61,13 +62,11 @@ from hermeslink.api import (
     tool_configs,
     updates,
 )
-from hermeslink.api import headers as names
 from hermeslink.api.access import PUBLIC, Gate, Row, check_scope
 from hermeslink.api.bodies import first_fault
-from hermeslink.api.dependencies import CALLER, PEER
+from hermeslink.api.dependencies import CALLER, PEER, REQUEST_ID
 from hermeslink.api.errors import MethodNotAllowed, error_response, is_inside
-from hermeslink.api.headers import REQUEST_ID
-from hermeslink.api.limits import BODY_TIMEOUT_SECONDS, UPLOADS, LimitedBody, read_json
+from hermeslink.api.limits import BODY_TIMEOUT_SECONDS, UPLOADS, limited, read_json
 from hermeslink.api.origins import Origins, is_of_another_page
 from hermeslink.api.paths import ROW, LetIn, Paths, Place
 from hermeslink.core.caller import Caller
@@ -181,7 +180,7 @@ class Door:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        scope[REQUEST_ID] = request_id = names.request_id(scope["headers"]).decode("ascii")
+        scope[REQUEST_ID] = request_id = request_id_of(scope["headers"]).decode("ascii")
         outgoing = Outgoing(send, request_id, self.http, closes=self.stopping.is_set())
         with log_context(request_id=request_id):
             try:
@@ -215,7 +214,7 @@ class Door:
         asked = "GET" if method == "HEAD" else method
         place = self.paths.find(asked, scope["path"])
         row = _row(asked, place)
-        body = LimitedBody(receive, headers, self.body_timeout_seconds, is_upload=row in UPLOADS)
+        body = limited(receive, headers, self.body_timeout_seconds, is_upload=row in UPLOADS)
         peer = self.peers.of(scope.get("client"), headers, scope["http_version"])
         if peer.is_local and (not is_loopback_name(host) or is_of_another_page(headers, host)):
             peer = type(peer)(peer.address, is_local=False)
@@ -247,7 +246,7 @@ class Outgoing:
 
     def __init__(self, send: Send, request_id: str, http: HttpTally, *, closes: bool) -> None:
         self.request_id = request_id
-        self.headers = [*names.SECURITY_HEADERS, (b"x-request-id", request_id.encode("ascii"))]
+        self.headers = [*SECURITY_HEADERS, (b"x-request-id", request_id.encode("ascii"))]
         if closes:  # a client that keeps its connections would ask a service that is no longer there
             self.headers.append((b"connection", b"close"))
         self.status = 0

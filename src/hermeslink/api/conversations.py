@@ -12,9 +12,8 @@ from starlette.responses import Response
 
 from hermes.core.errors import HermesError, InvalidInput
 from hermeslink.api.bodies import Answer, Body
-from hermeslink.api.dependencies import TheCaller, TheLink
+from hermeslink.api.dependencies import REQUEST_ID, TheCaller, TheLink
 from hermeslink.api.errors import ErrorBody, error_body, is_inside
-from hermeslink.api.headers import REQUEST_ID
 from hermeslink.conversations.conversations import ConversationPage, Deletion
 from hermeslink.conversations.views import ConversationView, MessageView, conversation_view, message_view
 from hermeslink.core.conversation import ConversationStatus

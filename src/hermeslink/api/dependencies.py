@@ -18,6 +18,7 @@ else:
 
 CALLER = "hermeslink.caller"
 PEER = "hermeslink.peer"
+REQUEST_ID = "hermeslink.request_id"
 """Where the door leaves them in the scope of a request."""
 
 AUTH_REQUIRED = "this needs an access token: Authorization: Bearer hlat_…"

@@ -81,13 +81,6 @@ class MethodNotAllowed(HermesError):
         self.headers = {"Allow": allowed}
 
 
-class BodyTooSlow(HermesError):
-    """The rest of the body may still come: the connection cannot be used again."""
-
-    code = "request_timeout"
-    headers = {"Connection": "close"}  # noqa: RUF012 never changed
-
-
 def status_of(error: HermesError) -> int:
     if isinstance(error, ServerRefused):
         return error.status if error.status in PASSED_ON else 502

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hermes.core.errors import Forbidden
-from hermeslink.api.headers import RawHeaders
+from hermes.http.headers import RawHeaders
 
 METHODS = b"GET, POST, PATCH, DELETE, OPTIONS"
 REQUEST_HEADERS = (

@@ -7,14 +7,12 @@ then it answers.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 import os
 import signal
 import socket
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +25,7 @@ from hermes.core.redact import Redactor, is_secret_name
 from hermes.home.locks import GatewayLock
 from hermes.home.logs import configure_logging
 from hermes.home.own_process import blank
+from hermes.http.server import Server, loop_factory
 from hermeslink.api.serving import serve_options
 from hermeslink.home import LinkHome, hermes_root
 from hermeslink.service import lock
@@ -58,7 +57,7 @@ def run(home: LinkHome, environ: Mapping[str, str] | None = None) -> None:
             home, settings.log_level, redactor=Redactor(secrets_of(root, environ)), name=home.log_file.name
         )
         listener = _listen(settings)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(home, root, settings, environ, listener, held))
     except (HermesError, OSError):
         raise
@@ -108,7 +107,7 @@ async def _serve(
     stop = _stop_signal()
     async with open_link(home, root, environ=environ, settings=settings) as link:
         link.network.port = listener.getsockname()[1]
-        server = _Server(uvicorn.Config(create_app(link), **serve_options()))
+        server = Server(uvicorn.Config(create_app(link), **serve_options()))
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve([listener]))
             announcing = group.create_task(announce(link.network, lambda: link.identity.link_id, link.clock))
@@ -145,21 +144,3 @@ def _greet(link: Link, settings: LinkSettings, listener: socket.socket) -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 a person reads the standard output of the process
-
-
-class _Server(uvicorn.Server):
-    """Signals are ours: streams end before the server stops."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.Loop

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hermes.api.limits import MAX_NESTING, is_deeper_than, parse_json
+from hermes.api.limits import parse_json
 from hermes.api.services import ApiSettings
 from hermes.core.errors import InvalidInput
+from hermes.http.body import MAX_NESTING, is_deeper_than
 from tests.support.api import KEY, FakeRunner, Server, make_services, serving
 
 CHAT = "/v1/chat/completions"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hermes.api.auth import PUBLIC_PATHS, OwnerKey
-from hermes.api.headers import SECURITY_HEADERS
 from hermes.api.routes import ROUTES, ApiRoute, build_router
 from hermes.core.errors import Unauthorized
+from hermes.http.headers import SECURITY_HEADERS
 from tests.support.api import FakeRunner, Server, make_services, serving
 
 RUN_ID = f"run_{1:032x}"

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from hermes.api.serving import HEAD_LIMIT_BYTES, HttpProtocol
+from hermes.api.serving import HttpProtocol
+from hermes.http.protocol import HEAD_LIMIT_BYTES
 from tests.support.api import Server
 
 

@@ -15,10 +15,12 @@ import pytest
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from hermes.http.body import MAX_NESTING
+from hermes.http.protocol import HEAD_LIMIT_BYTES
 from hermeslink.api.app import GROUPS, create_app
 from hermeslink.api.bodies import Body
-from hermeslink.api.limits import JSON_LIMIT_BYTES, MAX_NESTING, UPLOAD_LIMIT_BYTES
-from hermeslink.api.serving import HEAD_LIMIT_BYTES, HttpProtocol
+from hermeslink.api.limits import JSON_LIMIT_BYTES, UPLOAD_LIMIT_BYTES
+from hermeslink.api.serving import HttpProtocol
 from tests.support.link import LinkServer, listening, serving_link
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")

@@ -22,6 +22,7 @@ from hermes.api.services import ApiSettings, Services
 from hermes.core.errors import InvalidInput
 from hermes.core.message import Message
 from hermes.core.run import Ask, IdempotencyClaim, Run, RunRequest
+from hermes.http.headers import RawHeaders
 from hermes.store import sessions as session_store
 from hermes.store.database import Connection
 
@@ -55,7 +56,7 @@ async def create(request: Request, services: Services) -> ASGIApp:
     return ChatRun(services, run, asked, call.model, is_stream=call.is_stream, include_usage=call.include_usage)
 
 
-def parse(body: Mapping[str, Any], headers: names.RawHeaders, owner: str, settings: ApiSettings) -> ChatCall:
+def parse(body: Mapping[str, Any], headers: RawHeaders, owner: str, settings: ApiSettings) -> ChatCall:
     """Raises InvalidInput naming the field."""
     parameters.check_unsupported(body)
     messages = from_openai(body.get("messages"))

@@ -32,6 +32,7 @@ from hermes.core.errors import InvalidInput
 from hermes.core.event import KeptEvent
 from hermes.core.message import Message
 from hermes.core.run import Ask, IdempotencyClaim, Limits, Run, RunRequest
+from hermes.http.headers import RawHeaders
 
 ROUTE = "POST /v1/responses/compact"
 KNOWN = frozenset({"model", "input", "previous_response_id", "instructions", "prompt_cache_key"})
@@ -110,7 +111,7 @@ def compaction_object(run: Run, final: events.RunCompleted) -> dict[str, Any]:
 
 
 def _run_request(
-    body: Mapping[str, Any], headers: names.RawHeaders, owner: str, history: Sequence[Message], told: Sequence[str]
+    body: Mapping[str, Any], headers: RawHeaders, owner: str, history: Sequence[Message], told: Sequence[str]
 ) -> RunRequest:
     """One call of the model, without tools; nothing of it can be found again but by its Idempotency-Key."""
     key = names.idempotency_key(headers)

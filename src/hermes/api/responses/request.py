@@ -18,6 +18,7 @@ from hermes.core.errors import InvalidInput
 from hermes.core.message import Message
 from hermes.core.model import ToolSpec
 from hermes.core.run import Ask, IdempotencyClaim, RunRequest
+from hermes.http.headers import RawHeaders
 
 ROUTE = "POST /v1/responses"
 SOURCE = "responses"
@@ -49,7 +50,7 @@ class ResponseCall:
 
 def parse(
     body: Mapping[str, Any],
-    headers: names.RawHeaders,
+    headers: RawHeaders,
     principal: Principal,
     settings: ApiSettings,
     known: Mapping[str, Item] | None = None,
@@ -161,7 +162,7 @@ def _conversation(value: object) -> str | None:
 
 
 def _tool_items(
-    headers: names.RawHeaders, tools: tuple[ToolSpec, ...], principal: Principal, settings: ApiSettings
+    headers: RawHeaders, tools: tuple[ToolSpec, ...], principal: Principal, settings: ApiSettings
 ) -> str | None:
     """None is function_call. Agent frameworks take a function_call as theirs to run, so a request with tools of its
     own gets mcp_call unless it says otherwise."""

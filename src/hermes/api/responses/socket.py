@@ -18,7 +18,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from hermes.api import sse
 from hermes.api.auth import Principal
 from hermes.api.errors import error_envelope, kept_envelope, rule_of, rule_of_kept
-from hermes.api.headers import RawHeaders
 from hermes.api.limits import parse_json
 from hermes.api.responses.answer import ToolOutputs, response_id
 from hermes.api.responses.chain import Past, Started, start
@@ -28,6 +27,7 @@ from hermes.api.responses.stream import ResponseStream
 from hermes.api.run_answer import cut_short, give_up, refused, until_begun
 from hermes.api.services import Services
 from hermes.core.errors import Busy, HermesError, InvalidInput
+from hermes.http.headers import RawHeaders
 from hermes.store import sessions as session_store
 
 log = logging.getLogger(__name__)

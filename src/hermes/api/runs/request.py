@@ -18,6 +18,7 @@ from hermes.core.errors import Forbidden, InvalidInput
 from hermes.core.ids import is_session_id
 from hermes.core.message import Message
 from hermes.core.run import Ask, IdempotencyClaim, Limits, RunRequest
+from hermes.http.headers import RawHeaders
 
 ROUTE = "POST /v1/runs"
 
@@ -38,7 +39,7 @@ class RunCall:
 
 def parse(
     body: Mapping[str, Any],
-    headers: names.RawHeaders,
+    headers: RawHeaders,
     owner: str,
     settings: ApiSettings,
     enabled_toolsets: Mapping[str, bool],
@@ -94,7 +95,7 @@ def parse(
     return RunCall(request, fields.previous_response_id, fields.callback_url, images)
 
 
-def _session_id(fields: RunFields, headers: names.RawHeaders) -> str | None:
+def _session_id(fields: RunFields, headers: RawHeaders) -> str | None:
     in_header, in_body = names.session_id(headers), fields.session_id
     if in_body is not None and in_header is not None and in_body != in_header:
         raise InvalidInput(

@@ -33,6 +33,7 @@ from hermes.core.errors import HermesError, InvalidInput
 from hermes.core.event import KeptEvent, is_final
 from hermes.core.message import FilePart, ImagePart, Message
 from hermes.core.run import Ask, IdempotencyClaim, Run, RunRequest
+from hermes.http.headers import RawHeaders
 
 _KNOWN = frozenset(SessionChatBody.model_fields) | frozenset(parameters.FORWARDED)
 _ERRORS = (
@@ -96,7 +97,7 @@ async def _answer(request: Request, services: Services, *, is_stream: bool) -> A
 
 def parse(
     body: Mapping[str, Any],
-    headers: names.RawHeaders,
+    headers: RawHeaders,
     owner: str,
     session_id: str,
     settings: ApiSettings,

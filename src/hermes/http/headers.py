@@ -21,13 +21,10 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 RawHeaders = Mapping[bytes, bytes]
 """A request's headers as they came, names in lower case; of several with one name the last."""
 
-REQUEST_ID = "hermeslink.request_id"
-"""Where a request's scope has it."""
-
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
-def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The caller's, when it is one that may stand in a log line, else a new one."""
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
