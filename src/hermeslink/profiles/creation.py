@@ -19,6 +19,7 @@ from hermes.home.files import write_private
 from hermes.home.paths import DEFAULT_PROFILE, PROFILE_NAME, Home
 from hermes.home.profiles import create_profile, get_profile, remove_drafts
 from hermeslink.core.caller import Caller
+from hermeslink.core.device import Scope
 from hermeslink.core.times import iso
 from hermeslink.hermes.servers import ApiServers
 from hermeslink.profiles.about import checked_display_name
@@ -41,7 +42,8 @@ class CreationState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """`version` grows with each change. Times are unix seconds. `uid` is what the new profile gets."""
+    """`version` grows with each change. Times are unix seconds. `uid` is what the new profile gets. `device_id`,
+    `address`, `clone_of`: what the audit says of it, and `is_noted` that it does."""
 
     state: CreationState = CreationState.IDLE
     profile_name: str | None = None
@@ -52,6 +54,10 @@ class Creation:
     error: str | None = None
     version: int = 1
     uid: str | None = None
+    device_id: str | None = None
+    address: str = ""
+    clone_of: str | None = None
+    is_noted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +119,13 @@ class Creations:
             lines=(f"Making the profile {wanted.name}.",),
             version=self._now.version + 1,
             uid=new_id("prof"),
+            device_id=caller.device_id,
+            address=caller.address,
+            clone_of=wanted.clone_from,
         )
         self._now = started  # before anything is awaited: of two at once, one wins
         self._wake()
-        self._job = self._group.create_task(self._make(caller, wanted, clone))
+        self._job = self._group.create_task(self._make(wanted, clone))
         return started
 
     async def follow(self, after: int) -> AsyncIterator[Creation]:
@@ -131,11 +140,11 @@ class Creations:
 
     # --- one of them ---
 
-    async def _make(self, caller: Caller, wanted: NewProfile, clone: Home | None) -> None:
+    async def _make(self, wanted: NewProfile, clone: Home | None) -> None:
         """Never raises: Link must not end with it."""
         try:
             await self._keep()
-            await self._made(caller, wanted, clone)
+            await self._made(wanted, clone)
         except HermesError as error:
             if not isinstance(error, StoreUnavailable):  # which names places of this machine
                 await self._end(CreationState.FAILED, error.message)
@@ -148,20 +157,29 @@ class Creations:
         else:
             await self._end(CreationState.SUCCEEDED)
 
-    async def _made(self, caller: Caller, wanted: NewProfile, clone: Home | None) -> None:
+    async def _made(self, wanted: NewProfile, clone: Home | None) -> None:
         about = About(self._now.uid, wanted.display_name)
         await self._create(wanted.name, clone, about)
+        await self._note()
         if clone is not None:
             await self._say(f"Copied the settings, SOUL.md and provider keys of {clone.name}.")
         await self._say("It has an API key of its own.")
-        await self._names.look()
-        details = {"clone_of": wanted.clone_from} if wanted.clone_from else None
-        await self._files.note(caller, wanted.name, "profile.created", details)
-        state = await self._servers.of(wanted.name).state()
-        if state.state == "online":
-            await self._say("The gateway answers for it.")
-        else:
-            await self._say(f"No gateway answers for it yet: {state.issue}")
+        with suppress(NotFound):  # it is there, and may have another name already, or be deleted
+            await self._names.look()
+            state = await self._servers.of(wanted.name).state()
+            if state.state == "online":
+                await self._say("The gateway answers for it.")
+            else:
+                await self._say(f"No gateway answers for it yet: {state.issue}")
+
+    async def _note(self) -> None:
+        made = self._now
+        if made.device_id is None or made.profile_name is None or made.is_noted:
+            return
+        caller = Caller(made.device_id, Scope.ADMIN, made.address)
+        details = {"clone_of": made.clone_of} if made.clone_of else None
+        await self._files.note(caller, made.profile_name, "profile.created", details)
+        await self._set(replace(made, is_noted=True))
 
     async def _create(self, name: str, clone: Home | None, about: About) -> None:
         root = self._servers.hermes_root
@@ -185,6 +203,10 @@ class Creations:
         with suppress(HermesError, OSError):
             await asyncio.to_thread(remove_drafts, root)
         if await asyncio.to_thread(_is_there, root, left):
+            try:
+                await self._note()
+            except HermesError as error:  # Link starts all the same
+                log.error("who made the profile %s cannot be written into the audit: %s", left.profile_name, error)
             await self._say("Link was stopped meanwhile; the profile was made.")
             await self._end(CreationState.SUCCEEDED)
         else:

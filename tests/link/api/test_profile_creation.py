@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
-from hermes.home.about import read_about
+from hermes.home.about import About, read_about
 from hermes.home.config_file import read_config, set_config
 from hermes.home.env import read_env, set_env
 from hermes.home.locks import bounded_lock
 from hermes.home.paths import Home, create_home
+from hermes.home.profiles import create_profile, get_profile, rename_profile
+from hermes.store.database import Connection
 from hermeslink.api.sse import frame
 from hermeslink.home import LinkHome
 from tests.support.link import LinkServer, serving_link
@@ -41,6 +44,12 @@ async def until(server: LinkServer, is_it: Callable[[dict[str, Any]], bool]) -> 
 
 async def ended(server: LinkServer) -> dict[str, Any]:
     return await until(server, lambda found: found["state"] != "running")
+
+
+async def noted(server: LinkServer) -> list[dict[str, Any]]:
+    """Newest first."""
+    entries = (await server.admin.get("/api/v1/audit")).json()["entries"]
+    return [entry for entry in entries if entry["action"] == "profile.created"]
 
 
 async def test_nothing_was_made_yet(server: LinkServer) -> None:
@@ -179,6 +188,46 @@ async def test_one_that_was_whole_when_the_kill_came_is_there(tmp_path: Path) ->
     file.write_text(json.dumps({**json.loads(file.read_text()), "state": "running"}))
     async with serving_link(tmp_path) as server:
         assert (await server.admin.get(STATUS)).json()["state"] == "succeeded"
+        assert len(await noted(server)) == 1
+
+
+async def test_whose_doing_it_was_is_in_the_audit_also_where_a_kill_came_before_it(tmp_path: Path) -> None:
+    async with serving_link(tmp_path) as server:
+        file = server.link.home.creation_file
+        await create(server, name="bob")
+        await ended(server)
+        [bob] = await noted(server)
+    create_profile(tmp_path, "alice", about=About("prof_" + "a" * 32))
+    left = {**json.loads(file.read_text()), "state": "running", "profile_name": "alice", "uid": "prof_" + "a" * 32}
+    file.write_text(json.dumps({**left, "clone_of": "bob", "is_noted": False}))
+    async with serving_link(tmp_path) as server:
+        [alice, earlier] = await noted(server)
+        assert earlier == bob
+        assert (alice["subject"], alice["details"]) == ("alice", {"clone_of": "bob"})
+        assert (alice["device_id"], alice["address"]) == (bob["device_id"], bob["address"])
+    async with serving_link(tmp_path) as server:
+        assert len(await noted(server)) == 2
+
+
+async def test_one_that_is_renamed_as_soon_as_it_is_there_was_made(tmp_path: Path) -> None:
+    def rename(conn: Connection) -> None:
+        """Whoever made it waits meanwhile to write it into the audit."""
+        del conn
+        ends_at = time.monotonic() + 20
+        while not (tmp_path / "profiles" / "alice").exists() and time.monotonic() < ends_at:
+            time.sleep(0.005)
+        rename_profile(get_profile(tmp_path, "alice"), "bella", now=1.0)
+
+    async with serving_link(tmp_path) as server:
+        with bounded_lock(tmp_path / "run" / "profiles.lock", 1.0):
+            await create(server, name="alice")
+            await until(server, lambda found: any("Waiting" in line for line in found["lines"]))
+            renaming = asyncio.create_task(server.link.database.write(rename))
+            await asyncio.sleep(0)
+        await renaming
+        done = await ended(server)
+        assert (done["state"], done["error"]) == ("succeeded", None)
+        assert (await server.admin.get("/api/v1/profiles")).json()["profiles"] == ["default", "bella"]
 
 
 async def test_it_waits_for_another_command_and_ends_with_link(tmp_path: Path) -> None:
