@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from hermeslink.api.bodies import Body, CamelAnswer, CamelView
 from hermeslink.api.dependencies import TheCaller, TheLink
 from hermeslink.profiles.skills import ProfileSkill
 
 router = APIRouter(prefix="/api/v1/profiles/{name}/skills", tags=["skills"])
-
-WithDisabled = Annotated[bool, Query(description="Those that the agent is not told of, too.")]
 
 
 class SkillView(CamelView):
@@ -52,14 +50,18 @@ class SkillAnswer(CamelAnswer):
     skill: SkillView
 
 
+class SkillQuery(Body):
+    include_disabled: bool = Field(True, description="Those that the agent is not told of, too.")
+
+
 class Switch(Body):
     enabled: Annotated[Any, WithJsonSchema({"type": "boolean"})] = None
 
 
 @router.get("")
-async def list_skills(link: TheLink, name: str, include_disabled: WithDisabled = True) -> SkillList:
+async def list_skills(link: TheLink, name: str, asked: Annotated[SkillQuery, Query()]) -> SkillList:
     """The skills of a profile, by category and name."""
-    found = [skill for skill in await link.skills.all(name) if include_disabled or skill.is_enabled]
+    found = [skill for skill in await link.skills.all(name) if asked.include_disabled or skill.is_enabled]
     categories = sorted({skill.category for skill in found if skill.category})
     return SkillList(profile_name=name, skills=[SkillView.of(skill) for skill in found], categories=categories)
 

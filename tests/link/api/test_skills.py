@@ -42,8 +42,9 @@ async def test_a_skill_is_switched_off_and_on_and_the_config_keeps_its_comments(
     (tmp_path / "config.yaml").write_text("# mine\nskills:\n  disabled: [coffee]  # too strong\n")
     off = await server.admin.patch(f"{SKILLS}/tea", json={"enabled": False})
     assert off.json()["skill"]["enabled"] is False
-    shown = (await server.chat.get(SKILLS, params={"include_disabled": "false"})).json()
-    assert "tea" not in [skill["name"] for skill in shown["skills"]]
+    for name in ("include_disabled", "includeDisabled"):
+        shown = (await server.chat.get(SKILLS, params={name: "false"})).json()
+        assert "tea" not in [skill["name"] for skill in shown["skills"]]
     assert "tea" in [skill["name"] for skill in (await server.chat.get(SKILLS)).json()["skills"]]
     assert (await server.admin.patch(f"{SKILLS}/tea", json={"enabled": True})).json()["skill"]["enabled"] is True
     text = (tmp_path / "config.yaml").read_text()
