@@ -127,6 +127,7 @@ async def open_link(
             attaching = Attaching(blobs)
             sending = Sending(log, database, servers, attaching, clock)
             conversations.deleted = sending.forget
+            sending.renamed = names.look_if_possible
             files = ProfileFiles(servers.home, database, clock)
             updates = Updates(home, hermes_root, database, clock, environ, asks_unasked=settings.update_check)
             profiles = Profiles(files, names, servers, database, clock, environ)

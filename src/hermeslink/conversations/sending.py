@@ -6,13 +6,13 @@ What `send` has answered is kept: it is in the database, beyond a power cut, bef
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 from hermes.core.clock import Clock
-from hermes.core.errors import InvalidInput
+from hermes.core.errors import InvalidInput, NotFound
 from hermes.store.database import Connection, Database
 from hermeslink.blobs.attaching import Attaching
 from hermeslink.conversations import turn
@@ -49,6 +49,8 @@ class Sending:
         self._database = database
         self._servers = servers
         self._clock = clock
+        self.renamed: Callable[[], Awaitable[object]] = _nothing
+        """Awaited for a profile that is not there: it may have another name, that the conversation gets then."""
         self.conducting = Conducting(log, database, servers, attaching, clock, **settings)
 
     @asynccontextmanager
@@ -71,7 +73,12 @@ class Sending:
         answer, profile, is_idle = await self._database.read(_look, conversation_id, outgoing)
         if answer is not None:
             return answer
-        server = self._servers.of(profile)
+        try:
+            server = self._servers.of(profile)
+        except NotFound:
+            await self.renamed()
+            _, profile, is_idle = await self._database.read(_look, conversation_id, outgoing)
+            server = self._servers.of(profile)
         if is_idle:
             await _check(server)
         answer = await self._log.write(
@@ -109,6 +116,10 @@ class Sending:
     def retitle(self, conversation_id: str) -> None:
         """After it got another title: its session gets it, too."""
         self.conducting.retitle(conversation_id)
+
+
+async def _nothing() -> None:
+    pass
 
 
 async def _check(server: ApiServer) -> None:

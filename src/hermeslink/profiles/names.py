@@ -56,7 +56,7 @@ class Names:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        await self._look_if_possible()
+        await self.look_if_possible()
         watching = asyncio.create_task(self._watch())
         try:
             yield
@@ -95,10 +95,10 @@ class Names:
         while True:
             await self._clock.sleep(LOOK_SECONDS)
             stamp = _stamp(self._root)
-            if stamp != seen and await self._look_if_possible():
+            if stamp != seen and await self.look_if_possible():
                 seen = stamp
 
-    async def _look_if_possible(self) -> bool:
+    async def look_if_possible(self) -> bool:
         try:
             await self.look()
         except (HermesError, OSError) as error:

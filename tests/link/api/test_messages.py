@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from hermes.home.profiles import create_profile, rename_profile
 from tests.support.link import LinkServer, serving_link
 from tests.support.link_stand_in import Ask, LinkStandIn, Wait, say
 
@@ -88,6 +89,26 @@ async def test_a_message_is_taken_in_and_answered(server: LinkServer) -> None:
     assert question == body["user_message"]
     assert reply["parts"] == [{"type": "text", "text": "Hello there"}]
     assert reply["id"] == body["assistant_message"]["id"]
+
+
+async def test_a_profile_that_was_renamed_a_moment_ago_answers_under_its_new_name(
+    tmp_path: Path, stand_in: LinkStandIn
+) -> None:
+    """At the machine, too: nobody told Link."""
+    (tmp_path / ".env").unlink()
+    alice = create_profile(tmp_path, "alice")
+    stand_in.write_env(alice.path)
+    async with serving_link(tmp_path) as server:
+        made = await server.chat.post(CONVERSATIONS, json={"profile": "alice"})
+        conv = made.json()["conversation"]["id"]
+        rename_profile(alice, "bella", now=1.0)
+        answer = await server.chat.post(f"{CONVERSATIONS}/{conv}/messages", json={"content": "Hello"})
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["conversation"]["profile"] == "bella"
+        [_, reply] = await until_ended(server.chat, conv)
+        assert (reply["status"], reply["sender"]["profile"]) == ("completed", "bella")
+        gone = await server.chat.post(f"{CONVERSATIONS}/{conv}/messages", json={"content": "A", "profile": "alice"})
+        assert told(gone) == (404, "profile_not_found")
 
 
 @pytest.mark.parametrize("name", ["content", "text", "input"])
