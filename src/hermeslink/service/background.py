@@ -52,11 +52,14 @@ class Stopped:
 
 
 def start(home: LinkHome, environ: Mapping[str, str]) -> Started:
-    """Returns when it answers. Raises ConfigError, or HermesError `link_not_started` with the last lines it printed."""
+    """Returns when it answers, also where somebody else has just started it.
+
+    Raises ConfigError, or HermesError `link_not_started` with the last lines it printed.
+    """
     load_settings(home, environ)
     home.make()
     with _control(home):
-        running = lock.running(home)
+        running = _running(home)
         return Started(running, was_running=True) if running is not None else _start(home, environ)
 
 
@@ -96,6 +99,20 @@ def _control(home: LinkHome) -> AbstractContextManager[None]:
     return file_lock(home.run_dir / "control.lock")
 
 
+def _running(home: LinkHome) -> lock.Process | None:
+    """Which one runs. One that is just starting, as in the foreground, is waited for until it is ready or has ended."""
+    deadline = time.monotonic() + START_SECONDS
+    while (said := lock.running(home)) is not None and not said.is_ready:
+        if time.monotonic() > deadline:
+            raise HermesError(
+                f"Link (pid {said.pid}) began to start and is not ready; see why with: hermeslink logs, and end it "
+                f"with: kill {said.pid}",
+                code="link_not_started",
+            )
+        time.sleep(LOOK_SECONDS)
+    return said
+
+
 def _start(home: LinkHome, environ: Mapping[str, str]) -> Started:
     systemd, program = Systemd(environ), link_program(home, hermes_root(environ), environ)
     if systemd.is_enabled(program) and systemd.is_reachable():
@@ -105,6 +122,8 @@ def _start(home: LinkHome, environ: Mapping[str, str]) -> Started:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         code = child.poll()
+        if code is not None and (other := _running(home)) is not None:  # one in the foreground was faster
+            return Started(other, was_running=True)
         if code is not None:
             raise _not_started(f"Link ended at its start (exit code {code})", out, begin, code)
         said = lock.last(home)

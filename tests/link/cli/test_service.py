@@ -5,8 +5,11 @@ import os
 import signal
 import socket
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
+
+from hermeslink.service import background, lock
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
 
@@ -40,6 +43,30 @@ def test_a_second_one_in_the_foreground_says_which_runs(hermeslink):
     done = hermeslink("start", "--foreground")
     assert done.code == 1
     assert "Link runs already at http://127.0.0.1:" in done.err
+
+
+def test_one_that_is_just_starting_is_waited_for(hermeslink):
+    """As in the foreground, or by a supervisor: it holds the lock, and does not say yet where it is."""
+    home = hermeslink.home
+    home.make()
+    held = lock.take(home, now=1.0)
+    with ThreadPoolExecutor() as pool:
+        started = pool.submit(background.start, home, hermeslink.full_environ)
+        assert wait([started], timeout=0.2).not_done
+        held.announce(lock.Process(os.getpid(), 1.0, "http://127.0.0.1:1", is_ready=True))
+        assert started.result(60) == background.Started(lock.running(home), was_running=True)
+    held.release()
+
+
+def test_a_start_goes_on_where_another_gave_up(hermeslink):
+    home = hermeslink.home
+    home.make()
+    held = lock.take(home, now=1.0)
+    with ThreadPoolExecutor() as pool:
+        started = pool.submit(background.start, home, hermeslink.full_environ)
+        held.release()
+        assert not started.result(60).was_running
+    assert status_of(hermeslink)[0] == 0
 
 
 def test_a_restart_is_another_process_and_wrong_settings_stop_none(hermeslink):
