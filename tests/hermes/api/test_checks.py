@@ -56,6 +56,15 @@ async def test_a_gateway_that_is_well_says_so_of_every_part(tmp_path: Path) -> N
     assert found["mcp"].detail == "none configured"
 
 
+async def test_a_model_that_nobody_has_asked_yet_is_looked_for(tmp_path: Path) -> None:
+    """As of a profile that was opened to be looked at."""
+    setting = ModelSetting(name="m", base_url="http://127.0.0.1:9/v1")
+    async with parts(Home(tmp_path / "home"), FakeClock(), setting) as (checks, *_):
+        check = await checks["model"]()
+    assert check.is_ok
+    assert "m of 127.0.0.1:9" in str(check.detail)
+
+
 async def test_each_part_says_what_it_lacks(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     create_home(home)

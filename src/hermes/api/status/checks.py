@@ -56,6 +56,8 @@ def readiness(
         return Check(True, f"restart needed for {', '.join(live.waiting)}: {live.restart}")
 
     async def model() -> Check:
+        if not models.candidates:  # nobody looked yet: a profile's is looked for when it is first asked
+            await models.choose()
         choice = models.choice
         return Check(choice is not None, f"{choice.model} of {choice.provider}: {choice.why}" if choice else "none")
 
