@@ -187,7 +187,9 @@ def _kept(home: LinkHome) -> dict[str, Any]:
     try:
         kept = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"{home.config_file} is no JSON: {error}") from None
+        raise ConfigError(
+            f"{home.config_file} is no JSON: {error}. Mend it, or remove it: what is not set has its default"
+        ) from None
     if not isinstance(kept, dict):
         raise ConfigError(f'{home.config_file} has to hold an object, such as {{"port": {DEFAULT_PORT}}}')
     return {_kebab(name): value for name, value in kept.items()}

@@ -89,7 +89,7 @@ def test_a_wrong_name_or_value_is_refused_and_nothing_is_written(home, name, tex
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "is no JSON"),
+        ("{", "config.json is no JSON: .*line 1.*Mend it, or remove it"),
         ("[]", "has to hold an object"),
         ('{"colour": 1}', "config.json: there is no setting 'colour'"),
         ('{"port": true}', "config.json: port cannot be true: a whole number from 0 to 65535"),

@@ -27,7 +27,8 @@ def refusal(error: OSError, place: Path | None = None) -> str:
     if error.errno == errno.EROFS:
         return read_only(named)
     if error.errno in _NOT_OURS:
-        return f"this user may not write {named}: give it to the user who runs hermes, or set HERMES_HOME elsewhere"
+        home = "HERMES_HOME (Link's: HERMESLINK_HOME)"
+        return f"this user may not write {named}: give it to the user who runs hermes, or set {home} elsewhere"
     if error.errno == errno.EIO:
         return f"the disk failed under {named}: look at what the system's log says of it (dmesg)"
     return str(error) if error.filename is not None else f"{named}: {error.strerror or error}"
@@ -42,7 +43,7 @@ def read_only(place: Path, what: str | None = None) -> str:
     mounted = mount_point(place)
     return (
         f"{what or place} cannot be written, since its file system is read-only: if the disk is sound, make it "
-        f"writable with: {remount(mounted)}; or set HERMES_HOME to another place"
+        f"writable with: {remount(mounted)}; or set HERMES_HOME (Link's: HERMESLINK_HOME) to another place"
     )
 
 

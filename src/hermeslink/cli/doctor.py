@@ -60,7 +60,7 @@ def findings(call: Call) -> Iterator[Finding]:
     try:
         settings = load_settings(home, call.environ)
     except ConfigError as error:
-        yield Finding("settings", error.message, _("See what there is with: hermeslink config get"))
+        yield Finding("settings", error.message, _("Mend what is named, or remove it: what is not set has its default"))
         return
     yield from _database(call)
     yield from _identity(call)
@@ -177,13 +177,24 @@ def _api_server(call: Call) -> Iterator[Finding]:
     for name, state in found.items():
         if state.state != "online":
             text = _("the API server of profile {name} is {state}: {issue}")
-            command = "hermes gateway start" if name == "default" else f"hermes -p {name} gateway start"
             yield Finding(
                 "api_server",
                 text.format(name=name, state=state.state, issue=state.issue or ""),
-                command if state.state == "offline" else "",
+                _starting(call, name) if state.state == "offline" else "",
                 is_wrong=name == "default",
             )
+
+
+def _starting(call: Call, profile: str) -> str:
+    """The command that makes its API server answer. One without a listener of its own is reached under /p/NAME of the
+    default profile's, and no more once a gateway of its own runs its jobs."""
+    from hermes.home.profiles import get_profile
+    from hermes.home.settings import load_settings
+    from hermeslink.home import hermes_root
+
+    home = get_profile(hermes_root(call.environ), profile)
+    has_own = home.is_profile and load_settings(home, {}, is_lenient=True).api_server.enabled
+    return f"{home.command} gateway start" if has_own else "hermes gateway start"
 
 
 def _program(call: Call) -> Iterator[Finding]:

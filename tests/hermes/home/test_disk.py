@@ -19,8 +19,16 @@ def refused(number: int, file: Path | None = None) -> OSError:
     [
         (errno.ENOSPC, "no room left for {file}: free some disk space (its disk is mounted at {mount})"),
         (errno.EDQUOT, "no room left for {file}: free some disk space (its disk is mounted at {mount})"),
-        (errno.EROFS, "make it writable with: mount -o remount,rw {mount}; or set HERMES_HOME to another place"),
-        (errno.EACCES, "this user may not write {file}: give it to the user who runs hermes"),
+        (
+            errno.EROFS,
+            "make it writable with: mount -o remount,rw {mount}; or set HERMES_HOME (Link's: HERMESLINK_HOME) to "
+            "another place",
+        ),
+        (
+            errno.EACCES,
+            "this user may not write {file}: give it to the user who runs hermes, or set HERMES_HOME (Link's: "
+            "HERMESLINK_HOME) elsewhere",
+        ),
         (errno.EIO, "the disk failed under {file}: look at what the system's log says of it (dmesg)"),
     ],
 )

@@ -1,8 +1,11 @@
 """`hermeslink doctor`."""
 
 import json
+import re
 
 import pytest
+
+from hermes.home.paths import create_home, profile_home
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
 
@@ -20,6 +23,24 @@ def test_it_names_what_does_not_run_and_how_to_start_it(hermeslink):
     assert findings["api_server"]["is_wrong"]
     assert findings["api_server"]["mend"] == "hermes gateway start"
     assert "no phone reaches it" in findings["network"]["text"]
+
+
+def test_a_profile_without_a_listener_of_its_own_is_mended_by_the_default_ones(hermeslink):
+    """A gateway of its own would run its jobs alone, and take it from the one that answers for it."""
+    root = hermeslink.home.path.parent / "hermes"
+    for name, env in (("alone", "API_SERVER_ENABLED=true\nAPI_SERVER_PORT=1\n"), ("guest", "")):
+        home = profile_home(root, name)
+        create_home(home)
+        home.env_file.write_text(env)
+        home.env_file.chmod(0o600)
+    told = json.loads(hermeslink("doctor", "--json").out)
+    found = [one for one in told["findings"] if one["name"] == "api_server"]
+    mends = {re.findall(r"of profile (\w+) is offline", one["text"])[0]: one["mend"] for one in found}
+    assert mends == {
+        "default": "hermes gateway start",
+        "alone": "hermes -p alone gateway start",
+        "guest": "hermes gateway start",
+    }
 
 
 def test_what_others_can_read_is_wrong(hermeslink):
