@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hermes.cli.context import call_of, new_app, table
+from hermes.cli.context import call_of, new_app, settings_to_show, table
 from hermes.core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -28,10 +28,7 @@ Name = Annotated[str, typer.Argument(help="Such as API_SERVER_PORT or approvals.
 @app.command()
 def get(ctx: typer.Context, name: Name, reveal: Reveal = False) -> None:
     """Print the value that counts, wherever it is set. Exits 1 when there is none."""
-    from hermes.home.settings import load_settings
-
-    call = call_of(ctx)
-    settings = load_settings(call.home(), call.environ, is_lenient=True)
+    settings = settings_to_show(call_of(ctx))
     value = _env_value(settings, name) if ENV_NAME.fullmatch(name) else _setting_value(settings, name)
     if value is None:
         typer.echo(f"{name} is not set", err=True)

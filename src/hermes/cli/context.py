@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from hermes.home.paths import Home
+    from hermes.home.settings import Settings
     from hermes.store.database import Database
 
 
@@ -45,6 +46,17 @@ def open_store(call: Call, home: Home) -> Iterator[Database]:
         yield database
     finally:
         database.close_now()
+
+
+def settings_to_show(call: Call) -> Settings:
+    """Where a file cannot be read or a value is wrong, its default is shown, and the reason goes to stderr."""
+    from hermes.home.settings import load_settings
+
+    home = call.home()
+    settings = load_settings(home, call.environ, is_lenient=True)
+    for error in settings.errors:
+        typer.echo(f"problem: {error}; its default is shown. See also: {home.command} config check", err=True)
+    return settings
 
 
 def call_of(ctx: typer.Context) -> Call:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hermes.cli.context import Call, call_of, new_app, table
+from hermes.cli.context import Call, call_of, new_app, settings_to_show, table
 from hermes.core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -93,9 +93,7 @@ def choose(ctx: typer.Context) -> None:
 
 
 def _look(call: Call) -> tuple[ModelChoice | None, tuple[Candidate, ...]]:
-    from hermes.home.settings import load_settings
-
-    return asyncio.run(_survey(load_settings(call.home(), call.environ, is_lenient=True)))
+    return asyncio.run(_survey(settings_to_show(call)))
 
 
 async def _survey(settings: Settings) -> tuple[ModelChoice | None, tuple[Candidate, ...]]:

@@ -122,11 +122,25 @@ def _read_jobs(conn: Connection, now: float) -> dict[str, Any]:
     return {"due": len(job_store.due(conn, now)), "next_due_at": job_store.next_due_at(conn)}
 
 
+def _absent(home: Home, *, has_api: bool) -> str:
+    """A profile without an API of its own is asked at the default one's gateway; one that it has would run its jobs
+    alone, and keep it from there."""
+    from hermes.home.locks import running_gateway
+    from hermes.home.paths import Home
+
+    if not home.is_profile or has_api:
+        return f"does not run; start it with: {home.command} gateway start"
+    default = running_gateway(Home(home.root).pid_file)
+    if default is not None and default.url is not None:
+        return f"none of its own; it is asked at {default.url}/p/{home.name}"
+    return f"none of its own; it is asked under /p/{home.name} of the default profile's: hermes gateway start"
+
+
 def _rows(facts: dict[str, Any], home: Home) -> list[tuple[str, str]]:
     gateway = facts["gateway"]
     rows = [("home", facts["home"] + ("" if facts["exists"] else " (not made yet)")), ("profile", facts["profile"])]
     if gateway is None:
-        rows.append(("gateway", f"does not run; start it with: {home.command} gateway start"))
+        rows.append(("gateway", _absent(home, has_api=facts["api_enabled"])))
     else:
         where = gateway["url"] or "jobs only, its API is off"
         rows.append(("gateway", f"{where}, pid {gateway['pid']}, for {_duration(gateway['uptime_seconds'])}"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hermes.cli.context import Call, call_of, new_app, plain, table
+from hermes.cli.context import Call, call_of, new_app, plain, settings_to_show, table
 from hermes.cli.mcp import toolsets_of_gateway
 from hermes.core.errors import InvalidInput
 
@@ -41,10 +41,8 @@ def list_tools(
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """List the toolsets with their tools, and what is missing for them here. Without --platform: those of the API."""
-    from hermes.home.settings import load_settings
-
     call = call_of(ctx)
-    settings = load_settings(call.home(), call.environ, is_lenient=True)
+    settings = settings_to_show(call)
     chosen = settings.toolsets_for(_checked(platform) or "api_server")
     seen = toolsets_of_gateway(call) if settings.mcp_servers else {}
     rows = _rows(settings, chosen, asyncio.run(_problems(call, settings)), seen)

@@ -212,6 +212,10 @@ def test_a_file_that_cannot_be_read_does_not_keep_one_from_looking(hermes: Herme
     hermes.home.config_file.write_text("a: [\n")
     assert hermes("config", "show").code == 0
     assert hermes("config", "check").code == 1
+    for command in (("config", "get", "model.max_tokens"), ("model",), ("tools", "list")):
+        told = hermes(*command).err.splitlines()
+        assert told[0].startswith(f"problem: {hermes.home.config_file}, line 2: "), command
+        assert told[0].endswith("; its default is shown. See also: hermes config check"), command
     done = hermes("config", "set", "model.default", "y")
     assert done.code == 2
     assert str(hermes.home.config_file) in done.err

@@ -8,6 +8,7 @@ import pytest
 
 from hermes.core.job import Job
 from hermes.home.config_file import set_config
+from hermes.home.locks import GatewayProcess, lock_gateway
 from hermes.home.paths import create_home
 from hermes.store import jobs as job_store
 from hermes.store.database import Connection, Database
@@ -20,6 +21,18 @@ def test_where_nothing_is_it_says_how_to_begin_and_makes_nothing(hermes: Hermes)
     assert done.code == 0
     assert "(not made yet)" in done.out and "hermes gateway start" in done.out
     assert not hermes.home.path.exists()
+
+
+def test_a_profile_without_an_api_of_its_own_is_asked_at_the_default_one(hermes: Hermes) -> None:
+    hermes("profile", "create", "alice")
+    told = hermes("-p", "alice", "status").out
+    assert "none of its own; it is asked under /p/alice of the default profile's: hermes gateway start\n" in told
+    lock = lock_gateway(hermes.home.pid_file, now=1.0)
+    lock.announce(GatewayProcess(1, 1.0, "http://127.0.0.1:9", is_ready=True))
+    assert "none of its own; it is asked at http://127.0.0.1:9/p/alice\n" in hermes("-p", "alice", "status").out
+    lock.release()
+    hermes("-p", "alice", "config", "set", "API_SERVER_ENABLED", "true")
+    assert "does not run; start it with: hermes -p alice gateway start\n" in hermes("-p", "alice", "status").out
 
 
 def test_jobs_the_model_and_problems_are_told_without_a_gateway(hermes: Hermes) -> None:
