@@ -230,6 +230,18 @@ async def test_one_that_is_renamed_as_soon_as_it_is_there_was_made(tmp_path: Pat
         assert (await server.admin.get("/api/v1/profiles")).json()["profiles"] == ["default", "bella"]
 
 
+async def test_a_profile_that_another_made_meanwhile_is_not_taken_for_it(tmp_path: Path) -> None:
+    async with serving_link(tmp_path) as server:
+        await create(server, name="alice")
+        await ended(server)
+        file = server.link.home.creation_file
+    left = {**json.loads(file.read_text()), "state": "running", "uid": "prof_" + "0" * 32}
+    file.write_text(json.dumps(left))
+    async with serving_link(tmp_path) as server:
+        assert (await server.admin.get(STATUS)).json()["state"] == "failed"
+    assert (tmp_path / "profiles" / "alice").is_dir()
+
+
 async def test_it_waits_for_another_command_and_ends_with_link(tmp_path: Path) -> None:
     async with serving_link(tmp_path) as server:
         with bounded_lock(tmp_path / "run" / "profiles.lock", 1.0):

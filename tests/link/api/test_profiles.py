@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from hermes.home.locks import GatewayProcess, lock_gateway
 from hermes.home.paths import Home
 from hermes.home.profiles import create_profile
 from hermes.home.wanted import wanted
+from hermeslink.core.run import RunStatus
+from hermeslink.store import runs
 from tests.support.link import LinkServer
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
@@ -171,6 +174,26 @@ async def test_a_profile_at_work_stays(server: LinkServer, alice: Home) -> None:
         assert await ask(server, "DELETE", "/profiles/alice") == (409, "profile_busy")
     assert alice.exists()
     assert (await ask(server, "GET", "/profiles/alice/status"))[1]["profile"]["description"] is None
+
+
+async def test_a_profile_that_still_has_to_answer_stays(server: LinkServer, alice: Home) -> None:
+    asked = await conversation(server, "alice")
+    await server.link.database.write(
+        partial(
+            runs.add,
+            run_id="run_1",
+            conversation_id=asked,
+            user_message_id="msg_1",
+            assistant_message_id="msg_2",
+            status=RunStatus.QUEUED,
+            profile="alice",
+            model=None,
+            now=1.0,
+        )
+    )
+    assert await ask(server, "DELETE", "/profiles/alice") == (409, "profile_busy")
+    assert await ask(server, "PATCH", "/profiles/alice", {"name": "bob"}) == (409, "profile_busy")
+    assert alice.exists()
 
 
 async def test_of_two_that_delete_one_wins(server: LinkServer, alice: Home, tmp_path: Path) -> None:

@@ -39,7 +39,12 @@ async def opened(tmp_path: Path) -> AsyncIterator[Callable[..., Updates]]:
             tmp_path / "hermes",
             database,
             clock,
-            {"OPENAI_API_KEY": "sk-secret", "PIP_INDEX_URL": "https://index"},
+            {
+                "OPENAI_API_KEY": "sk-secret",
+                "PYTHONPATH": "/of/link",
+                "PIP_INDEX_URL": "https://index",
+                "UV_INDEX_MINE_PASSWORD": "for-the-index",
+            },
             asks_unasked=asks_unasked,
         )
         updates.installation = installation
@@ -74,7 +79,8 @@ async def test_the_installer_gets_its_own_variables_and_no_key(opened: OpenUpdat
 
     environment = (tmp_path / "pip" / "environment").read_text()
     assert "PIP_INDEX_URL=https://index" in environment
-    assert "sk-secret" not in environment
+    assert "UV_INDEX_MINE_PASSWORD=for-the-index" in environment
+    assert "sk-secret" not in environment and "PYTHONPATH" not in environment
 
 
 async def test_an_index_without_a_newer_version_has_no_update(opened: OpenUpdates, tmp_path: Path) -> None:
@@ -183,8 +189,25 @@ async def test_what_is_no_version_is_not_dismissed(opened: OpenUpdates, tmp_path
     assert raised.value.code == "update_version_unknown"
 
 
+@pytest.mark.parametrize("version", ["1.0; rm -rf ~", "--index-url=http://evil", "97.0"])
+async def test_what_is_no_version_or_none_of_the_index_is_not_begun(
+    opened: OpenUpdates, tmp_path: Path, version: str
+) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        await opened(pretend_pip(tmp_path / "pip", "99.0", "98.0")).start(CALLER, version)
+    assert raised.value.code == "update_version_unknown"
+    assert not (tmp_path / "hermes").exists()
+
+
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"dismissed": "1;x", "asked_at": 1, "version": "9", "notes_url": null}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"dismissed": "1;x", "asked_at": 1, "version": "9", "notes_url": null}',
+        '{"dismissed": null, "asked_at": 1, "version": "9;x", "notes_url": null}',
+    ],
 )
 async def test_a_file_that_cannot_be_read_was_never_written(opened: OpenUpdates, tmp_path: Path, text: str) -> None:
     (tmp_path / "link" / "updates.json").write_text(text)

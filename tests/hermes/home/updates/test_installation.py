@@ -37,6 +37,7 @@ HOSTILE = [
     "v1.0",
     "",
     "1" * 65,
+    ".".join(["123456789"] * 6) + ".dev1234",
     "1.0\x1b[31m",
     "١.٠",
     None,
@@ -149,15 +150,14 @@ def test_a_version_that_is_none_is_refused_wherever_it_comes_from(version: Any) 
     if isinstance(version, str):
         with pytest.raises(UpdateRefused):
             Installation(Kind.UV_TOOL, PYTHON).newest(f"hermes-server=={version}\n")
-    with pytest.raises(UpdateRefused):
-        Installation(Kind.PIP, PYTHON).update(version)
+    for kind in (Kind.PIP, Kind.UV_PIP, Kind.UV_TOOL, Kind.PIPX):
+        with pytest.raises(UpdateRefused, match="a version that is none"):
+            Installation(kind, PYTHON).update(version, "/bin/{}".format)
+        with pytest.raises(UpdateRefused, match="a version that is none"):
+            Installation(kind, PYTHON).exactly(version, "/bin/{}".format)
     if version is not None:
-        for asks in (
-            Installation(Kind.PIP, PYTHON).exactly,
-            lambda text: Installation(Kind.PIP, PYTHON).ask(version=text),
-        ):
-            with pytest.raises(UpdateRefused):
-                asks(version)
+        with pytest.raises(UpdateRefused):
+            Installation(Kind.PIP, PYTHON).ask(version=version)
 
 
 @pytest.mark.parametrize("answer", ["", "[]", "{}", '{"install": [{}]}', "other==1.0", "a==1\nb==2"])
