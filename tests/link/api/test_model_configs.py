@@ -304,6 +304,23 @@ async def test_a_key_that_is_there_is_led_to_no_new_address(
     assert ((tmp_path / "config.yaml").read_text(), (tmp_path / ".env").read_text()) == (text, before)
 
 
+@pytest.mark.parametrize("key", [{}, {"api_key": "another"}])
+async def test_a_providers_key_that_is_not_there_yet_is_promised_to_nobody_else(
+    server: LinkServer, tmp_path: Path, key: dict[str, str]
+) -> None:
+    body = {"id": "x", "provider": "custom", "base_url": EVIL, "key_env": "OPENAI_API_KEY", **key}
+    assert refusal(await server.admin.post(MODELS, json=body)) == (400, "model_config_invalid")
+    assert env(tmp_path) == {}
+
+
+async def test_a_key_that_two_models_share_stays_with_the_other(server: LinkServer, tmp_path: Path) -> None:
+    route = '{base_url: "https://box.lan/v1", key_env: MODEL_A_API_KEY}'
+    config(tmp_path, f"model_routes:\n  a: {route}\n  b: {route}\n")
+    (tmp_path / ".env").write_text(f"MODEL_A_API_KEY={KEY}\n")
+    assert (await server.admin.request("DELETE", MODELS, json={"modelId": "a"})).status_code == 200
+    assert env(tmp_path) == {"MODEL_A_API_KEY": KEY}
+
+
 async def test_with_a_new_key_a_model_moves_and_the_old_key_of_others_stays(server: LinkServer, tmp_path: Path) -> None:
     config(
         tmp_path,
