@@ -60,7 +60,10 @@ def test_the_life_of_a_profile(phone: Phone, link: LinkProcess, known_gateway: G
         running = running_gateway(home(known_gateway, "ada") / "run" / "gateway.pid")
         assert running is not None and running.is_guest, "the gateway has it open"
 
-        renamed = phone.patch("/profiles/ada", {"name": "grace"})["profile"]
+        # who has just answered may be at work for a moment more
+        new = {"name": "grace"}
+        waiting.eventually(lambda: phone.client.patch("/profiles/ada", json=new).status_code == 200, seconds=20)
+        renamed = phone.get("/profiles/grace/status")["profile"]
         assert (renamed["name"], renamed["uid"], renamed["displayName"]) == ("grace", uid, "Ada")
         stream.until(
             lambda one: one.type == "conversation.updated" and one.payload["conversation"]["profile"] == "grace"
@@ -74,7 +77,7 @@ def test_the_life_of_a_profile(phone: Phone, link: LinkProcess, known_gateway: G
     usage = phone.get("/statistics/usage", days=2)["usage"]
     assert [one["profile"] for one in usage["profiles"]] == ["grace"]
 
-    assert phone.client.delete("/profiles/grace").status_code == 204
+    waiting.eventually(lambda: phone.client.delete("/profiles/grace").status_code == 204, seconds=20)
     assert phone.get("/profiles")["profiles"] == ["default"]
     assert len(list((known_gateway.home / "trash").glob("grace-*"))) == 1
     assert [one["id"] for one in phone.get("/conversations", status="archived")["conversations"]] == [talk]
