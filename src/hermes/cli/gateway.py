@@ -199,7 +199,7 @@ def _start_unit(call: Call, home: Home) -> None:
     """Says where it listens, as soon as it does."""
     from hermes.core.errors import HermesError
     from hermes.gateway import service
-    from hermes.gateway.background import START_SECONDS
+    from hermes.home.background import START_SECONDS
     from hermes.home.locks import running_gateway
 
     service.start(home, call.environ)

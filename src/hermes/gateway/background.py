@@ -6,33 +6,21 @@ behind is never believed. What it prints goes to logs/gateway.out.
 
 from __future__ import annotations
 
-import http.client
-import os
-import signal
-import subprocess
-import sys
 import time
 import urllib.parse
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
-from hermes.core.errors import ConfigError, Conflict, HermesError
-from hermes.home.disk import is_full, no_room
-from hermes.home.files import make_private_directory, open_private
+from hermes.core.errors import ConfigError, Conflict
+from hermes.home import background
 from hermes.home.keys import check_key
 from hermes.home.locks import GatewayProcess, file_lock, last_gateway, running_gateway
 from hermes.home.paths import Home
 from hermes.home.settings import Settings, load_settings
 
-START_SECONDS = 60.0
-"""A start takes half a second; a machine that boots may take longer."""
 MARGIN_SECONDS = 2.0
 """What a gateway may take beyond its drain_timeout to end."""
-LOOK_SECONDS = 0.05
-OUTPUT_BYTES = 1 << 20
-TAIL_LINES = 20
 MODEL_LINE = "Model: "
 """How the gateway begins the line that names its model."""
 MODEL_SECONDS = 3.0
@@ -115,16 +103,8 @@ def kept_port(home: Home, environ: Mapping[str, str], process: GatewayProcess | 
 
 
 def answers(url: str, timeout_seconds: float = 2.0) -> bool:
-    """Whether /health of a gateway at `url` says that it lives."""
-    where = urllib.parse.urlsplit(reachable(url))
-    connection = http.client.HTTPConnection(where.hostname or "127.0.0.1", where.port, timeout=timeout_seconds)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status in (200, 503)  # 503: it lives, and is about to stop
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    """Whether /health of a gateway at `url` says that it lives: 503 does, too, and says that it is about to stop."""
+    return background.answers(reachable(url), "/health", (200, 503), timeout_seconds=timeout_seconds)
 
 
 def reachable(url: str) -> str:
@@ -136,40 +116,22 @@ def _control(home: Home) -> AbstractContextManager[None]:
     return file_lock(home.run_dir / "control.lock")
 
 
+def _service(home: Home) -> background.Service:
+    return background.Service("the gateway", "gateway", "hermes", home.logs_dir / "gateway.out", f"{home.command} logs")
+
+
 def _start(home: Home, environ: Mapping[str, str], *, port: int | None = None) -> Started:
-    out, begin = _output_file(home)
-    child = _spawn(home, environ, out, port)
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        code = child.poll()
-        if code is not None:
-            raise _not_started(f"the gateway ended at its start (exit code {code})", out, begin, code)
-        said = last_gateway(home.pid_file)
-        if said is not None and said.pid == child.pid and said.is_ready and (said.url is None or answers(said.url)):
-            child.returncode = 0  # it lives on without us: Popen would warn that nobody waited for it
-            return Started(said, _first_words(out, begin))
-        time.sleep(LOOK_SECONDS)
-    child.kill()
-    child.wait()
-    raise _not_started(f"the gateway was not ready within {START_SECONDS:g} s", out, begin, 1)
-
-
-def _spawn(home: Home, environ: Mapping[str, str], out: Path, port: int | None) -> subprocess.Popen[bytes]:
+    service = _service(home)
     profile = ("-p", home.name) if home.is_profile else ()
     own = {"HERMES_HOME": str(home.root), **({"API_SERVER_PORT": str(port)} if port is not None else {})}
-    handle = open_private(out, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "hermes", *profile, "gateway", "run"],
-            env={**environ, **own},
-            stdin=subprocess.DEVNULL,
-            stdout=handle,
-            stderr=handle,
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
-    finally:
-        os.close(handle)
+
+    def ready(pid: int) -> GatewayProcess | None:
+        said = last_gateway(home.pid_file)
+        is_ready = said is not None and said.pid == pid and said.is_ready and (said.url is None or answers(said.url))
+        return said if is_ready else None
+
+    process, begin = service.start(("hermes", *profile, "gateway", "run"), {**environ, **own}, ready)
+    return Started(process, _first_words(service, begin))
 
 
 def _stop(home: Home, environ: Mapping[str, str], process: GatewayProcess) -> Stopped:
@@ -181,74 +143,20 @@ def _stop(home: Home, environ: Mapping[str, str], process: GatewayProcess) -> St
         )
     api = _settings(home, environ).api_server
     limit = api.drain_delay + api.drain_timeout + MARGIN_SECONDS
-    began = time.monotonic()
-    try:
-        os.kill(process.pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return Stopped(process, 0.0)
-    except PermissionError as error:
-        raise HermesError(f"the gateway (pid {process.pid}) belongs to another user, who has to stop it") from error
-    while time.monotonic() - began < limit:
-        other = running_gateway(home.pid_file)
-        if (other is None or other.pid != process.pid) and not _lives(process.pid):
-            return Stopped(process, time.monotonic() - began)
-        time.sleep(LOOK_SECONDS)
-    raise HermesError(
-        f"the gateway (pid {process.pid}) was told to stop and has not ended within {limit:g} s; see why with: "
-        f"{home.command} logs, and end it with: kill -9 {process.pid}",
-        code="gateway_not_stopped",
-    )
+    return Stopped(process, _service(home).stop(process.pid, lambda: _pid(running_gateway(home.pid_file)), limit))
 
 
-def _lives(pid: int) -> bool:
-    """A process that only waits to be collected by its parent has ended."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0] != "Z"
-    if Path("/proc/self").exists():
-        return False
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
+def _pid(process: GatewayProcess | None) -> int | None:
+    return None if process is None else process.pid
 
 
 def _settings(home: Home, environ: Mapping[str, str]) -> Settings:
     return load_settings(home, environ, is_lenient=True)
 
 
-def _output_file(home: Home) -> tuple[Path, int]:
-    """The file and where this start begins in it. What a long life printed makes room for the next one."""
-    make_private_directory(home.logs_dir)
-    out = home.logs_dir / "gateway.out"
-    try:
-        size = out.stat().st_size
-    except OSError:
-        return out, 0
-    if size > OUTPUT_BYTES:
-        out.replace(out.with_name("gateway.out.1"))
-        return out, 0
-    return out, size
-
-
-def _first_words(out: Path, begin: int) -> str:
+def _first_words(service: background.Service, begin: int) -> str:
     """With the line that says which model answers, if it comes soon: without one nothing else works."""
     deadline = time.monotonic() + MODEL_SECONDS
-    while f"\n{MODEL_LINE}" not in f"\n{_text(out, begin)}" and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
-    return _text(out, begin)
-
-
-def _text(out: Path, begin: int) -> str:
-    with out.open("rb") as file:
-        file.seek(begin)
-        return file.read(OUTPUT_BYTES).decode("utf-8", "replace")
-
-
-def _not_started(what: str, out: Path, begin: int, code: int) -> HermesError:
-    lines = [line.removeprefix("hermes: ") for line in _text(out, begin).splitlines() if line.strip()]
-    if not lines and is_full(out):  # what it said found no room either
-        return HermesError(f"{what}: {no_room(out.parent.parent)}", code="gateway_not_started")
-    said = "\n".join(f"  {line}" for line in lines[-TAIL_LINES:]) or "  it printed nothing"
-    message = f"{what}. It said:\n{said}"
-    return ConfigError(message) if code == 2 else HermesError(message, code="gateway_not_started")
+    while f"\n{MODEL_LINE}" not in f"\n{service.words(begin)}" and time.monotonic() < deadline:
+        time.sleep(background.LOOK_SECONDS)
+    return service.words(begin)
