@@ -54,6 +54,7 @@ class Link:
 
     home: LinkHome
     hermes_root: Path
+    environ: Mapping[str, str]
     settings: LinkSettings
     clock: Clock
     network: Network
@@ -136,6 +137,7 @@ async def open_link(
                 yield Link(
                     home=home,
                     hermes_root=hermes_root,
+                    environ=environ,
                     settings=settings,
                     clock=clock,
                     network=network,

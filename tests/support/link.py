@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,7 @@ async def serving_link(
     *,
     groups: Sequence[APIRouter] = GROUPS,
     settings: dict[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     body_timeout_seconds: float = BODY_TIMEOUT_SECONDS,
 ) -> AsyncIterator[LinkServer]:
@@ -70,7 +71,7 @@ async def serving_link(
     place = LinkHome(home / "link")
     place.make()
     place.config_file.write_text(json.dumps(settings or {}))
-    async with open_link(place, home, clock=clock, environ={"HOME": str(home)}) as link:
+    async with open_link(place, home, clock=clock, environ={"HOME": str(home), **(environ or {})}) as link:
         admin, chat = await paired(link, Scope.ADMIN), await paired(link, Scope.CHAT)
         async with (
             listening(create_app(link, groups, body_timeout_seconds=body_timeout_seconds)) as port,

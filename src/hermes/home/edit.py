@@ -52,13 +52,18 @@ def change_settings(home: Home, changes: Changes | Callable[[Settings], Changes]
         taken = {name: None if value is None else _taken(name, value) for name, value in given.items()}
         config, env = ConfigDraft(home.config_file), EnvDraft(home.env_file)
         changed = [name for name, value in taken.items() if _change(config, env, name, value)]
-        env.write()
-        try:
-            config.write()
-        except BaseException:
-            env.take_back()
-            raise
+        write_both(env, config)
     return changed
+
+
+def write_both(env: EnvDraft, config: ConfigDraft) -> None:
+    """.env first: a name in config.yaml leads to a key. Where config.yaml cannot be written, .env is as it was."""
+    env.write()
+    try:
+        config.write()
+    except BaseException:
+        env.take_back()
+        raise
 
 
 def set_setting(home: Home, name: str, text: str) -> str:

@@ -31,6 +31,8 @@ from hermes.home.wanted import wanted
 
 CLOSE_SECONDS = 5.0
 """How long a gateway is given to close a profile that nobody uses."""
+BUSY_SECONDS = 2.0
+"""How long it may say that the profile is at work: a run that has just answered is still being put away."""
 DRAFT = ".create-"
 OWN_PREFIXES = ("API_SERVER_", "HERMES_")
 OWN_SETTINGS = ("key", "port", "host", "enabled", "model_name")
@@ -164,7 +166,8 @@ def _alone(profile: Home, now: float, patience_seconds: float) -> Iterator[None]
 
 
 def _lock(profile: Home, now: float, patience_seconds: float) -> GatewayLock:
-    deadline = time.monotonic() + patience_seconds
+    began = time.monotonic()
+    deadline, idle_by = began + patience_seconds, began + min(patience_seconds, BUSY_SECONDS)
     while True:
         try:
             return lock_gateway(profile.pid_file, now=now, name=profile.name)
@@ -173,7 +176,7 @@ def _lock(profile: Home, now: float, patience_seconds: float) -> GatewayLock:
             is_guest = running is not None and running.is_guest
             if running is not None and running.is_ready and not is_guest:
                 raise
-            if running is not None and running.is_busy:
+            if running is not None and running.is_busy and time.monotonic() >= idle_by:
                 raise Conflict(
                     f"profile {profile.name} is at work in the default profile's gateway; wait until its runs have "
                     "ended, or stop them",

@@ -77,6 +77,6 @@ async def _lines(link: Link, limit: int, profile: str | None) -> list[LogLine]:
 
     def read() -> list[dict[str, Any]]:
         file = link.home.log_file if profile is None else gateway_log(link.servers.home(profile))
-        return last_lines(file, limit, Redactor(secrets_of(link.hermes_root, {})))
+        return last_lines(file, limit, Redactor(secrets_of(link.hermes_root, link.environ)))
 
     return [LogLine.model_validate(line) for line in await asyncio.to_thread(read)]

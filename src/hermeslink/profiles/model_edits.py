@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from hermes.core.errors import Conflict, InvalidInput, NotFound
 from hermes.core.providers import LOCAL, PYDANTIC_AI_ONLY, canonical, is_known, provider_named
 from hermes.home.config_file import ConfigDraft
+from hermes.home.edit import write_both
 from hermes.home.env import EnvDraft
 from hermes.home.names import PLACES, PROVIDER_NAMES, env_names
 from hermes.home.paths import Home
@@ -65,8 +66,7 @@ class ModelDraft:
         self._config, self._env = ConfigDraft(home.config_file), EnvDraft(home.env_file)
 
     def write(self) -> None:
-        self._env.write()  # first: a name in config.yaml leads to a key
-        self._config.write()
+        write_both(self._env, self._config)
 
     @property
     def configs(self) -> ModelConfigs:

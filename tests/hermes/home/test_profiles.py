@@ -177,6 +177,17 @@ def test_a_profile_whose_gateway_runs_stays_where_it_is(root: Home, change: Call
     assert not alice.exists()
 
 
+def test_a_run_that_is_just_being_put_away_is_waited_for(root: Home) -> None:
+    alice = create_profile(root.path, "alice")
+    lock = lock_gateway(alice.pid_file, now=1.0, name="alice")
+    lock.announce(GatewayProcess(7, 1.0, "http://127.0.0.1:8642/p/alice", is_ready=True, is_busy=True))
+    with ThreadPoolExecutor(1) as pool:
+        renaming = pool.submit(rename_profile, alice, "bob", now=1.0)
+        assert not wait([renaming], 0.2).done
+        lock.release()
+        assert renaming.result(30).exists()
+
+
 def test_whoever_renames_it_says_so_and_is_alone(root: Home) -> None:
     alice = create_profile(root.path, "alice")
     assert not is_wanted(alice)

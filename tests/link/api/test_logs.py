@@ -139,6 +139,13 @@ def test_what_the_environment_of_link_holds_is_secret_too(tmp_path):
     assert secrets_of(tmp_path, {"SEARCH_API_KEY": "a-search-key-of-ada", "LANG": "C.UTF-8"}) == {"a-search-key-of-ada"}
 
 
+async def test_it_is_so_in_the_log_of_a_gateway_that_wrote_it_down(tmp_path):
+    async with serving_link(tmp_path, environ={"SEARCH_API_KEY": "a-search-key-of-ada"}) as server:
+        write(tmp_path / "logs" / "gateway.log", line("asked with a-search-key-of-ada"))
+        [entry] = (await server.admin.get("/api/v1/system/logs/gateway")).json()["entries"]
+    assert entry["message"] == "asked with [redacted]"
+
+
 async def test_a_key_that_link_writes_is_hidden_in_what_it_logs_from_then_on(server, logging_of_link):
     file = server.link.home.log_file
     configure_logging(server.link.home, name=file.name)

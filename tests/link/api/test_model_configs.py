@@ -348,6 +348,15 @@ def test_a_key_is_not_written_where_the_environment_would_beat_it(tmp_path: Path
         draft.save(Wanted("a", {}, api_key="new"))
 
 
+async def test_where_config_yaml_cannot_be_written_no_key_stays_behind(server: LinkServer, tmp_path: Path) -> None:
+    config(tmp_path, THREE)
+    before = env(tmp_path)
+    (tmp_path / "backups").write_text("a file in the way")
+    answer = await server.admin.post(MODELS, json={**BOX, "id": "box", "api_key": KEY})
+    assert answer.status_code >= 500
+    assert (env(tmp_path), (tmp_path / "config.yaml").read_text()) == (before, THREE)
+
+
 async def test_a_provider_gets_its_own_key(server: LinkServer, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-o\n")
     found = await saved(server, id="gpt-6-luna", provider="openai", base_url="https://api.openai.com/v1")
