@@ -11,7 +11,7 @@ import typer
 from hermes.cli.context import Call, call_of, new_app
 
 if TYPE_CHECKING:
-    from hermes.gateway.background import Stopped
+    from hermes.home.background import Stopped
     from hermes.home.locks import GatewayProcess
     from hermes.home.paths import Home
 

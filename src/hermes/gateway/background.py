@@ -6,14 +6,13 @@ behind is never believed. What it prints goes to logs/gateway.out.
 
 from __future__ import annotations
 
-import time
 import urllib.parse
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 from hermes.core.errors import ConfigError, Conflict
 from hermes.home import background
+from hermes.home.background import Started, Stopped
 from hermes.home.keys import check_key
 from hermes.home.locks import GatewayProcess, file_lock, last_gateway, running_gateway
 from hermes.home.paths import Home
@@ -23,23 +22,6 @@ MARGIN_SECONDS = 2.0
 """What a gateway may take beyond its drain_timeout to end."""
 MODEL_LINE = "Model: "
 """How the gateway begins the line that names its model."""
-MODEL_SECONDS = 3.0
-"""What a start in the background waits for that line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """`output` is what it printed at its start, empty when it ran already (`was_running`)."""
-
-    process: GatewayProcess
-    output: str = ""
-    was_running: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    process: GatewayProcess
-    seconds: float
 
 
 def start(home: Home, environ: Mapping[str, str]) -> Started:
@@ -48,8 +30,7 @@ def start(home: Home, environ: Mapping[str, str]) -> Started:
     Raises ConfigError or HermesError `gateway_not_started` with the last lines it printed.
     """
     with _control(home):
-        running = running_gateway(home.pid_file)
-        return Started(running, was_running=True) if running is not None else _start(home, environ)
+        return _start(home, environ)
 
 
 def stop(home: Home, environ: Mapping[str, str]) -> Stopped | None:
@@ -117,21 +98,15 @@ def _control(home: Home) -> AbstractContextManager[None]:
 
 
 def _service(home: Home) -> background.Service:
-    return background.Service("the gateway", "gateway", "hermes", home.logs_dir / "gateway.out", f"{home.command} logs")
+    out, logs = home.logs_dir / "gateway.out", f"{home.command} logs"
+    return background.Service("the gateway", "gateway", "hermes", home.pid_file, out, logs, answers)
 
 
 def _start(home: Home, environ: Mapping[str, str], *, port: int | None = None) -> Started:
-    service = _service(home)
+    """With the line that says which model answers, if it comes soon: without one nothing else works."""
     profile = ("-p", home.name) if home.is_profile else ()
     own = {"HERMES_HOME": str(home.root), **({"API_SERVER_PORT": str(port)} if port is not None else {})}
-
-    def ready(pid: int) -> GatewayProcess | None:
-        said = last_gateway(home.pid_file)
-        is_ready = said is not None and said.pid == pid and said.is_ready and (said.url is None or answers(said.url))
-        return said if is_ready else None
-
-    process, begin = service.start(("hermes", *profile, "gateway", "run"), {**environ, **own}, ready)
-    return Started(process, _first_words(service, begin))
+    return _service(home).start(("hermes", *profile, "gateway", "run"), {**environ, **own}, line=MODEL_LINE)
 
 
 def _stop(home: Home, environ: Mapping[str, str], process: GatewayProcess) -> Stopped:
@@ -143,20 +118,8 @@ def _stop(home: Home, environ: Mapping[str, str], process: GatewayProcess) -> St
         )
     api = _settings(home, environ).api_server
     limit = api.drain_delay + api.drain_timeout + MARGIN_SECONDS
-    return Stopped(process, _service(home).stop(process.pid, lambda: _pid(running_gateway(home.pid_file)), limit))
-
-
-def _pid(process: GatewayProcess | None) -> int | None:
-    return None if process is None else process.pid
+    return _service(home).stop(process, limit)
 
 
 def _settings(home: Home, environ: Mapping[str, str]) -> Settings:
     return load_settings(home, environ, is_lenient=True)
-
-
-def _first_words(service: background.Service, begin: int) -> str:
-    """With the line that says which model answers, if it comes soon: without one nothing else works."""
-    deadline = time.monotonic() + MODEL_SECONDS
-    while f"\n{MODEL_LINE}" not in f"\n{service.words(begin)}" and time.monotonic() < deadline:
-        time.sleep(background.LOOK_SECONDS)
-    return service.words(begin)

@@ -16,71 +16,106 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from hermes.core.errors import ConfigError, HermesError
 from hermes.home.disk import is_full, no_room
 from hermes.home.files import make_private_directory, open_private
+from hermes.home.locks import GatewayProcess, last_gateway, running_gateway
 
 START_SECONDS = 60.0
 """A start takes a second; a machine that boots may take longer."""
 LOOK_SECONDS = 0.05
 OUTPUT_BYTES = 1 << 20
 TAIL_LINES = 20
+LINE_SECONDS = 3.0
+"""What a start waits for a line that tells more."""
 
-Found = TypeVar("Found")
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """`output` is what it printed at its start, empty when it ran already (`was_running`)."""
+
+    process: GatewayProcess
+    output: str = ""
+    was_running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    process: GatewayProcess
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """`called` in sentences: "the gateway", "Link". `kind` begins the codes of its errors, `program` the lines it
-    prints. `out` is where they go, `logs` the command that shows more."""
+    prints. `out` is where they go, `logs` the command that shows more. `answers`: whether it does, at an address."""
 
     called: str
     kind: str
     program: str
+    pid_file: Path
     out: Path
     logs: str
+    answers: Callable[[str], bool]
 
-    def start(
-        self, arguments: Sequence[str], environ: Mapping[str, str], ready: Callable[[int], Found | None]
-    ) -> tuple[Found, int]:
-        """`python -P -m ARGUMENTS`. Returns what `ready` gives for its pid as soon as that is something, and where its
-        words begin in `out`.
+    def running(self) -> GatewayProcess | None:
+        """Which one runs. One that is just starting, as in the foreground, is waited for until it is ready or has
+        ended. Raises HermesError `KIND_not_started` where it is neither."""
+        deadline = time.monotonic() + START_SECONDS
+        while (said := running_gateway(self.pid_file)) is not None and not said.is_ready:
+            if time.monotonic() > deadline:
+                raise HermesError(
+                    f"{self.called} (pid {said.pid}) began to start and is not ready; see why with: {self.logs}, and "
+                    f"end it with: kill {said.pid}",
+                    code=f"{self.kind}_not_started",
+                )
+            time.sleep(LOOK_SECONDS)
+        return said
 
-        Raises HermesError `KIND_not_started` with the last lines it printed; ConfigError where it ended with 2.
+    def start(self, arguments: Sequence[str], environ: Mapping[str, str], *, line: str | None = None) -> Started:
+        """`python -P -m ARGUMENTS`, unless it runs. Returns when it answers, or is ready where nothing listens.
+
+        `line`: how a line begins that is waited for a moment longer. Raises HermesError `KIND_not_started` with the
+        last lines it printed; ConfigError where it ended with 2.
         """
+        other = self.running()
+        if other is not None:
+            return Started(other, was_running=True)
         begin = self._begin()
         child = self._spawn(arguments, environ)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             code = child.poll()
+            if code is not None and (other := self.running()) is not None:  # one in the foreground was faster
+                return Started(other, was_running=True)
             if code is not None:
                 raise self._not_started(f"ended at its start (exit code {code})", begin, code)
-            found = ready(child.pid)
-            if found is not None:
+            said = last_gateway(self.pid_file)
+            if said is not None and said.pid == child.pid and self.is_up(said):
                 child.returncode = 0  # it lives on without us: Popen would warn that nobody waited for it
-                return found, begin
+                return Started(said, self._words(begin, line))
             time.sleep(LOOK_SECONDS)
         child.kill()
         child.wait()
         raise self._not_started(f"was not ready within {START_SECONDS:g} s", begin, 1)
 
-    def stop(self, pid: int, running: Callable[[], int | None], limit_seconds: float) -> float:
-        """How many seconds it took. `running` gives the pid that has the lock now.
+    def is_up(self, said: GatewayProcess) -> bool:
+        return said.is_ready and (said.url is None or self.answers(said.url))
 
-        Raises HermesError, `KIND_not_stopped` where it takes longer.
-        """
-        began = time.monotonic()
+    def stop(self, process: GatewayProcess, limit_seconds: float) -> Stopped:
+        """Raises HermesError, `KIND_not_stopped` where it takes longer."""
+        began, pid = time.monotonic(), process.pid
         try:
             os.kill(pid, signal.SIGTERM)
         except ProcessLookupError:
-            return 0.0
+            return Stopped(process, 0.0)
         except PermissionError as error:
             raise HermesError(f"{self.called} (pid {pid}) belongs to another user, who has to stop it") from error
         while time.monotonic() - began < limit_seconds:
-            if running() != pid and not _lives(pid):
-                return time.monotonic() - began
+            other = running_gateway(self.pid_file)
+            if (other is None or other.pid != pid) and not _lives(pid):
+                return Stopped(process, time.monotonic() - began)
             time.sleep(LOOK_SECONDS)
         raise HermesError(
             f"{self.called} (pid {pid}) was told to stop and has not ended within {limit_seconds:g} s; see why with: "
@@ -88,7 +123,10 @@ class Service:
             code=f"{self.kind}_not_stopped",
         )
 
-    def words(self, begin: int) -> str:
+    def _words(self, begin: int, line: str | None = None) -> str:
+        deadline = time.monotonic() + LINE_SECONDS
+        while line is not None and f"\n{line}" not in f"\n{self._words(begin)}" and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
         with self.out.open("rb") as file:
             file.seek(begin)
             return file.read(OUTPUT_BYTES).decode("utf-8", "replace")
@@ -121,7 +159,7 @@ class Service:
             os.close(handle)
 
     def _not_started(self, what: str, begin: int, exit_code: int) -> HermesError:
-        lines = [line.removeprefix(f"{self.program}: ") for line in self.words(begin).splitlines() if line.strip()]
+        lines = [line.removeprefix(f"{self.program}: ") for line in self._words(begin).splitlines() if line.strip()]
         code = f"{self.kind}_not_started"
         if not lines and is_full(self.out):  # what it said found no room either
             return HermesError(f"{self.called} {what}: {no_room(self.out.parent.parent)}", code=code)

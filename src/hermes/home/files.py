@@ -77,8 +77,9 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _sweep(target: Path) -> None:
+    """Fails silently: what was to be written is."""
     now = time.time()
-    with os.scandir(target.parent) as entries:
+    with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
             if entry.name.startswith(f".{target.name}.") and entry.name.endswith(".tmp"):
                 with suppress(OSError):  # another process sweeps, too

@@ -9,7 +9,7 @@ import typer
 from hermeslink.cli.context import N_, _, call_of, new_app
 
 if TYPE_CHECKING:
-    from hermeslink.service.background import Started, Stopped
+    from hermes.home.background import Started, Stopped
 
 start = new_app(N_("Start Link, in the background or in the foreground."))
 stop = new_app(N_("Stop it."))

@@ -9,14 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TypeGuard
 
 from hermes.core.errors import HermesError
 from hermes.home import background
 from hermes.home.autostart.entry import Program
 from hermes.home.autostart.systemd import Systemd
-from hermes.home.background import LOOK_SECONDS, START_SECONDS
+from hermes.home.background import LOOK_SECONDS, START_SECONDS, Started, Stopped
 from hermes.home.locks import file_lock
 from hermeslink.home import LinkHome, hermes_root
 from hermeslink.service import lock
@@ -24,21 +22,6 @@ from hermeslink.settings import load_settings
 from hermeslink.system.autostart import link_program
 
 STOP_SECONDS = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """`output` is what it printed at its start, empty when it ran already."""
-
-    process: lock.Process
-    output: str = ""
-    was_running: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    process: lock.Process
-    seconds: float
 
 
 def start(home: LinkHome, environ: Mapping[str, str]) -> Started:
@@ -49,7 +32,7 @@ def start(home: LinkHome, environ: Mapping[str, str]) -> Started:
     load_settings(home, environ)
     home.make()
     with _control(home):
-        running = _running(home)
+        running = _service(home).running()
         return Started(running, was_running=True) if running is not None else _start(home, environ)
 
 
@@ -59,7 +42,7 @@ def stop(home: LinkHome) -> Stopped | None:
         return None
     with _control(home):
         process = lock.running(home)
-        return _stop(process, home) if process is not None else None
+        return _service(home).stop(process, STOP_SECONDS) if process is not None else None
 
 
 def restart(home: LinkHome, environ: Mapping[str, str]) -> tuple[Stopped | None, Started]:
@@ -68,7 +51,7 @@ def restart(home: LinkHome, environ: Mapping[str, str]) -> tuple[Stopped | None,
     home.make()
     with _control(home):
         process = lock.running(home)
-        stopped = _stop(process, home) if process is not None else None
+        stopped = _service(home).stop(process, STOP_SECONDS) if process is not None else None
         return stopped, _start(home, environ)
 
 
@@ -81,39 +64,12 @@ def _control(home: LinkHome) -> AbstractContextManager[None]:
     return file_lock(home.run_dir / "control.lock")
 
 
-def _running(home: LinkHome) -> lock.Process | None:
-    """Which one runs. One that is just starting, as in the foreground, is waited for until it is ready or has ended."""
-    deadline = time.monotonic() + START_SECONDS
-    while (said := lock.running(home)) is not None and not said.is_ready:
-        if time.monotonic() > deadline:
-            raise HermesError(
-                f"Link (pid {said.pid}) began to start and is not ready; see why with: hermeslink logs, and end it "
-                f"with: kill {said.pid}",
-                code="link_not_started",
-            )
-        time.sleep(LOOK_SECONDS)
-    return said
-
-
 def _start(home: LinkHome, environ: Mapping[str, str]) -> Started:
     systemd, program = Systemd(environ), link_program(home, hermes_root(environ), environ)
     if systemd.is_enabled(program) and systemd.is_reachable():
         return _start_unit(home, systemd, program)
-    service = _service(home)
     arguments = ("hermeslink", "start", "--foreground")
-
-    def ready(pid: int) -> lock.Process | None:
-        said = lock.last(home)
-        return said if said is not None and said.pid == pid and _is_ready(said) else None
-
-    try:
-        process, begin = service.start(arguments, {**environ, "HERMESLINK_HOME": str(home.path)}, ready)
-    except HermesError:
-        other = _running(home)
-        if other is None:
-            raise
-        return Started(other, was_running=True)  # one in the foreground was faster
-    return Started(process, service.words(begin))
+    return _service(home).start(arguments, {**environ, "HERMESLINK_HOME": str(home.path)})
 
 
 def _start_unit(home: LinkHome, systemd: Systemd, program: Program) -> Started:
@@ -123,7 +79,7 @@ def _start_unit(home: LinkHome, systemd: Systemd, program: Program) -> Started:
     deadline = time.monotonic() + START_SECONDS
     while why is None and time.monotonic() < deadline:
         said = lock.running(home)
-        if _is_ready(said):
+        if said is not None and _service(home).is_up(said):
             return Started(said)
         time.sleep(LOOK_SECONDS)
     raise HermesError(
@@ -132,17 +88,6 @@ def _start_unit(home: LinkHome, systemd: Systemd, program: Program) -> Started:
     )
 
 
-def _stop(process: lock.Process, home: LinkHome) -> Stopped:
-    def running() -> int | None:
-        now = lock.running(home)
-        return None if now is None else now.pid
-
-    return Stopped(process, _service(home).stop(process.pid, running, STOP_SECONDS))
-
-
 def _service(home: LinkHome) -> background.Service:
-    return background.Service("Link", "link", "hermeslink", home.logs_dir / "link.out", "hermeslink logs")
-
-
-def _is_ready(said: lock.Process | None) -> TypeGuard[lock.Process]:
-    return said is not None and said.is_ready and said.url is not None and answers(said.url)
+    out = home.logs_dir / "link.out"
+    return background.Service("Link", "link", "hermeslink", home.pid_file, out, "hermeslink logs", answers)
