@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from hermes.home.settings import Settings
 
 CLOSE = "; close it with: "
 """How `too_open` words its sentences: what is wrong, and the command that mends it."""
+
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/?#@\s]+/?", re.IGNORECASE)
+"""As browsers send it: also of apps (`capacitor://localhost`) and of pages in a sandbox (`null`)."""
 
 PLACES = (CONFIG_NAME, ".env", "environment")
 """Where a setting can stand, as the settings' sentences call it."""
@@ -40,6 +44,15 @@ def api(home: Home, settings: Settings) -> Iterator[Finding]:
             "cors_any",
             Severity.WARNING,
             "API_SERVER_CORS_ORIGINS is *: pages of every web site may call the API, if they know a key",
+            f"{home.command} config set API_SERVER_CORS_ORIGINS https://chat.example.org",
+        )
+    wrong = [text for text in section.cors_origins if text != "*" and not _ORIGIN.fullmatch(text)]
+    if wrong:
+        yield Finding(
+            "cors_no_origin",
+            Severity.WARNING,
+            f"API_SERVER_CORS_ORIGINS: {', '.join(wrong)}: no page has that origin; one is https://name or "
+            "http://name:port, as the browser's address begins",
             f"{home.command} config set API_SERVER_CORS_ORIGINS https://chat.example.org",
         )
 

@@ -222,6 +222,16 @@ def test_any_web_site_as_an_origin_is_told(home: Home, environ: dict[str, str], 
     assert findings() == []
 
 
+def test_an_origin_that_no_page_has_is_told(home: Home, environ: dict[str, str], findings: Find) -> None:
+    good = "https://a.example,http://localhost:3000/,capacitor://localhost,null"
+    set_env(home.env_file, "API_SERVER_CORS_ORIGINS", f"{good},b.example,https://c.example/chat")
+    finding = only(findings())
+    assert named([finding]) == [("cors_no_origin", "warning")]
+    assert finding.text.startswith("API_SERVER_CORS_ORIGINS: b.example, https://c.example/chat: no page")
+    type_in(finding.mend, home, environ)
+    assert findings() == []
+
+
 @pytest.mark.sqlite("the file of a home")
 def test_a_damaged_database_is_told_with_a_way_out(home: Home, environ: dict[str, str], findings: Find) -> None:
     Database.open_now(f"sqlite:///{home.state_db}").close_now()
