@@ -59,6 +59,15 @@ class Ask:
 
 
 @dataclass(frozen=True)
+class Wonder:
+    """A question of the model, which is waited for."""
+
+    question: str = "Which colour?"
+    choices: tuple[str, ...] = ("red", "blue")
+    clarify_id: str = "clar_1"
+
+
+@dataclass(frozen=True)
 class Wait:
     """Until `release` of the server, or a stop."""
 
@@ -69,7 +78,7 @@ class Fail:
     code: str = "upstream_error"
 
 
-Step = Say | Emit | Ask | Wait | Fail
+Step = Say | Emit | Ask | Wonder | Wait | Fail
 
 
 def say(*deltas: str) -> Say:
@@ -152,6 +161,7 @@ class LinkStandIn:
         add("GET", "/v1/runs/{run_id}", self._show)
         add("GET", "/v1/runs/{run_id}/events", self._events)
         add("POST", "/v1/runs/{run_id}/approval", self._approve)
+        add("POST", "/v1/runs/{run_id}/clarify", self._clarify)
         add("POST", "/v1/runs/{run_id}/stop", self._stop)
         add("*", "/api/jobs{rest:.*}", self._jobs)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01, handler_cancellation=True)
@@ -215,6 +225,12 @@ class LinkStandIn:
                     await self._until(run, self._released.wait())
                 case Ask():
                     await self._approval(run, step)
+                case Wonder(question, choices, clarify_id):
+                    expires = time.time() + 60
+                    asked = {"clarify_id": clarify_id, "question": question, "choices": list(choices)}
+                    run.emit("clarify.request", tool_call_id="call_1", expires_at=expires, **asked)
+                    while clarify_id not in run.choices and not run.is_stopped:
+                        await run.changed.wait()
                 case Fail(message, code):
                     run.status = "failed"
                     run.emit("run.failed", error={"message": message, "code": code})
@@ -355,6 +371,18 @@ class LinkStandIn:
             outcome="user",
         )
         return web.json_response({"run_id": run.id, "choice": body["choice"], "resolved": 1})
+
+    async def _clarify(self, request: web.Request) -> web.Response:
+        run = self.runs.get(request.match_info["run_id"])
+        if run is None:
+            return _error(404, "run_not_found", "no such run")
+        body = await _body(request)
+        asked = [event["clarify_id"] for event in run.events if event["event"] == "clarify.request"]
+        if body["clarify_id"] not in asked or body["clarify_id"] in run.choices:
+            return _error(409, "clarify_not_pending", "that question waits for no answer")
+        run.choices[body["clarify_id"]] = body["answer"]
+        run.emit("clarify.responded", **body, by="owner", outcome="user")
+        return web.json_response({"object": "hermes.run.clarify_response", "run_id": run.id, **body})
 
     async def _stop(self, request: web.Request) -> web.Response:
         run = self.runs.get(request.match_info["run_id"])

@@ -79,6 +79,7 @@ CHAT: frozenset[Row] = frozenset(
         ("POST", "/api/v1/conversations/{}/archive"),
         ("POST", "/api/v1/conversations/{}/unarchive"),
         ("POST", "/api/v1/conversations/{}/runs/{}/cancel"),
+        ("POST", "/api/v1/conversations/{}/runs/{}/answer"),
         ("POST", "/api/v1/conversations/{}/approvals/{}/approve"),
         ("POST", "/api/v1/conversations/{}/approvals/{}/deny"),
         ("POST", "/api/v1/conversations/{}/blobs"),

@@ -53,6 +53,19 @@ class RunAnswer(Answer):
     run: RunView
 
 
+class ReplyBody(Body):
+    """Any text answers a question: its choices are proposals."""
+
+    question_id: Annotated[str, Field(min_length=1, max_length=200)]
+    answer: Annotated[str, Field(max_length=20_000)]
+
+
+class ReplyAnswer(Answer):
+    run_id: str
+    question_id: str
+    answer: str
+
+
 @router.post("/messages", status_code=202)
 async def send_message(
     conversation_id: str,
@@ -77,3 +90,13 @@ async def send_message(
 async def cancel_run(conversation_id: str, run_id: str, link: TheLink) -> RunAnswer:
     """End an answer: the agent is stopped, and what it said so far is kept. One that waits is never begun."""
     return RunAnswer(run=RunView(**await link.sending.cancel(conversation_id, run_id)))
+
+
+@router.post("/runs/{run_id}/answer")
+async def answer_question(conversation_id: str, run_id: str, link: TheLink, body: ReplyBody) -> ReplyAnswer:
+    """Tell the agent what it wants to know (the event `question.asked`), so that it goes on."""
+    said = body.answer.strip()
+    if not said:
+        raise InvalidInput("answer has to say something", code="answer_required", param="answer")
+    await link.approvals.reply(conversation_id, run_id, body.question_id, said)
+    return ReplyAnswer(run_id=run_id, question_id=body.question_id, answer=said)

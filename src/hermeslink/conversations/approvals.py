@@ -67,6 +67,26 @@ class Approvals:
             raise InvalidInput(error.message, code="invalid_approval_choice", param="scope") from error
         await self._log.write(_keep, approval, choice, caller, self._clock.now(), durable=True)
 
+    async def reply(self, conversation_id: str, run_id: str, question_id: str, answer: str) -> None:
+        """To what the model asked with its tool `clarify`. The run's own events tell of it then.
+
+        Raises NotFound `conversation_not_found`, `run_not_found`; Conflict `question_answered`; InvalidInput
+        `invalid_answer`; ServerUnavailable; ServerRefused.
+        """
+        run = await self._database.read(turn.run_of, conversation_id, run_id)
+        if run.status.is_final or run.remote_id is None:
+            raise _answered()
+        try:
+            await self._servers.of(run.profile).clarify(run.remote_id, question_id, answer)
+        except RunGone as error:
+            raise _answered() from error
+        except ServerRefused as error:
+            if error.status == 409:
+                raise _answered() from error
+            if error.status not in (400, 422):
+                raise
+            raise InvalidInput(error.message, code="invalid_answer", param="answer") from error
+
 
 def _look(conn: Connection, conversation_id: str, approval_id: str) -> tuple[Approval, Run | None]:
     conversation_store.get(conn, conversation_id)
@@ -89,6 +109,10 @@ def _keep(
         details={"scope": choice, "tool": approval.payload.get("tool"), "conversation_id": approval.conversation_id},
     )
     return turn.resolve(conn, approval, choice, caller.device_id, now)
+
+
+def _answered() -> Conflict:
+    return Conflict("that question has its answer, or waits for none any more", code="question_answered")
 
 
 def _resolved() -> Conflict:

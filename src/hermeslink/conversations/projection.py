@@ -53,7 +53,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something to know about the answer: a warning, another attempt, a shortened history, what the model asks."""
+    """Something to know about the answer: a warning, another attempt, a shortened history."""
 
     id: str
     type: str
@@ -80,6 +80,24 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Questioned:
+    """The model wants to know something of the person. `details`: question and choices, to which nobody is bound."""
+
+    id: str
+    details: Mapping[str, Any]
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """`answer` None: nobody answered in time. `outcome`: user or timeout."""
+
+    id: str
+    answer: str | None
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """`output` None: it said nothing more than was told. `error` has a code and a message."""
 
@@ -91,7 +109,7 @@ class Ended:
     context_window: int | None = None
 
 
-Change = Said | Rewound | Began | Finished | Noted | Asked | Answered | Ended
+Change = Said | Rewound | Began | Finished | Noted | Asked | Answered | Questioned | Replied | Ended
 
 
 def project(progress: Progress, events: Iterable[RemoteEvent]) -> tuple[Progress, list[Change]]:
@@ -199,7 +217,10 @@ def _change(progress: Progress, event: RemoteEvent) -> Change | None:
         case "context.compacted":
             return Noted(f"note_{event.seq}", "context_compacted", _some(data, "tokens_before", "tokens_after"), at)
         case "clarify.request":
-            return Noted(f"note_{event.seq}", "question", _some(data, "question", "choices", "expires_at"), at)
+            shown = {"question": _text(data, "question"), "choices": _texts(data, "choices")}
+            return Questioned(_text(data, "clarify_id"), shown, _number(data, "expires_at"))
+        case "clarify.responded":
+            return Replied(_text(data, "clarify_id"), _text(data, "answer") or None, _text(data, "outcome") or "user")
         case "approval.request":
             return _asked(data)
         case "approval.responded":
@@ -253,12 +274,11 @@ def _rewound(progress: Progress, data: Mapping[str, Any]) -> Rewound | None:
 
 
 def _asked(data: Mapping[str, Any]) -> Asked:
-    choices = data.get("choices")
     details = {
         "tool": _text(data, "tool") or None,
         "command": _text(data, "command"),
         "reason": _text(data, "description") or _text(data, "reason"),
-        "choices": [one for one in choices if isinstance(one, str)] if isinstance(choices, list) else ["once", "deny"],
+        "choices": _texts(data, "choices") if isinstance(data.get("choices"), list) else ["once", "deny"],
     }
     return Asked(_text(data, "approval_id") or _text(data, "request_id"), details, _number(data, "expires_at"))
 
@@ -299,6 +319,11 @@ def _some(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def _text(data: Mapping[str, Any], name: str) -> str:
     value = data.get(name)
     return value if isinstance(value, str) else ""
+
+
+def _texts(data: Mapping[str, Any], name: str) -> list[str]:
+    value = data.get(name)
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def _whole_number(data: Mapping[str, Any], name: str) -> int | None:

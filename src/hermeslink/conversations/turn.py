@@ -20,6 +20,8 @@ from hermeslink.conversations.projection import (
     Ended,
     Finished,
     Noted,
+    Questioned,
+    Replied,
     Rewound,
     Said,
     project,
@@ -267,15 +269,21 @@ def give_up(conn: Connection, run_id: str, ended: Ended, now: float) -> tuple[Ru
     return end(conn, run_id, ended, now)
 
 
+def run_of(conn: Connection, conversation_id: str, run_id: str) -> Run:
+    """Raises NotFound `conversation_not_found`, `run_not_found`."""
+    conversation_store.get(conn, conversation_id)
+    run = run_store.get(conn, run_id)
+    if run is None or run.conversation_id != conversation_id:
+        raise NotFound(f"no run {run_id[:64]!r} in this conversation", code="run_not_found")
+    return run
+
+
 def cancel(conn: Connection, conversation_id: str, run_id: str, now: float) -> tuple[Run, Sequence[LinkEvent]]:
     """One that no API server was asked for ends at once; of another it is kept that it is to end.
 
     Raises NotFound `run_not_found`, Conflict `run_not_active`.
     """
-    conversation_store.get(conn, conversation_id)
-    run = run_store.get(conn, run_id)
-    if run is None or run.conversation_id != conversation_id:
-        raise NotFound(f"no run {run_id!r} in this conversation", code="run_not_found")
+    run = run_of(conn, conversation_id, run_id)
     if run.status.is_final:
         raise Conflict(f"the run is {run.status.value} already", code="run_not_active")
     run_store.want_cancelled(conn, run_id)
@@ -378,6 +386,12 @@ class Telling:
                 approval = approval_store.of_remote(self.conn, run.id, remote_id)
                 if approval is not None and approval.decision is None:
                     self.resolve(run, approval, choice, outcome, None)
+            case Questioned(question_id, details, expires_at):
+                payload = {**details, "expires_at": iso(expires_at)}
+                self._start(run, question_id, "question", "waiting", payload, None, None)
+                self._add("question.asked", {"question_id": question_id, **payload}, message_id, run.id)
+            case Replied(question_id, answer, outcome):
+                self._replied(run, question_id, answer, outcome)
             case Ended():
                 self.end(run, change)
 
@@ -399,6 +413,8 @@ class Telling:
         message_status, message_kind, run_kind = _ENDS[status]
         for approval in approval_store.waiting(self.conn, run.id):
             self.resolve(run, approval, "deny", "ended", None)
+        for question_id in message_store.waiting_questions(self.conn, run.assistant_message_id):
+            self._replied(run, question_id, None, "ended")
         self._keep()
         for id_ in run.progress.open_calls.values():
             message_store.finish_agent_event(self.conn, run.assistant_message_id, id_, "cancelled", self.now, {})
@@ -444,6 +460,12 @@ class Telling:
             payload=payload,
         )
         message_store.start_agent_event(self.conn, run.assistant_message_id, began)
+
+    def _replied(self, run: Run, question_id: str, answer: str | None, outcome: str) -> None:
+        said = {"answer": answer, "outcome": outcome}
+        status = "failed" if answer is None else "completed"
+        message_store.finish_agent_event(self.conn, run.assistant_message_id, question_id, status, self.now, said)
+        self._add("question.answered", {"question_id": question_id, **said}, run.assistant_message_id, run.id)
 
     def _ask(self, run: Run, asked: Asked) -> None:
         known = approval_store.of_remote(self.conn, run.id, asked.remote_id)

@@ -47,6 +47,8 @@ EventType = Literal[
     "tool.completed",
     "approval.requested",
     "approval.resolved",
+    "question.asked",
+    "question.answered",
     "conversation.updated",
     "conversation.deleted",
 ]

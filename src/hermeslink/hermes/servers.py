@@ -199,6 +199,13 @@ class ApiServer:
         with _of_run(run_id):
             return await self._ask("POST", f"/v1/runs/{_segment(run_id)}/approval", body)
 
+    async def clarify(self, run_id: str, question_id: str, answer: str) -> None:
+        """Raises RunGone; ServerRefused 409 `clarify_not_pending` or `clarify_not_active`."""
+        with _of_run(run_id):
+            await self._ask(
+                "POST", f"/v1/runs/{_segment(run_id)}/clarify", {"answer": answer, "clarify_id": question_id}
+            )
+
     async def stop(self, run_id: str) -> None:
         """Raises RunGone; ServerRefused 409 `run_not_active` when it has ended or is stopping."""
         with _of_run(run_id):

@@ -197,6 +197,13 @@ def finish_agent_event(
         conn.execute(update(agent_events).where(*where).values(status=status, completed_at=now, payload=merged))
 
 
+def waiting_questions(conn: Connection, message_id: str) -> Sequence[str]:
+    """The ids of what the agent asked while it wrote this message, and nobody has answered."""
+    where = (agent_events.c.message_id == message_id, agent_events.c.type == "question")
+    query = select(agent_events.c.id).where(*where, agent_events.c.status == "waiting")
+    return conn.execute(query.order_by(agent_events.c.position)).scalars().all()
+
+
 def _json(value: Mapping[str, Any] | None) -> str | None:
     return None if value is None else to_json(value)
 

@@ -12,7 +12,7 @@ import pytest
 
 from hermes.home.profiles import create_profile, rename_profile
 from tests.support.link import LinkServer, serving_link
-from tests.support.link_stand_in import Ask, LinkStandIn, Wait, say
+from tests.support.link_stand_in import Ask, LinkStandIn, Wait, Wonder, say
 
 pytestmark = pytest.mark.sqlite("Link keeps its data in SQLite")
 
@@ -235,6 +235,56 @@ async def test_a_server_that_cannot_take_an_answer_now_is_no_wrong_choice(
     del stand_in.answers[there]
     assert (await server.chat.post(f"{path}/approve")).status_code == 200
     await until_ended(server.chat, conv)
+
+
+async def wonders(by: httpx.AsyncClient, conv: str) -> tuple[str, str]:
+    """The path for an answer to what the agent asks, and the question's id, when it does."""
+    async with asyncio.timeout(20):
+        while not (asked := (reply := (await messages(by, conv))[1])["agent_events"]):
+            await asyncio.sleep(0.01)
+    assert (asked[0]["type"], asked[0]["status"]) == ("question", "waiting")
+    assert (asked[0]["payload"]["question"], asked[0]["payload"]["choices"]) == ("Which colour?", ["red", "blue"])
+    return f"{CONVERSATIONS}/{conv}/runs/{reply['run_id']}/answer", asked[0]["id"]
+
+
+async def test_what_the_agent_wants_to_know_is_told_once_by_any_device(
+    server: LinkServer, stand_in: LinkStandIn
+) -> None:
+    stand_in.script = [Wonder(), say("Done")]
+    conv = await new_conversation(server.chat)
+    await server.chat.post(f"{CONVERSATIONS}/{conv}/messages", json={"content": "Paint it"})
+    path, question = await wonders(server.chat, conv)
+    for body, shown in (
+        ({"answer": " ", "question_id": question}, (400, "answer_required")),
+        ({"answer": "green"}, (422, "validation_error")),
+        ({"answer": "green", "question_id": "clar_0"}, (409, "question_answered")),
+    ):
+        assert told(await server.chat.post(path, json=body)) == shown
+    unknown = path.replace("/runs/", "/runs/x")
+    assert told(await server.chat.post(unknown, json={"answer": "a", "question_id": "q"})) == (404, "run_not_found")
+    answer = await server.chat.post(path, json={"answer": " green ", "questionId": question})
+    assert (answer.status_code, answer.json()["answer"], answer.json()["question_id"]) == (200, "green", question)
+    for by in (server.chat, server.admin):
+        again = await by.post(path, json={"answer": "red", "question_id": question})
+        assert told(again) == (409, "question_answered")
+    _, reply = await until_ended(server.chat, conv)
+    assert reply["parts"] == [{"type": "text", "text": "Done"}]
+    [event] = reply["agent_events"]
+    assert (event["status"], event["payload"]["answer"], event["payload"]["outcome"]) == ("completed", "green", "user")
+
+
+async def test_a_question_that_nobody_answered_ends_with_its_run(server: LinkServer, stand_in: LinkStandIn) -> None:
+    stand_in.script = [Wonder()]
+    conv = await new_conversation(server.chat)
+    await server.chat.post(f"{CONVERSATIONS}/{conv}/messages", json={"content": "Paint it"})
+    path, question = await wonders(server.chat, conv)
+    await server.chat.post(path.replace("/answer", "/cancel"))
+    [event] = (await until_ended(server.chat, conv))[1]["agent_events"]
+    assert (event["status"], event["payload"]["answer"], event["payload"]["outcome"]) == ("failed", None, "ended")
+    assert told(await server.chat.post(path, json={"answer": "red", "question_id": question})) == (
+        409,
+        "question_answered",
+    )
 
 
 async def test_a_deleted_conversation_stops_its_agent(server: LinkServer, stand_in: LinkStandIn) -> None:

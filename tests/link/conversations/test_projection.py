@@ -12,6 +12,8 @@ from hermeslink.conversations.projection import (
     Ended,
     Finished,
     Noted,
+    Questioned,
+    Replied,
     Rewound,
     Said,
     ended,
@@ -128,6 +130,20 @@ def test_a_question_and_its_answer() -> None:
     )
     details = {"tool": "terminal", "command": "rm -r x", "reason": "deletes", "choices": ["once", "deny"]}
     assert project(Progress(), told)[1] == [Asked("a1", details, 9.0), Answered("a1", "deny", "timeout")]
+
+
+def test_what_the_model_wants_to_know_and_the_answer() -> None:
+    asked = {"clarify_id": "c1", "tool_call_id": "t1", "question": "Which?", "choices": ["a", 1], "expires_at": 9}
+    told = events(
+        ("clarify.request", asked),
+        ("clarify.responded", {"clarify_id": "c1", "answer": "b", "by": "owner", "outcome": "user"}),
+        ("clarify.responded", {"clarify_id": "c2", "answer": None, "by": None, "outcome": "timeout"}),
+    )
+    assert project(Progress(), told)[1] == [
+        Questioned("c1", {"question": "Which?", "choices": ["a"]}, 9.0),
+        Replied("c1", "b", "user"),
+        Replied("c2", None, "timeout"),
+    ]
 
 
 def test_a_warning_is_noted() -> None:
