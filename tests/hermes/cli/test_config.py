@@ -207,6 +207,7 @@ def test_a_weak_key_on_loopback_and_a_name_of_old_are_notes(hermes: Hermes) -> N
     ]
 
 
+@pytest.mark.sqlite("a file that cannot be read names no database")
 def test_a_file_that_cannot_be_read_does_not_keep_one_from_looking(hermes: Hermes) -> None:
     hermes("config", "set", "model.default", "x")
     hermes.home.config_file.write_text("a: [\n")
