@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import secrets
+import select
 import socket
 import ssl
 import threading
@@ -73,8 +74,7 @@ class Edge:
                 return
             with socket.create_connection(("127.0.0.1", target), timeout=SECONDS) as server:
                 server.sendall(self._with_headers(head) + b"\r\n\r\n" + rest)
-                threading.Thread(target=_pump, args=(client, server), daemon=True).start()
-                _pump(server, client)
+                _relay(client, server)
 
     def _with_headers(self, head: bytes) -> bytes:
         names = {header.partition(":")[0].lower().encode() for header in (*self.headers, "Connection:")}
@@ -93,10 +93,21 @@ def _head(client: socket.socket) -> bytes:
     return data
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def _relay(client: ssl.SSLSocket, server: socket.socket) -> None:
+    """Until the server has said all. In one thread: OpenSSL takes no reading and writing of one connection at once."""
+    open_ends: set[socket.socket] = {client, server}
     with suppress(OSError, ValueError):
-        while part := source.recv(65_536):
-            target.sendall(part)
+        while server in open_ends:
+            is_read_already = client in open_ends and client.pending() > 0
+            ready = [client] if is_read_already else select.select(open_ends, [], [], SECONDS)[0]
+            if not ready:
+                return
+            for source in ready:
+                part = source.recv(65_536)
+                if part:
+                    (server if source is client else client).sendall(part)
+                else:
+                    open_ends.discard(source)
 
 
 def certificates(folder: Path, address: str) -> tuple[Path, Path]:
