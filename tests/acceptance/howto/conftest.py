@@ -51,6 +51,15 @@ def set_up(machine: Machine, page: str, profile: str) -> dict[str, str]:
     return {"HERMES_URL": f"{gateway.url}/p/{profile}", "HERMES_KEY": key}
 
 
+def needs(program: str) -> str:
+    """Where it is. Skips with a word where it is not; CI must not."""
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
+    if path is None:
+        assert os.environ.get("CI") != "true", f"CI needs {program}"
+        pytest.skip(f"{program} is not installed: what a page says of it is not tried")
+    return path
+
+
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """`installed("flask==3.1.3")`: a folder with it. Skips with a word where no index answers; CI must not."""

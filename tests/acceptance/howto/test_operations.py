@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from ruamel.yaml import YAML
 from hermes.models.script import Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway
+from tests.acceptance.howto.conftest import needs
 from tests.acceptance.link.process import free_port
 from tests.support import waiting
 from tests.support.examples import blocks_of, commands_of, environment, file_of, howto
@@ -128,9 +128,7 @@ UNITS = [
 
 
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
-    if shutil.which("systemd-analyze") is None:
-        assert os.environ.get("CI") != "true", "CI needs systemd-analyze"
-        pytest.skip("systemd is not here: its units are not checked")
+    needs("systemd-analyze")
     names = []
     for page, path in UNITS:
         text = file_of(howto(page), path)
@@ -206,8 +204,8 @@ def test_the_commands_of_home_assistant_are_taken(machine: Machine) -> None:
     assert "homeassistant" in machine.type("hermes tools list").stdout
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_the_ways_of_a_phone_are_commands_that_work(machine: Machine, model: ScriptedModelServer) -> None:
+    needs("openssl")
     model.add("Hello, phone.")
     port, link_port = free_port(), free_port()
     machine.command.with_name("hermeslink").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hermeslink "$@"\n')

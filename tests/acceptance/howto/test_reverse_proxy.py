@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 import os
-import shutil
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from hermes.models.script import Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
+from tests.acceptance.howto.conftest import needs
 from tests.acceptance.link.process import free_port
 from tests.support import waiting
 from tests.support.examples import commands_of, file_of, howto
@@ -38,14 +38,6 @@ AGENT, MEMBERS = "agent.example.org", "members.example.org"
 HELLO = {"model": "hermes-agent", "messages": [{"role": "user", "content": "Hello"}]}
 
 eventually = partial(waiting.eventually, seconds=20.0)
-
-
-def needs(program: str) -> str:
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
-    if path is None:
-        assert os.environ.get("CI") != "true", f"CI needs {program}"
-        pytest.skip(f"{program} is not installed: its configuration is not tried")
-    return path
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from playwright.sync_api import Error as PlaywrightError
 from hermes.models.script import Call, Step
 from hermes.models.scripted import ScriptedModelServer
 from tests.acceptance.conftest import Gateway, StartGateway
+from tests.acceptance.howto.conftest import needs
 from tests.acceptance.link.process import free_port
 from tests.support.examples import commands_of, howto
 from tests.support.machine import Machine
@@ -87,9 +87,9 @@ def test_refused_because_the_api_is_off(machine: Machine, port: int) -> None:
     assert httpx.get(url).status_code == 401
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_refused_from_another_machine_and_then_not_known_by_name(machine: Machine, port: int) -> None:
     """127.0.0.2 is another address of this machine, as that of its network is."""
+    needs("openssl")
     types(machine, "hermes config set API_SERVER_ENABLED true")
     types(machine, "hermes gateway start")
     url = f"http://127.0.0.2:{port}/v1/models"
